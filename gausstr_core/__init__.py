@@ -1,0 +1,1 @@
+"""GaussTR core: the method in torch and numpy, no ROS."""

@@ -1,0 +1,1 @@
+"""Training, evaluation and synthetic streets for GaussTR; never imports rclpy."""
