@@ -1,0 +1,47 @@
+"""How the numba kernels of this package are compiled and which threads run them.
+
+numba's `workqueue` threading layer aborts the whole process when two Python threads enter a
+parallel kernel at once, which a multi-threaded executor does sooner or later. The layers that
+survive it are preferred; where only `workqueue` exists, the entries take turns.
+
+A process that has run a kernel must not `fork`: GNU OpenMP does not survive it. Worker
+processes use the `spawn` start method, or are forked before the first kernel runs.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numba
+
+numba.config.THREADING_LAYER_PRIORITY = ['tbb', 'omp', 'workqueue']
+
+K = TypeVar('K', bound=Callable[..., Any])
+_turn = threading.Lock()
+
+
+def kernel(function: K) -> K:
+    """Compile a single-threaded numba kernel, kept on disk, without the GIL."""
+    return numba.njit(cache=True, nogil=True)(function)  # type: ignore[no-any-return]
+
+
+def parallel_kernel(function: K) -> K:
+    """Compile a numba kernel whose `prange` loops run on numba's threads."""
+    return numba.njit(cache=True, nogil=True, parallel=True)(function)  # type: ignore[no-any-return]
+
+
+def run(compiled: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a parallel kernel; safe from several Python threads whatever the threading layer."""
+    if _layer_takes_turns():
+        with _turn:
+            return compiled(*arguments)
+    return compiled(*arguments)
+
+
+def _layer_takes_turns() -> bool:
+    try:
+        return bool(numba.threading_layer() == 'workqueue')
+    except ValueError:  # no parallel kernel has run yet: the layer is not chosen
+        return True
