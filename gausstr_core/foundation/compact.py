@@ -1,0 +1,138 @@
+"""The `compact` foundation network: one small CNN for text-aligned features and metric depth.
+
+Input 320x180 RGB (any image is resized), normalised as (x - 127) / 128; features at stride 4 in
+the space of the MiniLM text encoder (384 channels); depth at full resolution. About 1.4 M
+parameters. It stands where GaussTR has CLIP/DINOv2 and Metric3D; trained here on synthetic
+streets (docs/training.md), weights in gausstr_core/weights, Apache-2.0.
+
+Depth: per pixel the network chooses between the flat ground, whose inverse depth follows exactly
+from the calibration, and a free inverse depth. At 20 m one pixel at this size is a metre of
+ground, so the calibration knows the ground better than any regression does.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gausstr_core.contracts import FoundationMaps
+from gausstr_core.foundation.efficientnet_lite import (
+    CHANNELS,
+    EfficientNetLite0,
+    fuse_batch_norms,
+)
+from gausstr_core.rig import CameraRig
+
+REFERENCE_FOCAL = 253.0  # pixels at 320x180; free depth is predicted for this focal length
+GROUND_CORRECTION = 0.3  # the ground may deviate by a factor exp(+-0.3)
+HINTS = 3
+
+
+class CompactNetwork(nn.Module):
+    """Images uint8 [N, 180, 320, 3] and rig -> features [N, C, 45, 80], depth [N, 180, 320]."""
+
+    def __init__(
+        self,
+        feature_dim: int = 384,
+        input_size: tuple[int, int] = (180, 320),
+        width: int = 64,
+        max_depth: float = 80.0,
+    ) -> None:
+        super().__init__()
+        self.feature_dim, self.input_size, self.max_depth = feature_dim, input_size, max_depth
+        self.encoder = EfficientNetLite0()
+        self.deep = _ConvBlock(CHANNELS[16] + HINTS, 96)
+        self.context = nn.Conv2d(96, 96, 1)
+        self.middle = _ConvBlock(96 + CHANNELS[8] + HINTS, width)
+        self.fine = _ConvBlock(width + CHANNELS[4] + HINTS, width)
+        self.finest = _ConvBlock(width + CHANNELS[2] + HINTS, 32)
+        self.feature_head = nn.Conv2d(width, feature_dim, 1)
+        self.depth_head = nn.Conv2d(32, 3, 3, padding=1)
+        nn.init.zeros_(self.depth_head.weight)
+        nn.init.constant_(self.depth_head.bias, 0.0)
+
+    def forward(self, images: Tensor, rig: CameraRig) -> FoundationMaps:
+        height, width = images.shape[1:3]
+        # HWC images are already channels-last, the layout in which CPU convolutions are fastest
+        x = (images.permute(0, 3, 1, 2).float() - 127.0) / 128.0
+        # strides divide 16: the decoder's maps then line up with pixels exactly
+        x = F.pad(x, (0, -width % 16, 0, -height % 16))
+        hints = geometry_hints(rig, x.shape[-2], x.shape[-1]).to(x.dtype)
+        fine, finest = self._decode(self.encoder(x), hints)
+        features = self.feature_head(fine)[..., : -(-height // 4), : -(-width // 4)]
+        raw = F.interpolate(self.depth_head(finest), x.shape[-2:], mode='bilinear')
+        inverse = self._inverse_depth(raw, hints, rig)[..., :height, :width]
+        return FoundationMaps(features, 1.0 / inverse.clamp_min(1.0 / self.max_depth))
+
+    def _decode(self, maps: dict[int, Tensor], hints: Tensor) -> tuple[Tensor, Tensor]:
+        def join(coarse: Tensor | None, stride: int) -> Tensor:
+            skip = maps[stride]
+            size = skip.shape[-2:]
+            parts = [skip, F.interpolate(hints, size, mode='bilinear')]
+            if coarse is not None:
+                parts.append(F.interpolate(coarse, size, mode='bilinear'))
+            return torch.cat(parts, dim=1)
+
+        deep = self.deep(join(None, 16))
+        # the mean over the image tells day from dusk and street from square
+        deep = deep + self.context(deep.mean(dim=(2, 3), keepdim=True))
+        fine = self.fine(join(self.middle(join(deep, 8)), 4))
+        return fine, self.finest(join(fine, 2))
+
+    def _inverse_depth(self, raw: Tensor, hints: Tensor, rig: CameraRig) -> Tensor:
+        """Blend ground and free inverse depth [N, H, W] in 1/m."""
+        focal = rig.intrinsics[:, 0, 0].to(raw)[:, None, None]
+        free = torch.exp(raw[:, 0] - 2.7) * (REFERENCE_FOCAL / focal)
+        ground = hints[:, 2].clamp_min(0) / HINT_SCALE
+        ground = ground * torch.exp(GROUND_CORRECTION * torch.tanh(raw[:, 2]))
+        share = torch.sigmoid(raw[:, 1])
+        return share * ground + (1 - share) * free
+
+    def optimise_for_inference(self) -> CompactNetwork:
+        """Switch to eval mode and fold the batch norms; the outputs stay the same."""
+        self.eval()
+        fuse_batch_norms(self)
+        return self.to(memory_format=torch.channels_last)
+
+
+HINT_SCALE = 5.0  # metres: brings the ground's inverse depth (0.02 to 0.6 per metre) to order one
+
+
+def geometry_hints(rig: CameraRig, height: int, width: int) -> Tensor:
+    """What the calibration knows about every pixel [N, 3, height, width].
+
+    Channels: the ray's x and y at unit z-depth in the optical frame, and the inverse z-depth
+    (1/m, times HINT_SCALE) at which the pixel would see flat ground at z = 0 of the ego frame;
+    negative above the horizon, cut to +-3.
+    """
+    device = rig.intrinsics.device
+    v, u = torch.meshgrid(
+        torch.arange(height, device=device) + 0.5,
+        torch.arange(width, device=device) + 0.5,
+        indexing='ij',
+    )
+    k = rig.intrinsics
+    x = (u[None] - k[:, 0, 2, None, None]) / k[:, 0, 0, None, None]
+    y = (v[None] - k[:, 1, 2, None, None]) / k[:, 1, 1, None, None]
+    pose = rig.ego_from_camera
+    row = pose[:, 2, :3, None, None]  # the ego z axis, written in the optical frame
+    descent = -(row[:, 0] * x + row[:, 1] * y + row[:, 2])
+    # a camera below the ground plane (a robot on a ramp) keeps a finite hint
+    camera_height = pose[:, 2, 3, None, None].clamp_min(0.1)
+    ground = (HINT_SCALE * descent / camera_height).clamp(-3, 3)
+    return torch.stack([x, y, ground], dim=1).float()
+
+
+class _ConvBlock(nn.Sequential):
+    """Mix the joined channels 1x1, then look around 3x3."""
+
+    def __init__(self, channels: int, out: int) -> None:
+        super().__init__(
+            nn.Conv2d(channels, out, 1, bias=False),
+            nn.BatchNorm2d(out),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(out, out, 3, padding=1, bias=False),
+            nn.BatchNorm2d(out),
+            nn.ReLU(inplace=True),
+        )

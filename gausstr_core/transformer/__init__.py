@@ -1,0 +1,1 @@
+"""The Gaussian transformer: foundation maps in, 3D Gaussians out."""

@@ -1,0 +1,56 @@
+"""Presets: the only place where numbers meet classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from gausstr_core.foundation.compact import CompactNetwork
+from gausstr_core.transformer.reference_points import Lattice
+from gausstr_core.transformer.transformer import GaussianTransformer
+
+UNTRAINED_SEED = 20261122
+
+
+class GaussTR(nn.Module):
+    """A foundation network and the transformer that reads it; one file of weights for both."""
+
+    def __init__(self, foundation: CompactNetwork, transformer: GaussianTransformer) -> None:
+        super().__init__()
+        self.foundation, self.transformer = foundation, transformer
+
+
+def compact() -> GaussTR:
+    """The embedded default: 320x180 inputs, 6 x 300 queries of four Gaussians, 2.2 M parameters."""
+    foundation = CompactNetwork(feature_dim=384, input_size=(180, 320))
+    transformer = GaussianTransformer(
+        feature_dim=384, lattice=Lattice(rows=15, columns=20, sub=2), dim=128, layers=3
+    )
+    return GaussTR(foundation, transformer)
+
+
+def tiny() -> GaussTR:
+    """A model that tests can run in milliseconds; its outputs mean nothing."""
+    foundation = CompactNetwork(feature_dim=384, input_size=(48, 80), width=16)
+    transformer = GaussianTransformer(
+        feature_dim=384, lattice=Lattice(rows=4, columns=6, sub=2), dim=32, layers=2, hidden=32
+    )
+    return GaussTR(foundation, transformer)
+
+
+PRESETS: dict[str, Callable[[], GaussTR]] = {'compact': compact, 'tiny': tiny}
+
+
+def build(preset: str) -> GaussTR:
+    """The untrained model of a preset, the same at every call.
+
+    Raises:
+        ValueError: no preset has that name.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f'preset must be one of {", ".join(PRESETS)}, got {preset!r}')
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(UNTRAINED_SEED)
+        return PRESETS[preset]()

@@ -1,0 +1,115 @@
+"""The decoder in the paper's formulation: cross-attention, self-attention over all, feed-forward."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gausstr_core.contracts import FoundationMaps
+from gausstr_core.transformer.deformable import DeformableAttention
+
+
+class Neck(nn.Module):
+    """Foundation maps -> memory levels at 1/2, 1/4 and 1/8 of the feature map, D channels.
+
+    Depth enters beside the features as its logarithm: what a Gaussian should do to its depth
+    depends on the depth around it. The finest map itself is read only at the seats (`describe`):
+    projecting all of it would cost more than the rest of the decoder.
+    """
+
+    def __init__(self, feature_dim: int, dim: int, levels: int) -> None:
+        super().__init__()
+        self.entry = nn.Conv2d(feature_dim + 1, dim, 1)
+        self.seat_entry = nn.Linear(feature_dim + 1, dim)
+        self.down = nn.ModuleList(
+            nn.Conv2d(dim, dim, 3, stride=2, padding=1) for _ in range(levels - 1)
+        )
+        self.norms = nn.ModuleList(nn.GroupNorm(8, dim) for _ in range(levels))
+
+    def forward(self, maps: FoundationMaps) -> list[Tensor]:
+        features = F.avg_pool2d(maps.features, 2, ceil_mode=True)
+        inverse = F.interpolate(1.0 / maps.depth[:, None], features.shape[-2:], mode='area')
+        x = self.entry(torch.cat([_unit_variance(features, 1), _centred_log(inverse)], dim=1))
+        levels = [self.norms[0](x)]
+        for down, norm in zip(self.down, list(self.norms)[1:], strict=True):
+            levels.append(norm(F.relu(down(levels[-1]))))
+        return levels
+
+    def describe(self, features: Tensor, log_depth: Tensor) -> Tensor:
+        """What lies at each query's seats: features [N, Q, C], log depth [N, Q] -> [N, Q, D]."""
+        depth = (log_depth - 2.7)[..., None]
+        return self.seat_entry(torch.cat([_unit_variance(features, -1), depth], dim=-1))
+
+
+def _unit_variance(features: Tensor, axis: int) -> Tensor:
+    return F.normalize(features, dim=axis) * features.shape[axis] ** 0.5
+
+
+def _centred_log(inverse_depth: Tensor) -> Tensor:
+    """Logarithm of the depth, zero at 15 m."""
+    return -inverse_depth.log() - 2.7
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention; queries and keys carry the position, values do not."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query_key = nn.Linear(dim, 2 * dim)
+        self.value = nn.Linear(dim, dim)
+        self.output = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, position: Tensor) -> Tensor:
+        """x, position [B, G, D] -> [B, G, D], without the residual."""
+
+        def split(tensor: Tensor) -> Tensor:
+            return tensor.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+        query, key = self.query_key(x + position).chunk(2, dim=-1)
+        mixed = F.scaled_dot_product_attention(split(query), split(key), split(self.value(x)))
+        return self.output(mixed.transpose(1, 2).flatten(2))
+
+
+class DecoderLayer(nn.Module):
+    """Cross-attention per view, self-attention across all Gaussians of the scene, feed-forward."""
+
+    def __init__(self, dim: int, heads: int, levels: int, points: int, hidden: int) -> None:
+        super().__init__()
+        self.cross = DeformableAttention(dim, heads, levels, points)
+        self.self_attention = SelfAttention(dim, heads)
+        self.feed_forward = nn.Sequential(
+            nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, dim)
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(3))
+
+    def forward(
+        self, query: Tensor, position: Tensor, reference: Tensor, memory: list[Tensor]
+    ) -> Tensor:
+        """query, position [N, Q, D]; reference [N, Q, 2]; memory per level [N, D, h, w]."""
+        n = query.shape[0]
+        x = self.norms[0](query + self.cross(query + position, reference, memory))
+        scene, where = x.flatten(0, 1)[None], position.flatten(0, 1)[None]
+        x = self.norms[1](scene + self.self_attention(scene, where))[0].unflatten(0, (n, -1))
+        return self.norms[2](x + self.feed_forward(x))
+
+
+class PositionEncoding(nn.Module):
+    """PE(mu_3D): sine code of the mean in the ego frame, then a small MLP.
+
+    Wavelengths run from 0.8 m, two voxels, to 102.4 m, the width of the scene.
+    """
+
+    wavelengths: Tensor
+
+    def __init__(self, dim: int, octaves: int = 8) -> None:
+        super().__init__()
+        self.register_buffer('wavelengths', 0.8 * 2.0 ** torch.arange(octaves), persistent=False)
+        self.mlp = nn.Sequential(nn.Linear(3 * 2 * octaves, dim), nn.ReLU(), nn.Linear(dim, dim))
+
+    def forward(self, means: Tensor) -> Tensor:
+        """means [..., 3] metres -> [..., D]."""
+        phase = means[..., None] * (2 * torch.pi / self.wavelengths)
+        code = torch.cat([phase.sin(), phase.cos()], dim=-1).flatten(-2)
+        return self.mlp(code)

@@ -1,0 +1,88 @@
+"""Where the queries look first: a fixed lattice of cells that covers every image.
+
+The released model draws its points with torch.rand at every forward; a fixed lattice makes
+inference deterministic and leaves no part of the image unseen. Rows are packed near the horizon,
+because there a pixel of height spans metres of ground.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gausstr_core.rig import CameraRig
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """Cells per view (rows x columns), each split into sub x sub seats for Gaussians."""
+
+    rows: int = 15
+    columns: int = 20
+    sub: int = 2
+    horizon_gain: float = 2.0  # extra density of rows at the horizon, in units of the plain one
+    horizon_width: float = 0.12  # standard deviation of the packing, in image heights
+
+    @property
+    def queries(self) -> int:
+        return self.rows * self.columns
+
+    @property
+    def seats(self) -> int:
+        return self.sub * self.sub
+
+
+def seat_points(rig: CameraRig, lattice: Lattice) -> tuple[Tensor, Tensor]:
+    """Seats and their spacing, both normalised to the image.
+
+    Returns:
+        points [N, Q, K, 2] (x, y) in (0, 1) and spacing [N, Q, K, 2] between neighbouring seats,
+        Q row-major over the cells, K row-major inside the cell.
+    """
+    edges_y = _row_edges(rig, lattice)  # [N, rows * sub + 1]
+    y, dy = (edges_y[:, 1:] + edges_y[:, :-1]) / 2, edges_y[:, 1:] - edges_y[:, :-1]
+    count = lattice.columns * lattice.sub
+    x = ((torch.arange(count, device=y.device) + 0.5) / count).expand(len(rig), count)
+    dx = torch.full_like(x, 1 / count)
+
+    def spread(horizontal: Tensor, vertical: Tensor) -> Tensor:
+        n, sub = len(rig), lattice.sub
+        grid = torch.stack(
+            [
+                horizontal[:, None, :].expand(n, vertical.shape[1], count),
+                vertical[:, :, None].expand(n, vertical.shape[1], count),
+            ],
+            dim=-1,
+        )
+        grid = grid.reshape(n, lattice.rows, sub, lattice.columns, sub, 2)
+        return grid.permute(0, 1, 3, 2, 4, 5).reshape(n, lattice.queries, lattice.seats, 2)
+
+    return spread(x, y), spread(dx, dy)
+
+
+def _row_edges(rig: CameraRig, lattice: Lattice) -> Tensor:
+    """[N, rows * sub + 1] edges in [0, 1], dense around each camera's own horizon."""
+    steps = 256
+    horizon = horizon_rows(rig)
+    centre = (torch.arange(steps, device=horizon.device) + 0.5) / steps
+    bump = torch.exp(-0.5 * ((centre - horizon[:, None]) / lattice.horizon_width) ** 2)
+    density = 1 + lattice.horizon_gain * bump
+    cumulative = torch.cat([torch.zeros_like(density[:, :1]), density.cumsum(1)], dim=1)
+    cumulative = cumulative / cumulative[:, -1:]
+    count = lattice.rows * lattice.sub
+    wanted = (torch.arange(count + 1, device=horizon.device) / count).expand(len(rig), -1)
+    upper = torch.searchsorted(cumulative, wanted.contiguous()).clamp(1, steps)
+    low, high = cumulative.gather(1, upper - 1), cumulative.gather(1, upper)
+    return (upper - 1 + (wanted - low) / (high - low)) / steps
+
+
+def horizon_rows(rig: CameraRig) -> Tensor:
+    """[N] image height (normalised, may lie outside 0..1) of the horizon in the middle column."""
+    up = rig.ego_from_camera[:, 2, :3]  # the ego z axis in the optical frame
+    safe = torch.where(up[:, 1].abs() < 1e-6, torch.full_like(up[:, 1], -1e-6), up[:, 1])
+    slope = -up[:, 2] / safe
+    rows = rig.intrinsics[:, 1, 1] * slope + rig.intrinsics[:, 1, 2]
+    heights = torch.tensor([size[0] for size in rig.image_sizes], device=rows.device)
+    return (rows / heights).float()

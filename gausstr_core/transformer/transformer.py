@@ -1,0 +1,105 @@
+"""GaussTR's transformer: N views of foundation maps -> Gaussians of the scene."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gausstr_core.contracts import FoundationMaps, Gaussians
+from gausstr_core.rig import CameraRig
+from gausstr_core.transformer.decoder import DecoderLayer, Neck, PositionEncoding
+from gausstr_core.transformer.head import GaussianState, RefinementHead
+from gausstr_core.transformer.reference_points import Lattice, seat_points
+from gausstr_core.transformer.surface import surface_start
+
+
+class GaussianTransformer(nn.Module):
+    """The `paper` formulation (GaussTR, CVPR 2025, section 3.2).
+
+    Queries cross-attend to their own view and self-attend across all views with PE(mu_3D);
+    position, scale, rotation and opacity are refined by every layer. Beyond the paper, each query
+    carries K Gaussians on neighbouring seats: four times the Gaussians for the decoder's old cost.
+    """
+
+    def __init__(
+        self,
+        feature_dim: int,
+        lattice: Lattice,
+        dim: int = 128,
+        layers: int = 3,
+        heads: int = 4,
+        levels: int = 3,
+        points: int = 4,
+        hidden: int = 256,
+    ) -> None:
+        super().__init__()
+        self.lattice, self.feature_dim = lattice, feature_dim
+        self.neck = Neck(feature_dim, dim, levels)
+        self.query_embeddings = nn.Parameter(torch.randn(lattice.queries, dim) * 0.02)
+        self.position = PositionEncoding(dim)
+        self.layers = nn.ModuleList(
+            DecoderLayer(dim, heads, levels, points, hidden) for _ in range(layers)
+        )
+        self.heads = nn.ModuleList(RefinementHead(dim, lattice.seats) for _ in range(layers))
+        self.feature_head = nn.Sequential(
+            nn.Linear(dim, 2 * dim), nn.ReLU(), nn.Linear(2 * dim, feature_dim)
+        )
+        last = self.feature_head[-1]
+        assert isinstance(last, nn.Linear)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+
+    def forward(self, maps: FoundationMaps, rig: CameraRig) -> Gaussians:
+        """Gaussians [N * Q * K] of the last layer, ordered by view, query, seat."""
+        return self.forward_layers(maps, rig, only_last=True)[-1]
+
+    def forward_layers(
+        self, maps: FoundationMaps, rig: CameraRig, only_last: bool = False
+    ) -> list[Gaussians]:
+        """Gaussians after each layer, for the losses; `rig` is at the size of `maps.depth`."""
+        points, spacing = seat_points(rig, self.lattice)
+        state = GaussianState.start(points, surface_start(maps.depth, points, spacing, rig))
+        memory = self.neck(maps)
+        seen = sample(maps.features, points.mean(2))
+        query = self.query_embeddings + self.neck.describe(seen, state.log_depth.mean(2))
+        outputs = []
+        for layer, head in zip(self.layers, self.heads, strict=True):
+            state = state.detached_geometry()
+            position = self.position(_means(state, rig).mean(2))
+            query = layer(query, position, state.points.mean(2), memory)
+            state = head(query, state, spacing)
+            if not only_last or head is self.heads[-1]:
+                outputs.append(self._gaussians(state, query, maps, rig))
+        return outputs
+
+    def _gaussians(
+        self, state: GaussianState, query: Tensor, maps: FoundationMaps, rig: CameraRig
+    ) -> Gaussians:
+        seen = F.normalize(sample(maps.features, state.points.detach().flatten(1, 2)), dim=-1)
+        residual = self.feature_head(query)[:, :, None].expand(-1, -1, self.lattice.seats, -1)
+        return Gaussians(
+            means=_means(state, rig).reshape(-1, 3),
+            scales=state.log_scales.exp().reshape(-1, 3),
+            rotations=F.normalize(state.rotations, dim=-1).reshape(-1, 4),
+            opacities=state.opacity_logits.sigmoid().reshape(-1),
+            features=(seen + residual.flatten(1, 2)).reshape(-1, self.feature_dim),
+        )
+
+
+def sample(values: Tensor, points: Tensor) -> Tensor:
+    """Bilinear samples [N, P, C] of a map [N, C, h, w] at normalised points [N, P, 2].
+
+    The border is repeated: zero padding would dim whatever lies within half a cell of it.
+    """
+    grid = (2 * points - 1)[:, :, None]
+    picked = F.grid_sample(values, grid, padding_mode='border', align_corners=False)
+    return picked[..., 0].transpose(1, 2)
+
+
+def _means(state: GaussianState, rig: CameraRig) -> Tensor:
+    """[N, Q, K, 3] means in the ego frame."""
+    shape = state.points.shape[:3]
+    sizes = state.points.new_tensor([[width, height] for height, width in rig.image_sizes])
+    pixels = state.points.flatten(1, 2) * sizes[:, None]
+    return rig.unproject(pixels, state.log_depth.exp().flatten(1, 2)).reshape(*shape, 3)

@@ -1,0 +1,93 @@
+"""The weights that ship with the package, each with its card, and how files of weights load."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+FOLDER = Path(__file__).parent
+FORMAT = 'gausstr-1'
+
+
+def shipped_weights(preset: str) -> Path:
+    """Path of the shipped weights of a preset.
+
+    Raises:
+        ValueError: the preset ships without weights.
+    """
+    path = FOLDER / f'{preset}.safetensors'
+    if not path.exists():
+        raise ValueError(
+            f'preset {preset!r} ships without weights ({path.name} is not in {FOLDER}); '
+            'give the path of a file made by gausstr-train'
+        )
+    return path
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """The card beside a file of weights: recipe, seed, data, scores, thresholds.
+
+    Raises:
+        ValueError: the card is missing or not JSON.
+    """
+    card = path.with_suffix('.json')
+    try:
+        return json.loads(card.read_text())
+    except FileNotFoundError:
+        raise ValueError(f'{path} has no card: expected {card} beside it') from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f'{card} is not valid JSON: {error}') from None
+
+
+def save_weights(model: nn.Module, path: Path, preset: str) -> None:
+    """Write the parameters and statistics as fp16 safetensors, aside first, then renamed."""
+    tensors = {
+        name: value.detach().cpu().to(torch.float16).contiguous()
+        for name, value in model.state_dict().items()
+        if value.is_floating_point()
+    }
+    aside = path.with_suffix('.partial')
+    save_file(tensors, aside, metadata={'format': FORMAT, 'preset': preset})
+    os.replace(aside, path)
+
+
+def load_weights(model: nn.Module, path: Path, preset: str) -> None:
+    """Fill a freshly built model from a file of `save_weights`.
+
+    Raises:
+        ValueError: the file cannot be read, is of another preset, or its keys or shapes differ;
+            the message lists the first of them.
+    """
+    try:
+        with safe_open(path, framework='pt') as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f'weights file {path} cannot be read as safetensors: {error}') from None
+    if metadata.get('format') != FORMAT or metadata.get('preset') != preset:
+        raise ValueError(
+            f'weights file {path} must be {FORMAT} for preset {preset!r}, got '
+            f'{metadata.get("format")} for {metadata.get("preset")!r}'
+        )
+    wanted = {k: v.shape for k, v in model.state_dict().items() if v.is_floating_point()}
+    faults = [f'missing {name}' for name in wanted.keys() - tensors.keys()]
+    faults += [f'unexpected {name}' for name in tensors.keys() - wanted.keys()]
+    faults += [
+        f'{name} has shape {tuple(tensors[name].shape)}, expected {tuple(shape)}'
+        for name, shape in wanted.items()
+        if name in tensors and tensors[name].shape != shape
+    ]
+    if faults:
+        raise ValueError(
+            f'weights file {path} does not fit preset {preset!r}: {"; ".join(sorted(faults)[:5])}'
+            f' ({len(faults)} in all)'
+        )
+    # num_batches_tracked is the one integer buffer: only training reads it
+    model.load_state_dict(tensors, strict=False)
