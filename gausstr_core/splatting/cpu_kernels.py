@@ -50,7 +50,9 @@ def composite_backward(
 @kernel
 def _rows(mean_y, radius_y, height):
     """First and one past the last pixel row that an ellipse can touch."""
-    return max(0, int(mean_y - radius_y)), min(height, int(mean_y + radius_y) + 1)
+    first = max(np.float32(0), mean_y - radius_y)
+    last = min(np.float32(height - 1), mean_y + radius_y)
+    return int(first), int(last) + 1
 
 
 @kernel
@@ -97,7 +99,7 @@ def _composite_camera(
                 dx = np.float32(x) + HALF - means[p, 0]
                 power = HALF * (xx * dx * dx + yy * dy * dy) + xy * dx * dy
                 alpha = min(ALPHA_MAX, opacity * math.exp(-power))
-                if alpha < ALPHA_MIN:
+                if power < 0 or alpha < ALPHA_MIN:
                     continue
                 before = transmittance[y, x]
                 after = before * (ONE - alpha)
@@ -148,7 +150,7 @@ def _backward_camera(
                 falloff = math.exp(-power)
                 raw = opacity * falloff
                 alpha = min(ALPHA_MAX, raw)
-                if alpha < ALPHA_MIN:
+                if power < 0 or alpha < ALPHA_MIN:
                     continue
                 rest = ONE / (ONE - alpha)
                 before = transmittance[y, x] * rest

@@ -49,7 +49,7 @@ def project(gaussians: Gaussians, rig: CameraRig) -> Ellipses:
 
     The perspective Jacobian is taken at a point held within 1.3 times the image's half angle, as
     gsplat does: far outside the linearisation explodes. Pairs behind `NEAR`, beyond `FAR`, off
-    the image or fainter than `ALPHA_MIN` are left out, so they get zero gradient, never NaN.
+    the image, fainter than `ALPHA_MIN` or not finite are left out: they get zero gradient.
     """
     means = gaussians.means
     intrinsics = rig.intrinsics.to(means)
@@ -70,9 +70,12 @@ def project(gaussians: Gaussians, rig: CameraRig) -> Ellipses:
     half = rows @ axes[gaussian]
     covariance = half @ half.transpose(-1, -2)
     xx, xy, yy = covariance[:, 0, 0] + BLUR, covariance[:, 0, 1], covariance[:, 1, 1] + BLUR
-    conics = torch.stack([yy, -xy, xx], dim=-1) / (xx * yy - xy * xy)[:, None]
+    area = xx * yy - xy * xy
+    sound = torch.isfinite(area) & (area > 0)  # else too large or too thin for this dtype
+    area = torch.where(sound, area, torch.ones_like(area))
+    conics = torch.stack([yy, -xy, xx], dim=-1) / area[:, None]
     radii = _radii(torch.stack([xx, yy], dim=-1), gaussians.opacities[gaussian])
-    keep = _touching(image_means, radii, camera, rig)
+    keep = (sound & _touching(image_means, radii, camera, rig)).nonzero()[:, 0]
     keep = keep[_near_to_far(camera[keep], depth[keep])]
     return Ellipses(
         camera[keep], gaussian[keep], image_means[keep], conics[keep], depth[keep], radii[keep]
@@ -123,7 +126,7 @@ def _radii(variance: Tensor, opacity: Tensor) -> Tensor:
 def _touching(means: Tensor, radii: Tensor, camera: Tensor, rig: CameraRig) -> Tensor:
     size = torch.tensor([(w, h) for h, w in rig.image_sizes]).to(means)[camera]
     inside = (means + radii > 0) & (means - radii < size) & (radii > 0)
-    return inside.all(-1).nonzero()[:, 0]
+    return inside.all(-1)
 
 
 @torch.no_grad()

@@ -44,7 +44,8 @@ def _weights(
     xx, xy, yy = conics.unbind(-1)
     power = 0.5 * (xx * dx * dx + yy * dy * dy) + xy * dx * dy
     alpha = (opacities[ellipses.gaussian[part]] * torch.exp(-power)).clamp_max(ALPHA_MAX)
-    alpha = torch.where(alpha >= ALPHA_MIN, alpha, torch.zeros_like(alpha))
+    drawn = (alpha >= ALPHA_MIN) & (power >= 0)  # below 0 only by rounding
+    alpha = torch.where(drawn, alpha, torch.zeros_like(alpha))
     after = torch.cumprod(1 - alpha, dim=-1)
     before = torch.cat([torch.ones_like(after[:, :1]), after[:, :-1]], dim=-1)
     return torch.where(after > TRANSMITTANCE_MIN, alpha * before, torch.zeros_like(alpha))
