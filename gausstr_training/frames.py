@@ -1,0 +1,143 @@
+"""Frames for training, held in memory at the network's size, drawn by step and seed alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from gausstr_core.foundation.interface import resize_images
+from gausstr_core.rig import CameraRig
+from gausstr_training.streets.reader import find_streets, read_street
+
+
+@dataclass(frozen=True)
+class Batch:
+    """N views: whole rigs of six, or single cameras of many streets."""
+
+    images: Tensor  # [N, H, W, 3] uint8 RGB
+    depth: Tensor  # [N, H, W] metres, 0 where there is none (sky)
+    semantics: Tensor  # [N, H, W] int64 class index; what the teacher reads, never a 3D label
+    rig: CameraRig
+
+
+class FrameStore:
+    """All frames of some streets, images and 2D targets only: no voxel truth is ever read.
+
+    Raises:
+        ValueError: no street is found in the folders, or a street cannot be read.
+    """
+
+    def __init__(self, folders: list[Path], height: int, width: int) -> None:
+        streets = find_streets(folders)
+        self.frames: list[Batch] = []
+        self.seeds: list[int] = []
+        for folder in tqdm(streets, desc='reading streets', unit='street', leave=False):
+            street = read_street(folder, voxels=False)
+            self.seeds.append(street.seed)
+            for frame in street.frames:
+                self.frames.append(_at_size(frame, height, width))
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def frame(self, step: int, seed: int) -> Batch:
+        """The whole rig of one frame; every epoch visits each frame once, in its own order."""
+        return self.frames[_drawn(step, seed, len(self.frames))]
+
+    def views(self, step: int, count: int, seed: int) -> Batch:
+        """`count` cameras of different frames; epochs over all cameras of all frames."""
+        cameras = len(self.frames[0].rig)
+        picks = [
+            divmod(_drawn(step * count + i, seed, len(self.frames) * cameras), cameras)
+            for i in range(count)
+        ]
+        chosen = [pick_camera(self.frames[frame], camera) for frame, camera in picks]
+        return join(chosen)
+
+
+def _drawn(position: int, seed: int, size: int) -> int:
+    """Element `position` of endless shuffled epochs: a pure function, so resuming is exact."""
+    epoch, index = divmod(position, size)
+    return int(np.random.default_rng([seed, epoch]).permutation(size)[index])
+
+
+def _at_size(frame: object, height: int, width: int) -> Batch:
+    images = resize_images(
+        [torch.from_numpy(image) for image in frame.images],  # type: ignore[attr-defined]
+        height,
+        width,
+    )
+    rig: CameraRig = frame.rig  # type: ignore[attr-defined]
+    old_height, old_width = rig.image_sizes[0]
+    rows = ((np.arange(height) + 0.5) * old_height / height).astype(int)
+    columns = ((np.arange(width) + 0.5) * old_width / width).astype(int)
+    # nearest: neither depth nor classes may be averaged across an edge
+    depth = frame.depth[:, rows][:, :, columns]  # type: ignore[attr-defined]
+    semantics = frame.semantics[:, rows][:, :, columns]  # type: ignore[attr-defined]
+    return Batch(
+        images,
+        torch.from_numpy(np.ascontiguousarray(depth)),
+        torch.from_numpy(np.ascontiguousarray(semantics)),
+        rig.resized(height, width),
+    )
+
+
+def pick_camera(batch: Batch, index: int) -> Batch:
+    """One camera of a batch, as a batch of one."""
+    one = slice(index, index + 1)
+    name = batch.rig.names[index]
+    return Batch(
+        batch.images[one], batch.depth[one], batch.semantics[one], batch.rig.select((name,))
+    )
+
+
+def join(batches: list[Batch]) -> Batch:
+    """Put views of several batches into one; names are numbered, as cameras may repeat."""
+    rigs = [batch.rig for batch in batches]
+    names = [f'{i}/{name}' for i, rig in enumerate(rigs) for name in rig.names]
+    rig = CameraRig(
+        tuple(names),
+        torch.cat([rig.intrinsics for rig in rigs]),
+        torch.cat([rig.ego_from_camera for rig in rigs]),
+        tuple(size for rig in rigs for size in rig.image_sizes),
+    )
+    return Batch(
+        torch.cat([batch.images for batch in batches]),
+        torch.cat([batch.depth for batch in batches]),
+        torch.cat([batch.semantics for batch in batches]),
+        rig,
+    )
+
+
+def mirrored(batch: Batch) -> Batch:
+    """The batch seen in a mirror: images left-right, the rig across the ego's x-z plane."""
+    width = batch.images.shape[2]
+    intrinsics = batch.rig.intrinsics.clone()
+    intrinsics[:, 0, 2] = width - intrinsics[:, 0, 2]
+    across_ego = torch.diag(intrinsics.new_tensor([1, -1, 1, 1]))
+    across_camera = torch.diag(intrinsics.new_tensor([-1, 1, 1, 1]))
+    pose = across_ego @ batch.rig.ego_from_camera @ across_camera
+    return Batch(
+        batch.images.flip(2),
+        batch.depth.flip(2),
+        batch.semantics.flip(2),
+        replace(batch.rig, intrinsics=intrinsics, ego_from_camera=pose),
+    )
+
+
+def photometric(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Random gain, contrast and white balance per image; uint8 [N, H, W, 3] in and out."""
+    n = images.shape[0]
+
+    def around_one(spread: float, channels: int) -> Tensor:
+        return 1 + spread * (2 * torch.rand(n, 1, 1, channels, generator=generator) - 1)
+
+    x = images.float()
+    mean = x.mean((1, 2), keepdim=True)
+    x = (x - mean) * around_one(0.25, 1) + mean * around_one(0.2, 1) * around_one(0.06, 3)
+    return x.clamp(0, 255).to(torch.uint8)

@@ -1,0 +1,47 @@
+"""The paper's losses: cosine on PCA-reduced splatted features, SILog + 0.2 L1 on splatted depth."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+EPSILON = 1e-6  # metres, as the released code
+
+
+def principal_directions(features: Tensor, dims: int) -> Tensor:
+    """Exact PCA basis [C, dims] of features [P, C], centred; the largest variance first.
+
+    The released code uses the randomised `torch.pca_lowrank`; the cosine loss only sees the
+    subspace, and an exact one does not change between runs. Features are projected onto it
+    without subtracting the mean, as there.
+    """
+    centred = features - features.mean(0)
+    _, vectors = torch.linalg.eigh(centred.T @ centred)
+    return vectors[:, -dims:].flip(1)
+
+
+def feature_loss(rendered: Tensor, target: Tensor) -> Tensor:
+    """Mean of 1 - cos over all pixels; both [N, D, h, w]."""
+    return (1 - F.cosine_similarity(rendered, target, dim=1)).mean()
+
+
+def silog_loss(predicted: Tensor, target: Tensor) -> Tensor:
+    """Scale-invariant logarithmic loss with lambda 0.5, mean over the images.
+
+    Args:
+        predicted, target: [N, h, w] metres; pixels with target <= 1e-6 m do not count.
+    """
+    valid = (target > EPSILON).float()
+    count = valid.sum((1, 2)).clamp_min(1)
+    gap = (target.clamp_min(EPSILON).log() - predicted.clamp_min(EPSILON).log()) * valid
+    mean, square = gap.sum((1, 2)) / count, (gap * gap).sum((1, 2)) / count
+    # the root has no gradient at zero: an image without valid pixels must not give NaN
+    return (square - 0.5 * mean * mean).clamp_min(1e-12).sqrt().mean()
+
+
+def depth_loss(predicted: Tensor, target: Tensor) -> Tensor:
+    """SILog + 0.2 L1 of depth [N, h, w] in metres; pixels with target 0 do not count."""
+    valid = target > EPSILON
+    absolute = (predicted - target).abs() * valid
+    return silog_loss(predicted, target) + 0.2 * absolute.sum() / valid.sum().clamp_min(1)

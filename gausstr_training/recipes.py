@@ -1,0 +1,55 @@
+"""Recipes: every number of a training run, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class StageRecipe:
+    """One stage of training."""
+
+    steps: int
+    views: int  # images per step
+    learning_rate: float
+    warmup: int = 100  # steps of linear warm-up; a half cosine to zero follows
+    weight_decay: float = 5e-3  # as the released configs
+    clip: float = 35.0  # L2 norm of the gradient, as the released configs
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole run: first the foundation network, then the transformer on top of it, frozen."""
+
+    preset: str
+    foundation: StageRecipe
+    transformer: StageRecipe
+    seed: int = 0
+    rendering: tuple[int, int] = (90, 160)  # (height, width) of the splatted images
+    reduced_dims: int = 32  # PCA dimensions of the splatted features; the released model has 128
+    depth_limit: float = 51.2  # metres; farther pixels carry no depth loss
+    feature_weight: float = 5.0  # of the cosine loss, as the released model
+    checkpoint_every: int = 100  # steps
+    synthesize: str = field(default='')  # the command that makes the data
+
+
+RECIPES: dict[str, Recipe] = {
+    'compact': Recipe(
+        preset='compact',
+        foundation=StageRecipe(steps=2200, views=6, learning_rate=2e-3, clip=5.0),
+        transformer=StageRecipe(steps=1600, views=6, learning_rate=5e-4),
+        synthesize='gausstr-synthesize --seed 10000 --streets 600 --frames 1 --no-voxels '
+        '--workers 2 --output data/train',
+    ),
+    # what the tests run: seconds, no meaning
+    'tiny': Recipe(
+        preset='tiny',
+        foundation=StageRecipe(steps=4, views=6, learning_rate=1e-3, warmup=2),
+        transformer=StageRecipe(steps=4, views=6, learning_rate=1e-3, warmup=2),
+        rendering=(24, 40),
+        reduced_dims=8,
+        checkpoint_every=2,
+        synthesize='gausstr-synthesize --seed 10000 --streets 2 --frames 1 --no-voxels '
+        '--output data/tiny',
+    ),
+}

@@ -1,0 +1,187 @@
+"""The two stages of a run: what one step computes. The loop is in trainer.py."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gausstr_core.contracts import Gaussians
+from gausstr_core.rig import CameraRig
+from gausstr_core.splatting import splat
+from gausstr_core.transformer.build import GaussTR
+from gausstr_training.frames import Batch, FrameStore, mirrored, photometric
+from gausstr_training.losses import depth_loss, feature_loss, principal_directions
+from gausstr_training.recipes import Recipe, StageRecipe
+from gausstr_training.teacher import RendererTeacher, thinned
+
+TEMPERATURE = 0.07  # of the contrast between classes, as CLIP's at its start
+FAR_WEIGHT = 0.3  # of depth errors beyond the map
+MAX_CLASS_WEIGHT = 6.0
+
+
+class Stage(ABC):
+    """One stage: which parameters it trains, and the loss of a step."""
+
+    name: str
+
+    def __init__(
+        self, model: GaussTR, store: FrameStore, teacher: RendererTeacher, recipe: Recipe
+    ) -> None:
+        self.model, self.store, self.teacher, self.recipe = model, store, teacher, recipe
+
+    @property
+    @abstractmethod
+    def schedule(self) -> StageRecipe:
+        """Steps, learning rate and clipping."""
+
+    @property
+    @abstractmethod
+    def module(self) -> nn.Module:
+        """What is trained."""
+
+    @abstractmethod
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        """The loss of a step and its parts by name; a pure function of weights, seed and step."""
+
+    def generator(self, step: int) -> torch.Generator:
+        """Randomness that belongs to this step, so that a resumed run repeats it exactly."""
+        return torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
+
+    def augmented(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """Mirror every other batch, vary light and colour of every image."""
+        if torch.rand((), generator=generator) < 0.5:
+            batch = mirrored(batch)
+        return replace(batch, images=photometric(batch.images, generator))
+
+
+class FoundationStage(Stage):
+    """Distils the renderer into the compact network: text-aligned features and metric depth."""
+
+    name = 'foundation'
+
+    def __init__(
+        self, model: GaussTR, store: FrameStore, teacher: RendererTeacher, recipe: Recipe
+    ) -> None:
+        super().__init__(model, store, teacher, recipe)
+        self.class_weights = balanced_weights(store, len(teacher.centroids))
+
+    @property
+    def schedule(self) -> StageRecipe:
+        return self.recipe.foundation
+
+    @property
+    def module(self) -> nn.Module:
+        return self.model.foundation
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        self.model.foundation.train()
+        generator = self.generator(step)
+        batch = self.store.views(step, self.schedule.views, self.recipe.seed)
+        batch = self.augmented(batch, generator)
+        maps = self.model.foundation(batch.images, batch.rig)
+        semantics = thinned(batch.semantics, *maps.features.shape[-2:])
+        words = self.teacher.draw(len(semantics), generator)
+        cosine, contrast = self._alignment(maps.features, semantics, words)
+        depth = log_depth_loss(
+            maps.depth, batch.depth, self.model.foundation.max_depth, self.recipe.depth_limit
+        )
+        parts = {'cosine': cosine.item(), 'contrast': contrast.item(), 'depth': depth.item()}
+        return cosine + contrast + 4 * depth, parts
+
+    def _alignment(
+        self, features: Tensor, semantics: Tensor, words: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """1 - cos to the drawn words, and the contrast with the other classes' words."""
+        weight = self.class_weights[semantics]
+        target = self.teacher.paint(semantics, words)
+        apart = 1 - F.cosine_similarity(features, target, dim=1)
+        cosine = (apart * weight).sum() / weight.sum()
+        unit = F.normalize(features, dim=1)
+        logits = torch.einsum('nchw,kc->nkhw', unit, self.teacher.centroids) / TEMPERATURE
+        contrast = F.cross_entropy(logits, semantics, weight=self.class_weights)
+        return cosine, contrast
+
+
+class TransformerStage(Stage):
+    """The paper's training: splat the Gaussians of each layer back into the six images."""
+
+    name = 'transformer'
+
+    def __init__(
+        self, model: GaussTR, store: FrameStore, teacher: RendererTeacher, recipe: Recipe
+    ) -> None:
+        super().__init__(model, store, teacher, recipe)
+        self.frozen = copy.deepcopy(model.foundation).optimise_for_inference()
+
+    @property
+    def schedule(self) -> StageRecipe:
+        return self.recipe.transformer
+
+    @property
+    def module(self) -> nn.Module:
+        return self.model.transformer
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        generator = self.generator(step)
+        batch = self.augmented(self.store.frame(step, self.recipe.seed), generator)
+        with torch.no_grad():
+            maps = self.frozen(batch.images, batch.rig)
+        target, basis, depth = self._targets(batch, generator)
+        total, parts = torch.zeros(()), {}
+        for index, gaussians in enumerate(self.model.transformer.forward_layers(maps, batch.rig)):
+            aligned, distance = self._render(gaussians, batch.rig, target, basis, depth)
+            total = total + self.recipe.feature_weight * aligned + distance
+            parts[f'cosine/{index}'], parts[f'depth/{index}'] = aligned.item(), distance.item()
+        return total, parts
+
+    def _targets(
+        self, batch: Batch, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """PCA-reduced target features [N, D, h, w], the basis [C, D], target depth [N, h, w]."""
+        height, width = self.recipe.rendering
+        semantics = thinned(batch.semantics, height, width)
+        words = self.teacher.draw(len(semantics), generator)
+        features = self.teacher.paint(semantics, words)
+        basis = principal_directions(
+            features.permute(0, 2, 3, 1).flatten(0, 2)[::7], self.recipe.reduced_dims
+        )
+        depth = thinned(batch.depth, height, width)
+        depth = torch.where(depth < self.recipe.depth_limit, depth, 0.0)
+        return torch.einsum('nchw,cd->ndhw', features, basis), basis, depth
+
+    def _render(
+        self, gaussians: Gaussians, rig: CameraRig, target: Tensor, basis: Tensor, depth: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        reduced = replace(gaussians, features=gaussians.features @ basis)
+        images = splat(reduced, rig, *self.recipe.rendering)
+        return feature_loss(images.features, target), depth_loss(images.depth, depth)
+
+
+def log_depth_loss(predicted: Tensor, target: Tensor, far: float, limit: float) -> Tensor:
+    """Mean |log z - log z*|; the sky (target 0) should lie at `far`, and counts little.
+
+    A mean absolute error keeps edges sharp, where a squared one would place pixels in between.
+    """
+    truth = torch.where(target > 0, target.clamp(0.3, far), far)
+    weight = torch.where(truth < limit, 1.0, FAR_WEIGHT)
+    return ((predicted.log() - truth.log()).abs() * weight).sum() / weight.sum()
+
+
+def balanced_weights(store: FrameStore, classes: int) -> Tensor:
+    """Weights [classes] by the inverse root of each class's share of the pixels, mean share 1."""
+    counts = torch.zeros(classes)
+    for frame in store.frames:
+        counts += torch.bincount(frame.semantics[:, ::4, ::4].flatten().long(), minlength=classes)
+    share = (counts / counts.sum()).clamp_min(1e-6)
+    weights = share.rsqrt()
+    return (weights / (weights * share).sum()).clamp_max(MAX_CLASS_WEIGHT)
+
+
+STAGES: tuple[type[Stage], ...] = (FoundationStage, TransformerStage)
+
+

@@ -1,0 +1,56 @@
+"""The teacher on synthetic streets: the renderer, where GaussTR has foundation models.
+
+It gives true depth, and for each pixel the text embedding of a randomly chosen synonym of the
+pixel's class: per image and class one word, as a vision-language model would see one notion
+under many names. No 3D label passes here.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gausstr_core.text_encoder import TextEncoder
+from gausstr_core.vocabulary import training_synonyms
+from gausstr_training.streets.classes import CLASSES
+
+
+class RendererTeacher:
+    """Classes -> text embeddings.
+
+    Raises:
+        ValueError: a class has no synonyms to draw from.
+    """
+
+    def __init__(self, encoder: TextEncoder) -> None:
+        synonyms = training_synonyms()
+        missing = [name for name in CLASSES if not synonyms.get(name)]
+        if missing:
+            raise ValueError(f'no training synonyms for {", ".join(missing)}')
+        self._words = [encoder.encode(synonyms[name]) for name in CLASSES]
+        centres = torch.stack([words.mean(0) for words in self._words])
+        self.centroids = F.normalize(centres, dim=-1)  # [classes, C]
+
+    def draw(self, images: int, generator: torch.Generator) -> Tensor:
+        """One word per image and class: embeddings [images, classes, C]."""
+        rows = []
+        for _ in range(images):
+            picks = [
+                words[int(torch.randint(len(words), (1,), generator=generator))]
+                for words in self._words
+            ]
+            rows.append(torch.stack(picks))
+        return torch.stack(rows)
+
+    def paint(self, semantics: Tensor, words: Tensor) -> Tensor:
+        """Target features [N, C, h, w] for class maps [N, h, w] and words [N, classes, C]."""
+        view = torch.arange(len(semantics))[:, None, None]
+        return words[view, semantics.long()].permute(0, 3, 1, 2)
+
+
+def thinned(maps: Tensor, height: int, width: int) -> Tensor:
+    """Every k-th pixel of [N, H, W]: targets at a smaller size without mixing across edges."""
+    rows = ((torch.arange(height) + 0.5) * maps.shape[1] / height).long()
+    columns = ((torch.arange(width) + 0.5) * maps.shape[2] / width).long()
+    return maps[:, rows][:, :, columns]
