@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 
@@ -24,12 +24,12 @@ _turn = threading.Lock()
 
 def kernel(function: K) -> K:
     """Compile a single-threaded numba kernel, kept on disk, without the GIL."""
-    return numba.njit(cache=True, nogil=True)(function)  # type: ignore[no-any-return]
+    return cast(K, numba.njit(cache=True, nogil=True)(function))
 
 
 def parallel_kernel(function: K) -> K:
     """Compile a numba kernel whose `prange` loops run on numba's threads."""
-    return numba.njit(cache=True, nogil=True, parallel=True)(function)  # type: ignore[no-any-return]
+    return cast(K, numba.njit(cache=True, nogil=True, parallel=True)(function))
 
 
 def run(compiled: Callable[..., Any], *arguments: Any) -> Any:

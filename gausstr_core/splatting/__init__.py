@@ -22,6 +22,8 @@ def splat(
     Args:
         gaussians: ego frame; gradients flow to all five tensors.
         rig: cameras of any image size, rescaled here to `height` x `width`; skew is ignored.
+        height: of the splatted images, pixels.
+        width: likewise.
         backend: 'reference' (plain torch, any device, float64 too), 'cpu' (numba tiles, float32),
             'gsplat' (CUDA) or 'auto': 'cpu' on the CPU, 'gsplat' on CUDA, else 'reference'.
 
@@ -32,7 +34,9 @@ def splat(
         ValueError: the backend is unknown or cannot run on this device or dtype.
     """
     if backend not in BACKENDS:
-        raise ValueError(f'splatting backend must be one of {", ".join(BACKENDS)}, got {backend!r}')
+        raise ValueError(
+            f'splatting backend must be one of {", ".join(BACKENDS)}, got {backend!r}'
+        )
     if height < 1 or width < 1:
         raise ValueError(f'splatted images must be at least 1x1, got {height}x{width} (HxW)')
     rig = rig.resized(height, width)

@@ -7,6 +7,7 @@ run gives the same bits. The projection and its gradient stay in torch (`project
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,13 @@ from torch import Tensor
 from gausstr_core.contracts import Gaussians
 from gausstr_core.parallel import run
 from gausstr_core.rig import CameraRig
-from gausstr_core.splatting import cpu_kernels
+from gausstr_core.splatting.cpu_kernels import (
+    Gradients,
+    Images,
+    Pairs,
+    composite,
+    composite_backward,
+)
 from gausstr_core.splatting.projection import SplatImages, project
 
 
@@ -52,7 +59,7 @@ class _Composite(torch.autograd.Function):
     """Pairs sorted by camera and depth -> features [N, h, w, C], depth and alpha [N, h, w]."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         means: Tensor,
         conics: Tensor,
@@ -69,13 +76,13 @@ class _Composite(torch.autograd.Function):
         depth_image = torch.zeros(size)
         transmittance = torch.ones(size)
         stop = torch.empty(size, dtype=torch.int32)
-        images = (feature_image, depth_image, transmittance, stop)
-        run(cpu_kernels.composite, *_arrays(inputs), *_arrays(images))
+        images = _arrays([feature_image, depth_image, transmittance])
+        run(composite, Pairs(*_arrays(inputs)), Images(*images), stop.numpy())
         ctx.save_for_backward(*inputs, transmittance, stop)
         return feature_image, depth_image, 1 - transmittance
 
     @staticmethod
-    def backward(  # type: ignore[override]
+    def backward(
         ctx: Any, d_features: Tensor, d_depth: Tensor, d_alpha: Tensor
     ) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors
@@ -83,13 +90,15 @@ class _Composite(torch.autograd.Function):
         incoming = [t.contiguous() for t in (d_features, d_depth, d_alpha)]
         gradients = [torch.zeros_like(t) for t in inputs[:5]]
         run(
-            cpu_kernels.composite_backward,
-            *_arrays(inputs),
-            *_arrays([transmittance.clone(), stop, *incoming]),
-            *_arrays(gradients),
+            composite_backward,
+            Pairs(*_arrays(inputs)),
+            transmittance.clone().numpy(),
+            stop.numpy(),
+            Images(*_arrays(incoming)),
+            Gradients(*_arrays(gradients)),
         )
         return (*gradients, None, None, None)
 
 
-def _arrays(tensors: Any) -> list[np.ndarray]:
+def _arrays(tensors: Sequence[Tensor]) -> list[np.ndarray]:
     return [tensor.numpy() for tensor in tensors]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -16,39 +17,62 @@ TRANSMITTANCE_MIN = np.float32(projection.TRANSMITTANCE_MIN)
 ONE, HALF = np.float32(1), np.float32(0.5)
 
 
-@parallel_kernel
-def composite(
-    means, conics, opacities, features, depths, radii, ends,
-    feature_image, depth_image, transmittance, stop,
-):  # fmt: skip
-    """Draw P pairs (camera n owns ends[n]..ends[n+1], near to far) into N images.
+class Pairs(NamedTuple):
+    """P (camera, Gaussian) pairs; camera n owns ends[n] .. ends[n + 1] - 1, near to far."""
 
-    `transmittance` comes in as ones; `stop` gets, per pixel, the pair before which the ray ended.
+    means: np.ndarray  # [P, 2] pixels
+    conics: np.ndarray  # [P, 3] xx, xy, yy
+    opacities: np.ndarray  # [P]
+    features: np.ndarray  # [P, C]
+    depths: np.ndarray  # [P]
+    radii: np.ndarray  # [P, 2] pixels
+    ends: np.ndarray  # [N + 1] int64
+
+
+class Images(NamedTuple):
+    """What is drawn, or the gradient of it; `opening` is transmittance, or d_alpha."""
+
+    features: np.ndarray  # [N, h, w, C]
+    depth: np.ndarray  # [N, h, w]
+    opening: np.ndarray  # [N, h, w]
+
+
+class Gradients(NamedTuple):
+    """Gradients of the first five of `Pairs`."""
+
+    means: np.ndarray
+    conics: np.ndarray
+    opacities: np.ndarray
+    features: np.ndarray
+    depths: np.ndarray
+
+
+@parallel_kernel
+def composite(pairs: Pairs, images: Images, stop: np.ndarray) -> None:
+    """Draw the pairs into zeroed images with a transmittance of one.
+
+    `stop` [N, h, w] int32 gets, per pixel, the pair before which the ray ended.
     """
-    for n in numba.prange(ends.shape[0] - 1):
+    for n in numba.prange(pairs.ends.shape[0] - 1):
         _composite_camera(
-            means, conics, opacities, features, depths, radii, ends[n], ends[n + 1],
-            feature_image[n], depth_image[n], transmittance[n], stop[n],
-        )  # fmt: skip
+            n, pairs, images.features[n], images.depth[n], images.opening[n], stop[n]
+        )
 
 
 @parallel_kernel
 def composite_backward(
-    means, conics, opacities, features, depths, radii, ends, transmittance, stop,
-    d_feature_image, d_depth_image, d_alpha_image,
-    d_means, d_conics, d_opacities, d_features, d_depths,
-):  # fmt: skip
-    """Add the gradients of the pairs; `transmittance` (final values) is used up."""
-    for n in numba.prange(ends.shape[0] - 1):
+    pairs: Pairs, transmittance: np.ndarray, stop: np.ndarray, incoming: Images, out: Gradients
+) -> None:
+    """Write the gradients of the pairs; `transmittance` [N, h, w] (final values) is used up."""
+    for n in numba.prange(pairs.ends.shape[0] - 1):
         _backward_camera(
-            means, conics, opacities, features, depths, radii, ends[n], ends[n + 1],
-            transmittance[n], stop[n], d_feature_image[n], d_depth_image[n], d_alpha_image[n],
-            d_means, d_conics, d_opacities, d_features, d_depths,
+            n, pairs, transmittance[n], stop[n],
+            incoming.features[n], incoming.depth[n], incoming.opening[n], out,
         )  # fmt: skip
 
 
 @kernel
-def _rows(mean_y, radius_y, height):
+def _rows(mean_y: float, radius_y: float, height: int) -> tuple[int, int]:
     """First and one past the last pixel row that an ellipse can touch."""
     first = max(np.float32(0), mean_y - radius_y)
     last = min(np.float32(height - 1), mean_y + radius_y)
@@ -56,7 +80,9 @@ def _rows(mean_y, radius_y, height):
 
 
 @kernel
-def _span(mean_x, conic, dy, limit, width):
+def _span(
+    mean_x: float, conic: np.ndarray, dy: float, limit: float, width: int
+) -> tuple[int, int]:
     """First and one past the last pixel of a row where power <= limit (slightly generous)."""
     xx, xy, yy = conic[0], conic[1], conic[2]
     inside = xy * xy * dy * dy - xx * (yy * dy * dy - (limit + limit))
@@ -68,20 +94,24 @@ def _span(mean_x, conic, dy, limit, width):
     last = min(np.float32(width - 1), center + reach)
     if last < first:
         return 0, 0
-    return int(math.ceil(first)), int(last) + 1
+    return math.ceil(first), int(last) + 1
 
 
 @kernel
-def _limit(opacity):
+def _limit(opacity: float) -> float:
     """Power above which alpha is surely below ALPHA_MIN."""
     return math.log(opacity / ALPHA_MIN) + np.float32(1e-3)
 
 
 @kernel
 def _composite_camera(
-    means, conics, opacities, features, depths, radii, begin, end,
-    feature_image, depth_image, transmittance, stop,
-):  # fmt: skip
+    n: int, pairs: Pairs,
+    feature_image: np.ndarray, depth_image: np.ndarray, transmittance: np.ndarray,
+    stop: np.ndarray,
+) -> None:  # fmt: skip
+    means, conics, radii = pairs.means, pairs.conics, pairs.radii
+    opacities, depths, features = pairs.opacities, pairs.depths, pairs.features
+    begin, end = pairs.ends[n], pairs.ends[n + 1]
     height, width, channels = feature_image.shape
     stop[:] = end
     for p in range(begin, end):
@@ -115,7 +145,9 @@ def _composite_camera(
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def _dot_and_add(feature, incoming, weight, d_feature):
+def _dot_and_add(
+    feature: np.ndarray, incoming: np.ndarray, weight: float, d_feature: np.ndarray
+) -> float:
     """feature . incoming, while d_feature += weight * incoming; may be summed in any order."""
     total = np.float32(0)
     for c in range(feature.shape[0]):
@@ -126,11 +158,14 @@ def _dot_and_add(feature, incoming, weight, d_feature):
 
 @kernel
 def _backward_camera(
-    means, conics, opacities, features, depths, radii, begin, end,
-    transmittance, stop, d_feature_image, d_depth_image, d_alpha_image,
-    d_means, d_conics, d_opacities, d_features, d_depths,
-):  # fmt: skip
+    n: int, pairs: Pairs, transmittance: np.ndarray, stop: np.ndarray,
+    d_feature_image: np.ndarray, d_depth_image: np.ndarray, d_alpha_image: np.ndarray,
+    out: Gradients,
+) -> None:  # fmt: skip
     """From far to near; `behind` holds, per pixel, what the pairs behind add to the loss."""
+    means, conics, radii = pairs.means, pairs.conics, pairs.radii
+    opacities, depths, features = pairs.opacities, pairs.depths, pairs.features
+    begin, end = pairs.ends[n], pairs.ends[n + 1]
     height, width = stop.shape
     behind = np.zeros((height, width), np.float32)
     for p in range(end - 1, begin - 1, -1):
@@ -156,7 +191,7 @@ def _backward_camera(
                 before = transmittance[y, x] * rest
                 weight = alpha * before
                 transmittance[y, x] = before
-                share = _dot_and_add(features[p], d_feature_image[y, x], weight, d_features[p])
+                share = _dot_and_add(features[p], d_feature_image[y, x], weight, out.features[p])
                 share += depth * d_depth_image[y, x] + d_alpha_image[y, x]
                 g_depth += weight * d_depth_image[y, x]
                 d_alpha = before * share - behind[y, x] * rest
@@ -169,6 +204,6 @@ def _backward_camera(
                     g_xx += d_power * HALF * dx * dx
                     g_xy += d_power * dx * dy
                     g_yy += d_power * HALF * dy * dy
-        d_means[p, 0], d_means[p, 1] = g_x, g_y
-        d_conics[p, 0], d_conics[p, 1], d_conics[p, 2] = g_xx, g_xy, g_yy
-        d_opacities[p], d_depths[p] = g_opacity, g_depth
+        out.means[p, 0], out.means[p, 1] = g_x, g_y
+        out.conics[p, 0], out.conics[p, 1], out.conics[p, 2] = g_xx, g_xy, g_yy
+        out.opacities[p], out.depths[p] = g_opacity, g_depth

@@ -30,6 +30,7 @@ def voxelise(
     Args:
         gaussians: ego frame, free of sky.
         probabilities: [G, K] class probabilities of each Gaussian.
+        grid: where the voxels are, ego frame.
         blur: standard deviation in metres added along every axis.
         cut: where the ellipsoid ends, in standard deviations.
         backend: 'reference' (torch, any device, differentiable), 'fast' (numba, CPU, no
@@ -65,7 +66,7 @@ def voxelise(
     if wants_gradient or not on_cpu:
         raise ValueError(
             "voxel backend 'fast' runs on the CPU without gradient, got Gaussians on "
-            f"{gaussians.means.device}{' that want a gradient' if wants_gradient else ''}"
+            f'{gaussians.means.device}{" that want a gradient" if wants_gradient else ""}'
         )
     from gausstr_core.voxels import fast
 

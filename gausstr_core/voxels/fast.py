@@ -6,6 +6,7 @@ Within a plane the Gaussians come in their own order: every run gives the same b
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -19,6 +20,17 @@ from gausstr_core.voxels.ellipsoids import Ellipsoids
 HALF = np.float32(0.5)
 
 
+class Arrays(NamedTuple):
+    """`Ellipsoids` and their class probabilities as float32 arrays."""
+
+    means: np.ndarray
+    precisions: np.ndarray
+    opacities: np.ndarray
+    probabilities: np.ndarray
+    first: np.ndarray
+    past: np.ndarray
+
+
 def accumulate(
     shapes: Ellipsoids, probabilities: Tensor, grid: VoxelGrid, cut: float
 ) -> tuple[Tensor, Tensor]:
@@ -26,13 +38,18 @@ def accumulate(
     # numpy's zeros are pages that the kernel faults in only where it writes
     density = np.zeros(grid.shape, dtype=np.float32)
     class_density = np.zeros((*grid.shape, probabilities.shape[1]), dtype=np.float32)
-    first, past = shapes.first.numpy(), shapes.past.numpy()
-    starts, members = _members_of_planes(first, past, grid.shape[0])
+    gaussians = Arrays(
+        _array(shapes.means),
+        _array(shapes.precisions),
+        _array(shapes.opacities),
+        _array(probabilities),
+        shapes.first.numpy(),
+        shapes.past.numpy(),
+    )
+    starts, members = _members_of_planes(gaussians.first, gaussians.past, grid.shape[0])
     run(
         _accumulate,
-        *(_array(t) for t in (shapes.means, shapes.precisions, shapes.opacities, probabilities)),
-        first,
-        past,
+        gaussians,
         starts,
         members,
         np.array(grid.lower, dtype=np.float32),
@@ -50,7 +67,9 @@ def _array(tensor: Tensor) -> np.ndarray:
 
 
 @kernel
-def _members_of_planes(first, past, planes):
+def _members_of_planes(
+    first: np.ndarray, past: np.ndarray, planes: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Which Gaussians touch plane i: members[starts[i]:starts[i + 1]], ascending."""
     starts = np.zeros(planes + 1, np.int64)
     for g in range(first.shape[0]):
@@ -71,27 +90,32 @@ def _members_of_planes(first, past, planes):
 
 @parallel_kernel
 def _accumulate(
-    means, precisions, opacities, probabilities, first, past, starts, members,
-    lower, resolution, cut_squared, density, class_density,
-):  # fmt: skip
+    gaussians: Arrays, starts: np.ndarray, members: np.ndarray,
+    lower: np.ndarray, resolution: float, cut_squared: float,
+    density: np.ndarray, class_density: np.ndarray,
+) -> None:  # fmt: skip
     for i in numba.prange(density.shape[0]):
         x = lower[0] + (np.float32(i) + HALF) * resolution
         for m in range(starts[i], starts[i + 1]):
             g = members[m]
-            _add_slice(
-                x - means[g, 0], lower[1] - means[g, 1], lower[2] - means[g, 2], precisions[g],
-                opacities[g], probabilities[g], first[g], past[g], resolution, cut_squared,
-                density[i], class_density[i],
-            )  # fmt: skip
+            offset = (
+                x - gaussians.means[g, 0],
+                lower[1] - gaussians.means[g, 1],
+                lower[2] - gaussians.means[g, 2],
+            )
+            _add_slice(g, gaussians, offset, resolution, cut_squared, density[i], class_density[i])
 
 
 @kernel
 def _add_slice(
-    dx, y0, z0, precision, opacity, shares, first, past, resolution, cut_squared,
-    density, class_density,
-):  # fmt: skip
+    g: int, gaussians: Arrays, offset: tuple[float, float, float],
+    resolution: float, cut_squared: float, density: np.ndarray, class_density: np.ndarray,
+) -> None:  # fmt: skip
     """Add one Gaussian to one x plane, over the voxels inside its ellipsoid."""
-    xx, yy, zz, xy, xz, yz = precision
+    dx, y0, z0 = offset
+    xx, yy, zz, xy, xz, yz = gaussians.precisions[g]
+    opacity, shares = gaussians.opacities[g], gaussians.probabilities[g]
+    first, past = gaussians.first[g], gaussians.past[g]
     for j in range(first[1], past[1]):
         dy = y0 + (np.float32(j) + HALF) * resolution
         # m^2 = zz dz^2 + 2 slope dz + base along the column

@@ -17,6 +17,7 @@ def label(
         density: [X, Y, Z].
         class_density: [X, Y, Z, K], the density of each class.
         observed: bool [X, Y, Z].
+        grid: the grid of all three.
         threshold: density above which a voxel is occupied.
 
     Returns:

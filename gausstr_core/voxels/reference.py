@@ -1,4 +1,4 @@
-"""The plain twin in torch: pairs of Gaussian and voxel, chunk by chunk; any device, differentiable.
+"""The plain twin in torch: chunks of (Gaussian, voxel) pairs; any device, differentiable.
 
 On CUDA `index_add` sums in no fixed order, so the last bits may differ from run to run.
 """
