@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 
 import numba
 
-numba.config.THREADING_LAYER_PRIORITY = ['tbb', 'omp', 'workqueue']
+numba.config.THREADING_LAYER_PRIORITY = ['tbb', 'omp', 'workqueue']  # type: ignore[attr-defined]
 
 K = TypeVar('K', bound=Callable[..., Any])
 _turn = threading.Lock()
