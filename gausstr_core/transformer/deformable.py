@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from gausstr_core.transformer.sampling import bilinear_taps, weighted_rows
 
 
 class DeformableAttention(nn.Module):
@@ -21,7 +22,8 @@ class DeformableAttention(nn.Module):
         super().__init__()
         if dim % heads:
             raise ValueError(f'dim must be a multiple of heads, got {dim} and {heads}')
-        self.dim, self.heads, self.levels, self.points = dim, heads, levels, points
+        self.heads, self.levels, self.points = heads, levels, points
+        self.head_dim = dim // heads
         self.offsets = nn.Linear(dim, heads * levels * points * 2)
         self.weights = nn.Linear(dim, heads * levels * points)
         self.value = nn.Linear(dim, dim)
@@ -59,19 +61,25 @@ class DeformableAttention(nn.Module):
         n, q, _ = query.shape
         offsets = self.offsets(query).view(n, q, self.heads, self.levels, self.points, 2)
         weights = self.weights(query).view(n, q, self.heads, self.levels * self.points)
-        weights = weights.softmax(-1).view(n, q, self.heads, self.levels, self.points)
-        total = query.new_zeros(n * self.heads, self.dim // self.heads, q)
+        weights = weights.softmax(-1).view(n, q, self.heads, self.levels, self.points, 1)
+        tables, indices, shares, first = [], [], [], 0
         for level, values in enumerate(memory):
             height, width = values.shape[-2:]
             size = query.new_tensor([width, height])
             places = reference[:, :, None, None] + offsets[:, :, :, level] / size
-            grid = (2 * places - 1).transpose(1, 2).flatten(0, 1)  # [N*heads, Q, points, 2]
-            projected = self._project(values).view(-1, self.dim // self.heads, height, width)
-            sampled = F.grid_sample(projected, grid, align_corners=False)
-            share = weights[:, :, :, level].transpose(1, 2).flatten(0, 1)[:, None]
-            total = total + (sampled * share).sum(-1)
-        total = total.view(n, self.dim, q).transpose(1, 2)
-        return self.output(total)
+            pixel, bilinear = bilinear_taps(places, height, width, border=False)
+            indices.append(self._rows(pixel, height * width) + first)
+            shares.append(bilinear * weights[:, :, :, level])
+            tables.append(self.value(values.flatten(2).transpose(1, 2)).reshape(-1, self.head_dim))
+            first += n * height * width * self.heads
+        summed = weighted_rows(
+            torch.cat(tables), torch.stack(indices, 3).flatten(3), torch.stack(shares, 3).flatten(3)
+        )
+        return self.output(summed.flatten(2))
 
-    def _project(self, values: Tensor) -> Tensor:
-        return F.conv2d(values, self.value.weight[:, :, None, None], self.value.bias)
+    def _rows(self, pixel: Tensor, pixels: int) -> Tensor:
+        """Rows of a level's table, which is ordered by view, pixel, head."""
+        n = pixel.shape[0]
+        view = torch.arange(n, device=pixel.device).view(n, 1, 1, 1, 1)
+        head = torch.arange(self.heads, device=pixel.device).view(1, 1, self.heads, 1, 1)
+        return (view * pixels + pixel) * self.heads + head

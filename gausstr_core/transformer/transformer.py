@@ -11,6 +11,7 @@ from gausstr_core.rig import CameraRig
 from gausstr_core.transformer.decoder import DecoderLayer, Neck, PositionEncoding
 from gausstr_core.transformer.head import GaussianState, RefinementHead
 from gausstr_core.transformer.reference_points import Lattice, seat_points
+from gausstr_core.transformer.sampling import sample
 from gausstr_core.transformer.surface import surface_start
 
 
@@ -85,16 +86,6 @@ class GaussianTransformer(nn.Module):
             opacities=state.opacity_logits.sigmoid().reshape(-1),
             features=(seen + residual.flatten(1, 2)).reshape(-1, self.feature_dim),
         )
-
-
-def sample(values: Tensor, points: Tensor) -> Tensor:
-    """Bilinear samples [N, P, C] of a map [N, C, h, w] at normalised points [N, P, 2].
-
-    The border is repeated: zero padding would dim whatever lies within half a cell of it.
-    """
-    grid = (2 * points - 1)[:, :, None]
-    picked = F.grid_sample(values, grid, padding_mode='border', align_corners=False)
-    return picked[..., 0].transpose(1, 2)
 
 
 def _means(state: GaussianState, rig: CameraRig) -> Tensor:

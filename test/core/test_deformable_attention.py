@@ -30,7 +30,7 @@ def by_hand(
 ) -> torch.Tensor:
     """The same as the module, one head, level, point at a time."""
     heads, levels, points = module.heads, module.levels, module.points
-    width_of_head = module.dim // heads
+    width_of_head = module.head_dim
     output = torch.zeros_like(query)
     for n in range(query.shape[0]):
         values = [
@@ -42,7 +42,7 @@ def by_hand(
             offsets = module.offsets(query[n, q]).view(heads, levels, points, 2)
             logits = module.weights(query[n, q]).view(heads, levels * points)
             shares = logits.softmax(-1).view(heads, levels, points)
-            mixed = torch.zeros(module.dim, dtype=query.dtype)
+            mixed = torch.zeros(heads * width_of_head, dtype=query.dtype)
             for head in range(heads):
                 part = slice(head * width_of_head, (head + 1) * width_of_head)
                 for level in range(levels):
