@@ -143,9 +143,9 @@ def load_minilm() -> EncodeFunction:
             hidden = model(**tokens).last_hidden_state
             mask = tokens['attention_mask'][..., None].to(hidden)
             parts.append((hidden * mask).sum(1) / mask.sum(1))
-        # a clone leaves inference mode: its rows are used in training too
         return torch.nn.functional.normalize(torch.cat(parts), dim=-1)
 
+    # a copy outside inference mode, because training uses the vectors as targets
     return lambda words: encode(words).clone()
 
 
@@ -193,6 +193,7 @@ def refresh(path: Path = CACHE) -> int:
 
 
 def main() -> None:
+    """Refresh the cache from the command line."""
     parser = argparse.ArgumentParser(
         description='Encode the shipped words afresh.',
         epilog='example: python -m gausstr_core.text_encoder --refresh',

@@ -28,7 +28,7 @@ MAX_CATEGORIES = 255  # a label fits into a byte
 MAX_PROMPTS = 32
 MAX_LENGTH = 100  # characters of a name or prompt
 TEMPERATURE = 0.05
-FAMILIAR = 0.35  # cosine to the closest taught word below which a prompt is remarked upon
+FAMILIAR = 0.5  # cosine to the closest taught word below which a prompt is remarked upon
 
 SHIPPED_VOCABULARY = CONFIG / 'vocabulary_occ3d.yaml'
 
@@ -153,11 +153,13 @@ class Vocabulary:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """The names of the categories, in order."""
         return tuple(category.name for category in self.categories)
 
     def scores(self, features: Tensor) -> Tensor:
         """Cosines [..., K] in -1..1 of features [..., C] to the closest vector per category."""
-        own = F.normalize(F.normalize(features.float(), dim=-1) - self._common.to(features), dim=-1)
+        direction = F.normalize(features.float(), dim=-1)
+        own = F.normalize(direction - self._common.to(direction), dim=-1)
         cosines = own @ self._rows.to(own).T
         best = cosines.new_full((*features.shape[:-1], self.columns), -1.0)
         owner = self._owner.to(cosines.device).expand_as(cosines)
