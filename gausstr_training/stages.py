@@ -101,7 +101,7 @@ class FoundationStage(Stage):
         target = self.teacher.paint(semantics, words)
         apart = 1 - F.cosine_similarity(features, target, dim=1)
         cosine = (apart * weight).sum() / weight.sum()
-        unit = F.normalize(features, dim=1)
+        unit = self.teacher.centred(features)
         logits = torch.einsum('nchw,kc->nkhw', unit, self.teacher.centroids) / TEMPERATURE
         contrast = F.cross_entropy(logits, semantics, weight=self.class_weights)
         return cosine, contrast

@@ -11,8 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gausstr_core.text_encoder import TextEncoder
-from gausstr_core.vocabulary import training_synonyms
+from gausstr_core.text_encoder import TextEncoder, training_synonyms
 from gausstr_training.streets.classes import CLASSES
 
 
@@ -30,7 +29,13 @@ class RendererTeacher:
             raise ValueError(f'no training synonyms for {", ".join(missing)}')
         self._words = [encoder.encode(synonyms[name]) for name in CLASSES]
         centres = torch.stack([words.mean(0) for words in self._words])
-        self.centroids = F.normalize(centres, dim=-1)  # [classes, C]
+        self._common = encoder.centroids().mean(0)  # what all street words share, as Vocabulary
+        self.centroids = F.normalize(centres - self._common, dim=-1)  # [classes, C]
+
+    def centred(self, features: Tensor) -> Tensor:
+        """Features [N, C, h, w] without the shared direction, unit length: how words score."""
+        unit = F.normalize(features, dim=1) - self._common[:, None, None]
+        return F.normalize(unit, dim=1)
 
     def draw(self, images: int, generator: torch.Generator) -> Tensor:
         """One word per image and class: embeddings [images, classes, C]."""
