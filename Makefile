@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# A person sees what pip does; a log gets one line per step.
+PIP := $(BIN)/python -m pip install $(shell [ -t 2 ] || echo --quiet)
 
 # What the installed environment depends on.
 PACKAGED := setup.py setup.cfg package.xml $(wildcard launch/* config/* rviz/*)
@@ -17,6 +19,7 @@ help:
 	@echo 'make bench   time the stages against their references'
 
 setup: $(VENV)/.ready
+	@echo 'setup: $(VENV) is up to date'
 
 $(VENV)/bin/python:
 	@echo 'setup: creating $(VENV) with $(PYTHON)'
@@ -28,16 +31,15 @@ $(VENV)/bin/python:
 $(VENV)/.ready: $(PACKAGED) $(UNDERLAY) | $(VENV)/bin/python
 	@if $(PYTHON) -c 'import rclpy' 2>/dev/null; then \
 		echo 'setup: rclpy comes from the ROS install, installing only what pip has to give'; \
-		$(BIN)/python -m pip install --quiet --editable '.[training,dev]'; \
+		$(PIP) --editable '.[training,dev]'; \
 		$(BIN)/python -c 'import gausstr_msgs' 2>/dev/null || \
 			echo 'setup: for the node, build the messages and source them: colcon build --base-paths . gausstr_msgs && . install/setup.sh'; \
 	else \
 		echo 'setup: no ROS install found, installing ROS and everything else from PyPI (several GB with torch)'; \
-		$(BIN)/python -m pip install --quiet --editable '.[training,dev]' ./underlay && \
+		$(PIP) --editable '.[training,dev]' ./underlay && \
 		$(BIN)/python underlay/bootstrap.py; \
 	fi
 	@touch $@
-	@echo 'setup: ready'
 
 demo: setup
 	@$(BIN)/gausstr-demo --output demo_output

@@ -19,7 +19,8 @@ from importlib import metadata
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-MESSAGES = HERE.parent / 'gausstr_msgs'
+REPOSITORY = HERE.parent
+MESSAGES = REPOSITORY / 'gausstr_msgs'
 PREFIX = Path(sys.prefix)
 BUILD = PREFIX / 'build' / 'gausstr_underlay'
 STAMP = PREFIX / 'share' / 'gausstr_underlay' / 'stamp'
@@ -44,6 +45,7 @@ def main() -> None:
     """Build and install what the wheels lack, unless it is there already."""
     if sys.prefix == sys.base_prefix:
         raise SystemExit('bootstrap: run it with the Python of a virtual environment')
+    _link_share()
     wanted = _fingerprint()
     if STAMP.is_file() and STAMP.read_text() == wanted:
         print('bootstrap: gausstr_msgs and tf2_msgs are up to date')
@@ -74,16 +76,28 @@ def _fingerprint() -> str:
     return digest.hexdigest()
 
 
+def _link_share() -> None:
+    """Link what ament looks up by package name: pip's editable install leaves data files out."""
+    index = PREFIX / 'share' / 'ament_index' / 'resource_index' / 'packages'
+    share = PREFIX / 'share' / 'gausstr_ros'
+    for folder in (index, share):
+        folder.mkdir(parents=True, exist_ok=True)
+    links = {index / 'gausstr_ros': REPOSITORY / 'resource' / 'gausstr_ros'}
+    links |= {share / n: REPOSITORY / n for n in ('config', 'launch', 'package.xml', 'rviz')}
+    for link, target in links.items():
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+
+
 def _check_tools() -> None:
     """Name everything that the build lacks, with the way to get it."""
     missing = []
-    for variable, command in (('CC', 'gcc'), ('CXX', 'g++')):
-        # CMake takes cc or c++ when the variable is not set; gcc and clang both provide them.
-        compiler = os.environ.get(variable, command).split()[0]
-        if not shutil.which(compiler) and not shutil.which({'CC': 'cc', 'CXX': 'c++'}[variable]):
-            missing.append(f'the compiler {compiler} (Debian, Ubuntu: apt install build-essential)')
-    if not shutil.which('make'):
-        missing.append('make (Debian, Ubuntu: apt install build-essential)')
+    # DDS' side of every message is C++, so a C compiler alone does not do. CMake takes CC and
+    # CXX, else cc and c++, which gcc and clang both provide.
+    for variable, command in (('CC', 'cc'), ('CXX', 'c++'), ('MAKE', 'make')):
+        program = os.environ.get(variable, command).split()[0]
+        if not shutil.which(program):
+            missing.append(f'{program} (Debian, Ubuntu: apt install build-essential)')
     header = Path(sysconfig.get_path('include')) / 'Python.h'
     if not header.is_file():
         missing.append(f'{header} (Debian, Ubuntu: apt install python3-dev)')

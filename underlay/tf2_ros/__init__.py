@@ -1,4 +1,4 @@
-"""Subset of tf2_ros: a buffer of transforms that interpolates in time, fed by /tf and /tf_static."""
+"""Subset of tf2_ros: transforms over time, from /tf and /tf_static, with interpolation."""
 
 from tf2_ros.buffer import Buffer
 from tf2_ros.exceptions import (

@@ -130,9 +130,7 @@ class Buffer:
             except TransformException:
                 self._changed.wait(left)
 
-    def _lookup(
-        self, target: str, source: str, time: Time
-    ) -> tuple[NDArray[np.float64], int]:
+    def _lookup(self, target: str, source: str, time: Time) -> tuple[NDArray[np.float64], int]:
         """target_from_source and the stamp that it holds for."""
         for role, frame in (('target', target), ('source', source)):
             if not frame or frame.startswith('/'):

@@ -1,0 +1,66 @@
+"""Fixtures and settings for every test: repeatable, and alone on its own ROS domain."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+# The domains and the ports of ROS' own domain_coordinator, so that its tests keep away as well.
+_DOMAINS = range(1, 101)
+_LOCK_PORT = 32768
+
+# The locked domain's socket; it lives as long as the test session.
+_domain_lock: socket.socket | None = None
+
+
+def _lock_domain() -> int:
+    """Choose a domain that no other test session on this machine uses.
+
+    A bound port is the lock, so that it is free again however a session ends.
+    """
+    global _domain_lock
+    for domain in random.sample(_DOMAINS, len(_DOMAINS)):
+        candidate = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            candidate.bind(('', _LOCK_PORT + domain))
+        except OSError:
+            candidate.close()
+            continue
+        _domain_lock = candidate
+        return domain
+    raise RuntimeError('all ROS domains from 1 to 100 are in use on this machine')
+
+
+def pytest_configure() -> None:
+    """Set what must be in the environment before rclpy loads; subprocesses inherit it."""
+    os.environ['ROS_DOMAIN_ID'] = str(_lock_domain())
+    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+    os.environ['ROS_PYTHON_CHECK_FIELDS'] = '1'
+    profile = REPOSITORY / 'config' / 'fastdds_shared_memory.xml'
+    os.environ.setdefault('FASTRTPS_DEFAULT_PROFILES_FILE', str(profile))
+    torch.set_num_threads(2)
+
+
+@pytest.fixture(autouse=True)
+def _seeds() -> None:
+    """Every test starts from the same random state, whatever ran before it."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002  whoever still uses the global generator
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope='session')
+def shared() -> Path:
+    """The folder with recorded data beside the repository; the test is skipped without it."""
+    folder = REPOSITORY.parent / 'shared'
+    if not (folder / 'data').is_dir():
+        pytest.skip(f'no recorded data in {folder}')
+    return folder
