@@ -59,7 +59,7 @@ def _box(means: Tensor, reach: Tensor, grid: VoxelGrid) -> tuple[Tensor, Tensor]
 
 def _check_finite(*tensors: Tensor) -> None:
     for what, tensor in zip(('means', 'covariances', 'opacities'), tensors, strict=True):
-        bad = ~torch.isfinite(tensor).reshape(tensor.shape[0], -1).all(-1)
+        bad = ~torch.isfinite(tensor.flatten(1) if tensor.dim() > 1 else tensor[:, None]).all(-1)
         if bad.any():
             raise ValueError(
                 f'Gaussian {what} must be finite and not singular; {int(bad.sum())} of '

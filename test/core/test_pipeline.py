@@ -1,0 +1,153 @@
+"""The whole core in one call, on the tiny preset."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from gausstr_core.contracts import VoxelGrid
+from gausstr_core.pipeline import OccupancyPipeline, PipelineSettings, drop_sky
+from gausstr_core.rig import CameraRig
+from gausstr_core.text_encoder import TextEncoder
+from gausstr_core.vocabulary import Category, Vocabulary
+
+GRID = VoxelGrid((-16, -16, -1), (16, 16, 5.4), 0.4)
+SIZES = ((60, 100), (48, 80))
+
+
+def rig() -> CameraRig:
+    poses, matrices = [], []
+    for (height, width), yaw in zip(SIZES, (0.0, 2.0), strict=True):
+        c, s = np.cos(yaw), np.sin(yaw)
+        pose = np.eye(4)
+        pose[:3, :3] = [[s, 0, c], [-c, 0, s], [0, -1, 0]]
+        pose[2, 3] = 1.5
+        poses.append(pose)
+        focal = 0.8 * width
+        matrices.append([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
+    return CameraRig(
+        ('left', 'right'),
+        torch.tensor(matrices, dtype=torch.float32),
+        torch.tensor(np.stack(poses), dtype=torch.float32),
+        SIZES,
+    )
+
+
+def images() -> list[np.ndarray]:
+    generator = np.random.default_rng(0)
+    return [generator.integers(0, 256, (h, w, 3), dtype=np.uint8) for h, w in SIZES]
+
+
+def flat_ground_depth() -> list[np.ndarray]:
+    """True z-depth of flat ground for both cameras, NaN above the horizon."""
+    planes = []
+    for height, width in SIZES:
+        below = (np.arange(height) + 0.5 - height / 2)[:, None] / (0.8 * width)
+        with np.errstate(divide='ignore'):
+            depth = np.where(below > 0.02, 1.5 / below, np.nan)
+        planes.append(np.broadcast_to(depth, (height, width)).astype(np.float32))
+    return planes
+
+
+@pytest.fixture(scope='module')
+def pipeline() -> OccupancyPipeline:
+    return OccupancyPipeline.from_preset('tiny', grid=GRID, weights='untrained')
+
+
+@pytest.fixture(scope='module')
+def vocabulary() -> Vocabulary:
+    return Vocabulary.from_yaml()
+
+
+def test_result_is_consistent(pipeline: OccupancyPipeline, vocabulary: Vocabulary) -> None:
+    result = pipeline.run(images(), rig(), vocabulary)
+    occupancy = result.occupancy
+    assert occupancy.labels.shape == GRID.shape
+    occupied = occupancy.labels >= 0
+    assert (occupancy.labels < len(vocabulary)).all()
+    assert not (occupied & ~occupancy.observed).any()
+    assert ((occupancy.confidence > 0) == occupied).all()
+    assert occupancy.confidence.max() <= 1
+    assert result.probabilities.shape == (len(result.gaussians), len(vocabulary))
+    assert set(result.seconds) >= {'foundation', 'transformer', 'vocabulary', 'voxels'}
+
+
+def test_same_input_same_map(pipeline: OccupancyPipeline, vocabulary: Vocabulary) -> None:
+    first = pipeline.run(images(), rig(), vocabulary).occupancy
+    again = pipeline.run(images(), rig(), vocabulary).occupancy
+    assert torch.equal(first.labels, again.labels)
+    assert torch.equal(first.density, again.density)
+
+
+def test_measured_depth_places_the_ground(
+    pipeline: OccupancyPipeline, vocabulary: Vocabulary
+) -> None:
+    """Occupied voxels lie in the layer of the ground, and nothing starts on unknown pixels."""
+    result = pipeline.run(images(), rig(), vocabulary, depth=flat_ground_depth())
+    assert result.gaussians.means[:, 2].abs().max() < 0.15  # half a pixel of resampling
+    height_of_voxel = GRID.centers()[..., 2][result.occupancy.labels >= 0]
+    assert len(height_of_voxel) > 100
+    assert height_of_voxel.abs().max() < 0.5
+
+
+def test_nothing_measured_means_nothing_observed(
+    pipeline: OccupancyPipeline, vocabulary: Vocabulary
+) -> None:
+    nothing = [np.full(size, np.nan, dtype=np.float32) for size in SIZES]
+    result = pipeline.run(images(), rig(), vocabulary, depth=nothing)
+    assert len(result.gaussians) == 0
+    assert not result.occupancy.observed.any()
+    assert (result.occupancy.labels == -1).all()
+
+
+def test_sky_is_left_out_whether_named_or_not() -> None:
+    encoder = TextEncoder.default()
+    features = encoder.encode(['sky', 'car', 'clouds'])
+    pipeline = OccupancyPipeline.from_preset('tiny', weights='untrained')
+    gaussians = pipeline.model.transformer(*pipeline.see(images(), rig())).select(torch.arange(3))
+    gaussians = type(gaussians)(
+        gaussians.means, gaussians.scales, gaussians.rotations, gaussians.opacities, features
+    )
+    for categories in (
+        [Category('car'), Category('road')],
+        [Category('sky', role='sky'), Category('car')],
+    ):
+        kept, probabilities = drop_sky(gaussians, Vocabulary.build(categories))
+        assert len(kept) == 1
+        best = categories[int(probabilities[0].argmax())]
+        assert best.name == 'car'
+        assert probabilities.sum().item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda pictures: pictures[:1], 'expected 2 images'),
+        (lambda pictures: [pictures[0], pictures[0]], 'camera right: expected a uint8 RGB'),
+        (lambda pictures: [pictures[0].astype(np.float32), pictures[1]], 'camera left'),
+    ],
+)
+def test_images_that_do_not_fit_are_named(
+    pipeline: OccupancyPipeline, vocabulary: Vocabulary, change: object, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        pipeline.run(change(images()), rig(), vocabulary)  # type: ignore[operator]
+
+
+def test_absent_device_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No CPU instead of a requested GPU."""
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    with pytest.raises(ValueError, match='cuda'):
+        OccupancyPipeline.from_preset('tiny', device='cuda', weights='untrained')
+
+
+def test_settings_reach_the_map(vocabulary: Vocabulary) -> None:
+    def occupied(threshold: float) -> int:
+        settings = PipelineSettings(occupied_threshold=threshold)
+        pipeline = OccupancyPipeline.from_preset(
+            'tiny', grid=GRID, weights='untrained', settings=settings
+        )
+        result = pipeline.run(images(), rig(), vocabulary, depth=flat_ground_depth())
+        return int((result.occupancy.labels >= 0).sum())
+
+    assert occupied(0.1) > occupied(0.5) > occupied(50.0) == 0
