@@ -7,6 +7,7 @@ pixel centres lie at +0.5.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
@@ -88,9 +89,14 @@ class VoxelGrid:
     def __post_init__(self) -> None:
         if not self.resolution > 0:
             raise ValueError(f'grid resolution must be > 0 m, got {self.resolution}')
+        for name, corner in (('lower', self.lower), ('upper', self.upper)):
+            if len(corner) != 3:
+                raise ValueError(f'grid {name} corner must be (x, y, z) in metres, got {corner}')
         for axis, low, high in zip('xyz', self.lower, self.upper, strict=True):
             cells = (high - low) / self.resolution
-            if not (cells >= 1 and abs(cells - round(cells)) < 1e-3):
+            if not (
+                math.isfinite(cells) and round(cells) >= 1 and abs(cells - round(cells)) < 1e-3
+            ):
                 raise ValueError(
                     f'grid range along {axis} must be a whole number of {self.resolution} m '
                     f'voxels, got {low} to {high} m ({cells:.3f} voxels)'

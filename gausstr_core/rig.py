@@ -18,8 +18,8 @@ class CameraRig:
     stamp of the set, so that static points of all cameras agree.
 
     Raises:
-        ValueError: a shape is wrong, a focal length is not > 0, a value is not finite, or a
-            rotation is not a rotation; the message names the camera.
+        ValueError: a shape is wrong, a name comes twice, a focal length is not > 0, a value is
+            not finite, or a matrix is not what it should be; the message names the camera.
     """
 
     names: tuple[str, ...]
@@ -31,6 +31,9 @@ class CameraRig:
         n = len(self.names)
         if n == 0:
             raise ValueError('a rig needs at least one camera')
+        twice = sorted({name for name in self.names if self.names.count(name) > 1})
+        if twice:
+            raise ValueError(f'camera names must differ, got {", ".join(twice)} more than once')
         for what, got, expected in (
             ('intrinsics', tuple(self.intrinsics.shape), (n, 3, 3)),
             ('ego_from_camera', tuple(self.ego_from_camera.shape), (n, 4, 4)),
@@ -69,7 +72,9 @@ class CameraRig:
         """
         unknown = [name for name in names if name not in self.names]
         if unknown:
-            raise ValueError(f'no camera {", ".join(unknown)}; the rig has {", ".join(self.names)}')
+            raise ValueError(
+                f'no camera {", ".join(unknown)}; the rig has {", ".join(self.names)}'
+            )
         index = [self.names.index(name) for name in names]
         return CameraRig(
             tuple(names),
@@ -131,6 +136,11 @@ def _check_camera(
             f'camera {name}: focal lengths must be > 0 pixels, got fx={intrinsics[0, 0]:g} '
             f'fy={intrinsics[1, 1]:g}'
         )
+    if not torch.equal(intrinsics[2], torch.tensor([0, 0, 1]).to(intrinsics)):
+        raise ValueError(
+            f'camera {name}: the last row of the intrinsics must be 0 0 1, '
+            f'got {intrinsics[2].tolist()}'
+        )
     if not (size[0] > 0 and size[1] > 0):
         raise ValueError(f'camera {name}: image size must be > 0, got {size[0]}x{size[1]} (HxW)')
     rotation = ego_from_camera[:3, :3].double()
@@ -139,6 +149,7 @@ def _check_camera(
         torch.isfinite(ego_from_camera).all()
         and torch.allclose(rotation @ rotation.T, identity, atol=1e-3)
         and torch.linalg.det(rotation) > 0
+        and torch.equal(ego_from_camera[3], torch.tensor([0, 0, 0, 1]).to(ego_from_camera))
     ):
         raise ValueError(
             f'camera {name}: ego_from_camera must be a finite rigid transform, '
