@@ -1,0 +1,155 @@
+"""gausstr-evaluate: score a preset on streets with truth, beside its rivals."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from gausstr_core.pipeline import OccupancyPipeline
+from gausstr_core.transformer.build import PRESETS
+from gausstr_core.weights import read_card, shipped_weights
+from gausstr_training.evaluation.methods import Contest
+from gausstr_training.evaluation.report import document, table, write_json
+from gausstr_training.evaluation.scoring import StreetSet, tally
+from gausstr_training.evaluation.thresholds import (
+    CANDIDATES,
+    chosen,
+    refuse_known_streets,
+    refuse_training_streets,
+    thresholds_of,
+)
+
+EXAMPLES = """examples:
+  gausstr-evaluate --preset compact streets/test --json scores.json
+  gausstr-evaluate --preset compact --calibrate streets/validation --output thresholds.json"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(
+        prog='gausstr-evaluate',
+        description=__doc__.split(': ', 1)[1] if __doc__ else None,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    result.add_argument(
+        'streets', nargs='*', type=Path, metavar='DIR', help='a street, or a folder of streets'
+    )
+    result.add_argument('--preset', default='compact', choices=list(PRESETS))
+    result.add_argument('--weights', help="a file, or 'untrained' (default: the shipped ones)")
+    result.add_argument('--device', default='cpu')
+    result.add_argument('--limit', type=int, metavar='N', help='score only the first N streets')
+    result.add_argument('--json', type=Path, metavar='FILE', help='write the scores there')
+    result.add_argument(
+        '--validation',
+        nargs='+',
+        type=Path,
+        metavar='DIR',
+        help='choose the thresholds on these streets instead of taking those of the weights',
+    )
+    result.add_argument(
+        '--calibrate',
+        nargs='+',
+        type=Path,
+        metavar='DIR',
+        help='only choose the thresholds on these streets and write them to --output',
+    )
+    result.add_argument('--output', type=Path, metavar='FILE', help='of --calibrate')
+    return result
+
+
+def load(arguments: argparse.Namespace) -> tuple[Contest, dict[str, Any], str]:
+    """The contest, the card of its weights (empty if untrained) and what to call them."""
+    preset, weights = arguments.preset, arguments.weights
+    pipeline = OccupancyPipeline.from_preset(preset, arguments.device, weights=weights)
+    if weights == 'untrained':
+        return Contest(pipeline, preset), {}, "weights 'untrained'"
+    path = Path(weights) if weights else shipped_weights(preset)
+    return Contest(pipeline, preset), read_card(path), path.name
+
+
+def calibrate(
+    contest: Contest, card: dict[str, Any], folders: list[Path], limit: int | None = None
+) -> dict[str, Any]:
+    """Choose a threshold per method on validation streets; also how they score there.
+
+    Raises:
+        ValueError: a street is one that the weights were trained on, or cannot be read.
+    """
+    streets = StreetSet.find(folders, limit)
+    refuse_training_streets(streets.seeds, card, 'choose thresholds on')
+    tallies = tally(contest, streets, CANDIDATES)
+    thresholds = chosen(tallies.masked)
+    return {
+        'thresholds': thresholds,
+        'validation_seeds': [min(streets.seeds), max(streets.seeds)],
+        'scores': document(tallies, thresholds),
+    }
+
+
+def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Score the streets of the command line; returns the JSON document.
+
+    Raises:
+        ValueError: a street was trained or calibrated on, no threshold is known, or a street
+            cannot be read.
+    """
+    started = time.perf_counter()
+    contest, card, name = load(arguments)
+    streets = StreetSet.find(arguments.streets, arguments.limit)
+    validation = StreetSet.find(arguments.validation) if arguments.validation else None
+    refuse_known_streets(streets.seeds, card, validation.seeds if validation else ())
+    if arguments.validation:
+        thresholds = calibrate(contest, card, arguments.validation)['thresholds']
+    else:
+        thresholds = thresholds_of(card, name)
+    tallies = tally(contest, streets, {key: [value] for key, value in thresholds.items()})
+    return {
+        **document(tallies, thresholds),
+        'preset': arguments.preset,
+        'weights': name,
+        'vocabulary': contest.vocabulary.id,
+        'streets': list(streets.seeds),
+        'seconds': round(time.perf_counter() - started, 1),
+    }
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Do what the command line asks for and print the table."""
+    if arguments.calibrate:
+        if arguments.streets or arguments.output is None:
+            raise ValueError('--calibrate needs --output FILE and no streets to score')
+        contest, card, _ = load(arguments)
+        found = calibrate(contest, card, arguments.calibrate, arguments.limit)
+        write_json(arguments.output, found)
+        print(table(found['scores']))
+        print(f'thresholds {found["thresholds"]} -> {arguments.output}')
+        return
+    if not arguments.streets:
+        raise ValueError('expected at least one street folder to score')
+    scores = evaluate(arguments)
+    if arguments.json:
+        write_json(arguments.json, scores)
+    print(table(scores))
+    ratio = scores['heldout_vocabulary']['ratio']
+    kept = 'unknown' if ratio is None else f'{100 * ratio:.0f} %'
+    print(
+        f'{scores["frames"]} frames of {len(scores["streets"])} streets in '
+        f'{scores["seconds"]:.0f} s; percent, camera mask; words never seen keep {kept} of the '
+        'mIoU'
+    )
+
+
+def main() -> None:
+    """Entry point of gausstr-evaluate."""
+    arguments = parser().parse_args()
+    try:
+        run(arguments)
+    except (ValueError, OSError) as error:
+        raise SystemExit(f'gausstr-evaluate: {error}') from error
+
+
+if __name__ == '__main__':
+    main()

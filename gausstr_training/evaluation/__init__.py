@@ -1,0 +1,1 @@
+"""Scores of occupancy on streets with truth, beside rivals that use no Gaussians."""

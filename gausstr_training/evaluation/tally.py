@@ -1,0 +1,112 @@
+"""Counting voxels, and the scores of Occ3D from the counts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gausstr_training.streets.classes import CLASSES, FREE
+
+SCORED = CLASSES[:-1]  # sky is free space
+COUNT = len(SCORED)
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What a method says about a grid, before its threshold."""
+
+    density: Tensor  # [X, Y, Z] >= 0; 0 where not observed
+    labels: Tensor  # [X, Y, Z] int64 class index; meaningless where the density is 0
+
+
+@dataclass(frozen=True)
+class Scores:
+    """In percent; NaN for what does not occur in the truth nor in the prediction."""
+
+    iou: float  # occupied against free, whatever the class
+    miou: float  # mean over the classes that occur
+    per_class: dict[str, float]
+
+    @classmethod
+    def of(cls, confusion: Tensor) -> Scores:
+        """Scores of a confusion matrix [17, 17], rows truth, columns prediction, free last."""
+        counts = confusion.double()
+        both = counts[:COUNT, :COUNT].sum()
+        either = counts.sum() - counts[COUNT, COUNT]
+        hits = counts.diagonal()[:COUNT]
+        union = counts[:COUNT].sum(1) + counts[:, :COUNT].sum(0) - hits
+        ratios = 100 * hits / union  # 0 / 0 is NaN
+        return cls(
+            iou=float(100 * both / either),
+            miou=float(ratios.nanmean()),
+            per_class={name: float(value) for name, value in zip(SCORED, ratios, strict=True)},
+        )
+
+    def as_json(self) -> dict[str, object]:
+        """Rounded numbers; null for NaN, which JSON does not have."""
+        per_class = {name: _number(value) for name, value in self.per_class.items()}
+        return {'iou': _number(self.iou), 'miou': _number(self.miou), 'per_class': per_class}
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 3)
+
+
+class Tally:
+    """Confusion matrices at several thresholds at once, summed over frames.
+
+    A voxel is occupied where its density is greater than the threshold.
+    """
+
+    def __init__(self, thresholds: Sequence[float]) -> None:
+        self.thresholds = tuple(sorted(thresholds))
+        self._counts = torch.zeros(len(self.thresholds) + 1, COUNT + 1, COUNT, dtype=torch.int64)
+
+    def add(self, guess: Guess, truth: Tensor, mask: Tensor) -> None:
+        """Count one frame.
+
+        Args:
+            guess: prediction on the truth's grid.
+            truth: [X, Y, Z] class index 0..15, or 17 where free.
+            mask: bool [X, Y, Z], the voxels that count.
+
+        Raises:
+            ValueError: the shapes differ.
+        """
+        if not guess.density.shape == guess.labels.shape == truth.shape == mask.shape:
+            raise ValueError(
+                f'truth covers the grid {tuple(truth.shape)} and its mask {tuple(mask.shape)}, '
+                f'the prediction {tuple(guess.density.shape)}'
+            )
+        density, labels = guess.density[mask].cpu(), guess.labels[mask].cpu()
+        true = truth[mask].long().cpu()
+        true = torch.where(true == FREE, COUNT, true)
+        # number of thresholds that the density exceeds
+        level = torch.bucketize(density, torch.tensor(self.thresholds, dtype=density.dtype))
+        flat = (level * (COUNT + 1) + true) * COUNT + labels
+        counts = torch.bincount(flat, minlength=self._counts.numel())
+        self._counts += counts.reshape(self._counts.shape)
+
+    def confusion(self, threshold: float) -> Tensor:
+        """[17, 17] int64, rows truth, columns prediction, free last, at one of the thresholds."""
+        first = self.thresholds.index(threshold) + 1
+        occupied = self._counts[first:].sum(0)
+        free = self._counts[:first].sum((0, 2))
+        return torch.cat([occupied, free[:, None]], dim=1)
+
+    def scores(self, threshold: float) -> Scores:
+        """Scores at one of the thresholds."""
+        return Scores.of(self.confusion(threshold))
+
+    def best_threshold(self) -> float:
+        """The threshold with the highest IoU + mIoU: neither may be bought with the other."""
+
+        def worth(threshold: float) -> float:
+            scores = self.scores(threshold)
+            return scores.iou + (0.0 if math.isnan(scores.miou) else scores.miou)
+
+        return max(self.thresholds, key=worth)
