@@ -1,0 +1,133 @@
+"""One drive from seed to folder: the bag, the truth of every frame, and street.json."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gausstr_training.streets.bag import DriveWriter
+from gausstr_training.streets.classes import CLASSES
+from gausstr_training.streets.geometry import Geometry, build_geometry
+from gausstr_training.streets.layout import sample_world
+from gausstr_training.streets.render import View, render_view
+from gausstr_training.streets.rig import CAMERA_NAMES, StreetRig, sample_rig
+from gausstr_training.streets.truth import voxel_truth
+from gausstr_training.streets.world import World
+
+FORMAT = 1
+EPOCH = 1_700_000_000_000_000_000  # ns, when the first cycle of every drive starts
+PERIOD = 500_000_000  # ns between cycles
+TF_MARGIN = 100_000_000  # ns of /tf before the first and after the last image
+
+
+@dataclass(frozen=True)
+class DriveSettings:
+    """What a drive is made of; the same settings give the same bytes."""
+
+    seed: int
+    frames: int = 1
+    width: int = 448
+    height: int = 252
+    voxels: bool = True
+
+
+def write_drive(folder: Path, settings: DriveSettings) -> None:
+    """Synthesise a drive into a new folder, written aside and renamed when complete.
+
+    Raises:
+        OSError: the folder cannot be written or exists already.
+    """
+    if folder.exists():
+        raise FileExistsError(f'{folder} exists already')
+    aside = folder.with_name(f'.{folder.name}.{os.getpid()}.part')
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        _write(aside, settings)
+        os.replace(aside, folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _write(folder: Path, settings: DriveSettings) -> None:
+    random = np.random.default_rng(settings.seed)
+    rig = sample_rig(random, settings.width, settings.height)
+    world = sample_world(random, settings.frames * PERIOD / 1e9)
+    geometry = build_geometry(world)
+    truth = folder / 'truth'
+    truth.mkdir(parents=True)
+    bag = DriveWriter(folder / 'bag', rig)
+    for frame in range(settings.frames):
+        start = EPOCH + frame * PERIOD
+        stamps = start + rig.delays
+        views = [
+            render_view(world, geometry, rig, camera, (int(stamp) - EPOCH) / 1e9)
+            for camera, stamp in enumerate(stamps)
+        ]
+        for camera, view in enumerate(views):
+            bag.add_image(camera, int(stamps[camera]), view.image)
+        stamp = int(stamps.max())
+        arrays = frame_truth(world, geometry, rig, views, stamps, stamp, voxels=settings.voxels)
+        np.savez_compressed(truth / f'{frame:06d}.npz', **arrays)
+        for instant in sorted({*map(int, stamps), stamp}):
+            bag.add_ego_pose(instant, world.ego_pose((instant - EPOCH) / 1e9))
+    end = EPOCH + (settings.frames - 1) * PERIOD + int(rig.delays.max())
+    for instant in (EPOCH - TF_MARGIN, end + TF_MARGIN):
+        bag.add_ego_pose(instant, world.ego_pose((instant - EPOCH) / 1e9))
+    bag.write()
+    text = json.dumps(_description(settings, rig), indent=1) + '\n'
+    (folder / 'street.json').write_text(text, encoding='utf-8')
+
+
+def frame_truth(
+    world: World,
+    geometry: Geometry,
+    rig: StreetRig,
+    views: list[View],
+    stamps: np.ndarray,
+    stamp: int,
+    *,
+    voxels: bool,
+) -> dict[str, np.ndarray]:
+    """The arrays of one truth file; see `reader.StreetFrame` for shapes and units."""
+    ego_from_world = np.linalg.inv(world.ego_pose((stamp - EPOCH) / 1e9))
+    poses = [
+        ego_from_world @ world.ego_pose((int(at) - EPOCH) / 1e9) @ base_from_camera
+        for at, base_from_camera in zip(stamps, rig.base_from_camera, strict=True)
+    ]
+    arrays = {
+        'stamp': np.int64(stamp),
+        'image_stamps': stamps.astype(np.int64),
+        'camera_names': np.array(CAMERA_NAMES),
+        'intrinsics': rig.intrinsics,
+        'ego_from_camera': np.stack(poses),
+        'depth': np.stack([view.depth for view in views]).astype(np.float16),
+        'semantics': np.stack([view.semantics for view in views]),
+    }
+    if voxels:
+        depth = np.stack([view.depth for view in views])
+        arrays |= voxel_truth(
+            world, geometry, (stamp - EPOCH) / 1e9, depth, rig.intrinsics, arrays['ego_from_camera']
+        )
+    return arrays
+
+
+def _description(settings: DriveSettings, rig: StreetRig) -> dict[str, object]:
+    return {
+        'format': FORMAT,
+        'seed': settings.seed,
+        'frames': settings.frames,
+        'width': settings.width,
+        'height': settings.height,
+        'voxels': settings.voxels,
+        'classes': list(CLASSES),
+        'cameras': list(CAMERA_NAMES),
+        'intrinsics': rig.intrinsics.tolist(),
+        'base_from_camera': rig.base_from_camera.tolist(),
+        'delays_ns': rig.delays.tolist(),
+    }

@@ -1,0 +1,71 @@
+"""A street as data: the road, the light, and bodies that may move along the road."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from gausstr_training.streets.road import Road
+from gausstr_training.streets.shapes import Part, rotation
+
+
+@dataclass(frozen=True)
+class Body:
+    """Parts that move together along (`speed_s`) and across (`speed_d`) the road."""
+
+    parts: list[Part]
+    s: float
+    d: float
+    z: float = 0.0
+    yaw: float = 0.0  # relative to the road's direction
+    speed_s: float = 0.0
+    speed_d: float = 0.0
+
+    def world_from_body(self, road: Road, seconds: float) -> np.ndarray:
+        """[4, 4] the body's pose at a time."""
+        s = self.s + self.speed_s * seconds
+        matrix = np.eye(4)
+        matrix[:3, :3] = rotation(road.heading(s) + self.yaw)
+        matrix[:2, 3] = road.world(s, self.d + self.speed_d * seconds)
+        matrix[2, 3] = self.z
+        return matrix
+
+
+@dataclass(frozen=True)
+class Light:
+    """Sun, sky and camera response of one street; colours are linear RGB."""
+
+    sun: np.ndarray  # [3] unit vector towards the sun
+    sun_color: np.ndarray
+    zenith: np.ndarray
+    horizon: np.ndarray
+    cloud: float  # 0 clear .. 1 overcast
+    haze: float  # 1/m
+    exposure: float
+    white: np.ndarray  # white balance gains
+    phase: float  # moves every noise texture
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything of one street; time 0 is the first frame."""
+
+    road: Road
+    bodies: list[Body]
+    ground: tuple[np.ndarray, np.ndarray, np.ndarray]  # vertices, triangles, label of triangle
+    light: Light
+    ego_lane: float  # d of the ego's path
+    ego_speed: float
+    ego_wander: tuple[float, float] = field(default=(0.0, 0.0))  # phase, metres of slow sway
+
+    def ego_pose(self, seconds: float) -> np.ndarray:
+        """[4, 4] world_from_ego at a time."""
+        s = self.ego_speed * seconds
+        phase, sway = self.ego_wander
+        turn = 0.15 * s + phase
+        matrix = np.eye(4)
+        slope = np.arctan(sway * 0.15 * np.cos(turn))
+        matrix[:3, :3] = rotation(self.road.heading(s) + slope)
+        matrix[:2, 3] = self.road.world(s, self.ego_lane + sway * np.sin(turn))
+        return matrix

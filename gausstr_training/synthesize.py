@@ -1,0 +1,127 @@
+"""gausstr-synthesize: procedural streets with exact truth, as rosbags."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+
+from tqdm import tqdm
+
+from gausstr_training.streets.drive import DriveSettings, write_drive
+from gausstr_training.streets.reader import check_street
+
+EXAMPLE = """\
+examples:
+  gausstr-synthesize --seed 7 --frames 20 --output drive
+  gausstr-synthesize --seed 0 --streets 700 --frames 1 --no-voxels --workers 2 --output streets
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    options = _parser().parse_args(arguments)
+    try:
+        synthesize(options)
+    except (ValueError, OSError) as error:
+        raise SystemExit(f'gausstr-synthesize: {error}') from None
+
+
+def synthesize(options: argparse.Namespace) -> None:
+    """Write the streets that are not there yet.
+
+    Raises:
+        ValueError: an option is out of range, or a street of another kind or a broken one is in
+            the way.
+        OSError: the output cannot be written.
+    """
+    width, height = parse_size(options.size)
+    for name, least in (('seed', 0), ('frames', 1), ('workers', 1)):
+        if getattr(options, name) < least:
+            raise ValueError(f'--{name} must be at least {least}, got {getattr(options, name)}')
+    if options.streets is not None and options.streets < 1:
+        raise ValueError(f'--streets must be at least 1, got {options.streets}')
+    jobs: list[tuple[Path, DriveSettings]] = []
+    for seed in range(options.seed, options.seed + (options.streets or 1)):
+        many = options.streets is not None
+        folder = options.output / f'street_{seed:06d}' if many else options.output
+        settings = DriveSettings(seed, options.frames, width, height, options.voxels)
+        if _must_write(folder, settings, overwrite=options.overwrite):
+            jobs.append((folder, settings))
+    skipped = (options.streets or 1) - len(jobs)
+    if skipped:
+        print(f'{skipped} street(s) in {options.output} are complete already: skipped')
+    for _ in tqdm(_run(jobs, options.workers), total=len(jobs), unit='street', disable=not jobs):
+        pass
+
+
+def _run(jobs: list[tuple[Path, DriveSettings]], workers: int) -> Iterable[None]:
+    if workers == 1:
+        for folder, settings in jobs:
+            yield write_drive(folder, settings)
+        return
+    # spawned, not forked: a process that has run a numba kernel must not fork
+    with ProcessPoolExecutor(workers, mp_context=get_context('spawn')) as pool:
+        for done in as_completed([pool.submit(write_drive, *job) for job in jobs]):
+            yield done.result()
+
+
+def _must_write(folder: Path, settings: DriveSettings, *, overwrite: bool) -> bool:
+    if not folder.exists():
+        return True
+    if overwrite:
+        shutil.rmtree(folder)
+        return True
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+        return True
+    try:
+        check_street(folder, settings)
+    except ValueError as error:
+        raise ValueError(f'{error}; --overwrite replaces it') from None
+    return False
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Width and height of a text like 448x252.
+
+    Raises:
+        ValueError: it is not WIDTHxHEIGHT with 16 to 4096 pixels each.
+    """
+    match = re.fullmatch(r'(\d{1,5})x(\d{1,5})', text)
+    if match is None:
+        raise ValueError(f'--size must be WIDTHxHEIGHT like 448x252, got {text!r}')
+    width, height = int(match[1]), int(match[2])
+    if not (16 <= width <= 4096 and 16 <= height <= 4096):
+        raise ValueError(f'--size must lie between 16x16 and 4096x4096, got {text}')
+    return width, height
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog='gausstr-synthesize',
+        description='Synthesise street drives: a rosbag with six cameras, and exact truth.',
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('--seed', type=int, required=True, help='seed of the (first) street')
+    parser.add_argument('--frames', type=int, default=1, help='six-camera cycles, 0.5 s apart')
+    parser.add_argument('--output', type=Path, required=True, help='folder to write')
+    parser.add_argument(
+        '--streets', type=int, help='write this many, seeds counting up, to OUTPUT/street_SSSSSS'
+    )
+    parser.add_argument('--workers', type=int, default=1, help='processes (default 1)')
+    parser.add_argument('--size', default='448x252', help='image size (default 448x252)')
+    parser.add_argument(
+        '--no-voxels', dest='voxels', action='store_false', help='leave out the voxel truth'
+    )
+    parser.add_argument('--overwrite', action='store_true', help='replace streets that are there')
+    return parser
+
+
+if __name__ == '__main__':
+    main()
