@@ -1,8 +1,8 @@
 """What crosses a room's door: small frozen dataclasses of tensors.
 
-Conventions (see docs/conventions.md): the ego frame is REP-103 (x forward, y left, z up) in metres,
-cameras are optical (x right, y down, z forward), quaternions are wxyz, depth is z-depth in metres,
-pixel centres lie at +0.5.
+Conventions (see docs/conventions.md): the ego frame is REP-103 (x forward, y left, z up) in
+metres, cameras are optical (x right, y down, z forward), quaternions are wxyz, depth is z-depth in
+metres, pixel centres lie at +0.5.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class FoundationMaps:
     depth: Tensor  # [N, H, W] z-depth in metres, > 0
 
     def to(self, device: torch.device | str) -> FoundationMaps:
+        """Return a copy on `device`."""
         return move(self, device)
 
 
@@ -58,6 +59,7 @@ class Gaussians:
         return half @ half.transpose(-1, -2)
 
     def to(self, device: torch.device | str) -> Gaussians:
+        """Return a copy on `device`."""
         return move(self, device)
 
     def select(self, keep: Tensor) -> Gaussians:
@@ -135,6 +137,7 @@ class Occupancy:
     observed: Tensor  # [X, Y, Z] bool
 
     def to(self, device: torch.device | str) -> Occupancy:
+        """Return a copy on `device`."""
         return move(self, device)
 
 

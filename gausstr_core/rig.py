@@ -62,6 +62,7 @@ class CameraRig:
         return inverse
 
     def to(self, device: torch.device | str) -> CameraRig:
+        """Return a copy on `device`."""
         return move(self, device)
 
     def select(self, names: tuple[str, ...]) -> CameraRig:

@@ -8,6 +8,9 @@ import hypothesis.extra.numpy as arrays
 import numpy as np
 import pytest
 import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
 from gausstr_core.contracts import (
     FoundationMaps,
     Gaussians,
@@ -16,8 +19,6 @@ from gausstr_core.contracts import (
     matrix_from_quaternion,
     quaternion_from_matrix,
 )
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
 
 quaternions = arrays.arrays(np.float64, 4, elements=st.floats(-1, 1, width=32))
 

@@ -6,10 +6,11 @@ import math
 
 import pytest
 import torch
-from gausstr_core.contracts import matrix_from_quaternion
-from gausstr_core.rig import CameraRig
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from gausstr_core.contracts import matrix_from_quaternion
+from gausstr_core.rig import CameraRig
 
 numbers = st.floats(-1, 1, width=32)
 

@@ -1,0 +1,28 @@
+"""The benchmark runs, and every fast path is faster than its twin in the same run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gausstr_training import benchmark
+
+
+def test_the_table_and_the_file_agree(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / 'timings.json'
+    benchmark.main(['--gaussians', '600', '--repeats', '4', '--json', str(target)])
+    record = json.loads(target.read_text())
+    printed = capsys.readouterr().out
+    assert record['device'] in printed
+    assert len(record['timings']) == 4
+    for timing in record['timings']:
+        assert timing['stage'] in printed
+        assert timing['ratio'] > 1.5, timing
+
+
+def test_too_few_gaussians_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        benchmark.main(['--gaussians', '2'])
+    assert '--gaussians must be >= 6' in capsys.readouterr().err
