@@ -1,0 +1,124 @@
+"""One cycle: a set of images and what its rig is made of -> the result of the core."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gausstr_core.pipeline import OccupancyPipeline, OccupancyResult
+from gausstr_core.rig import CameraRig
+from gausstr_core.vocabulary import SHIPPED_VOCABULARY, Vocabulary
+from gausstr_ros.calibration import build_rig
+from gausstr_ros.conversions import depth_image, rgb_image
+from gausstr_ros.inputs import RigInputs, Shot
+from gausstr_ros.parameters import Settings
+from gausstr_ros.synchroniser import ImageSet
+
+_LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class MappedSet:
+    """What one cycle produced, and from what."""
+
+    stamp: int  # nanoseconds
+    result: OccupancyResult
+    vocabulary: Vocabulary
+    seconds: dict[str, float]  # wall time per stage
+
+
+def build_pipeline(settings: Settings) -> OccupancyPipeline:
+    """The pipeline that the parameters ask for.
+
+    Raises:
+        ValueError: the weights cannot be read or the device is absent.
+    """
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    try:
+        torch.device(settings.device)
+    except RuntimeError as error:
+        raise ValueError(f'device {settings.device!r} is no torch device: {error}') from error
+    pipeline = OccupancyPipeline.from_preset(
+        settings.preset, settings.device, settings.grid, settings.weights or None
+    )
+    if settings.occupied_threshold > 0:
+        pipeline.settings = replace(
+            pipeline.settings, occupied_threshold=settings.occupied_threshold
+        )
+    return pipeline
+
+
+def build_vocabulary(settings: Settings) -> Vocabulary:
+    """The vocabulary at start.
+
+    Raises:
+        ValueError: the file cannot be read or holds no vocabulary; it is named.
+    """
+    return Vocabulary.from_yaml(settings.vocabulary_file or SHIPPED_VOCABULARY)
+
+
+def warm_up(pipeline: OccupancyPipeline, settings: Settings, vocabulary: Vocabulary) -> float:
+    """Run once on grey images, so that kernels compile before the first set; seconds it took."""
+    started = time.perf_counter()
+    count = len(settings.cameras)
+    intrinsics = torch.tensor([[250.0, 0.0, 160.0], [0.0, 250.0, 90.0], [0.0, 0.0, 1.0]])
+    ego_from_camera = torch.tensor(
+        [[0.0, 0.0, 1.0, 0.0], [-1.0, 0.0, 0.0, 0.0], [0.0, -1.0, 0.0, 1.5], [0.0, 0.0, 0.0, 1.0]]
+    )
+    rig = CameraRig(
+        settings.names,
+        intrinsics.repeat(count, 1, 1),
+        ego_from_camera.repeat(count, 1, 1),
+        ((180, 320),) * count,
+    )
+    pipeline.run([np.full((180, 320, 3), 128, np.uint8)] * count, rig, vocabulary)
+    return time.perf_counter() - started
+
+
+def map_set(
+    pipeline: OccupancyPipeline,
+    images: ImageSet[Shot],
+    inputs: RigInputs,
+    vocabulary: Vocabulary,
+    *,
+    measured_depth: bool,
+) -> MappedSet:
+    """Decode, build the rig, run the core.
+
+    Args:
+        pipeline: the core.
+        images: one set.
+        inputs: calibrations and poses of its cameras.
+        vocabulary: the words.
+        measured_depth: use the depth images of the set instead of the network's depth.
+
+    Raises:
+        ValueError: an image cannot be read or does not fit its calibration; the camera is named.
+    """
+    started = time.perf_counter()
+    pixels: dict[str, NDArray[np.uint8]] = {}
+    depths: list[NDArray[np.float32]] = []
+    for camera, shot in images.payloads.items():
+        try:
+            pixels[camera] = rgb_image(shot.image)
+            if measured_depth:
+                depths.append(_copied(depth_image(shot.depth)))
+        except ValueError as error:
+            raise ValueError(f'camera {camera}: {error}') from error
+    sizes = {camera: image.shape[:2] for camera, image in pixels.items()}
+    rig = build_rig(inputs.infos, sizes, inputs.poses)
+    decoded = time.perf_counter() - started
+    planes = [np.ascontiguousarray(image) for image in pixels.values()]
+    result = pipeline.run(planes, rig, vocabulary, depths if measured_depth else None)
+    return MappedSet(images.stamp, result, vocabulary, {'decode': decoded, **result.seconds})
+
+
+def _copied(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Native and contiguous: torch reads no other."""
+    return np.ascontiguousarray(plane, np.float32)

@@ -1,0 +1,134 @@
+"""What the node listens to. The callbacks only store: they run on the executor's thread."""
+
+from __future__ import annotations
+
+import logging
+import time
+from functools import partial
+from typing import Any
+
+import tf2_ros
+from rclpy.clock import Clock, ClockType
+from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.node import Node
+from rclpy.qos import QoSPolicyKind, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from gausstr_ros.conversions import stamp_of
+from gausstr_ros.diagnostics import Health
+from gausstr_ros.inputs import DepthPairing, RigInputs, RigSource, Shot
+from gausstr_ros.parameters import CameraSettings, Settings
+from gausstr_ros.synchroniser import ImageSet
+from gausstr_ros.waiting import WaitingSets
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class Subscriptions:
+    """Images, depth, calibrations and transforms of all cameras; sets go to `self.waiting`."""
+
+    def __init__(self, node: Node, settings: Settings, health: Health) -> None:
+        self._node = node
+        self._settings = settings
+        self._health = health
+        self._synchroniser = settings.synchroniser()
+        self._jumps = 0
+        self._pairing = {name: DepthPairing() for name in settings.names}
+        buffer = tf2_ros.Buffer(node=node)
+        self._listener = tf2_ros.TransformListener(buffer, node)
+        self._rigs = RigSource(settings, buffer)
+        self.waiting: WaitingSets[Shot, RigInputs] = WaitingSets(
+            self._rigs.inputs_for, self._dropped, settings.transform_timeout
+        )
+        self._subscriptions = [
+            subscription for camera in settings.cameras for subscription in self._listen(camera)
+        ]
+        # Sets of a stalled stream time out on a clock that no bag stops.
+        self._timer = node.create_timer(
+            settings.timeout / 2, self._poll, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._node.destroy_timer(self._timer)
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._listener.unregister()
+        self.waiting.close()
+
+    def _listen(self, camera: CameraSettings) -> list[Any]:
+        kind = CompressedImage if self._settings.compressed else Image
+        heard = [
+            (kind, camera.image_topic, self._on_image),
+            (CameraInfo, camera.camera_info_topic, self._on_info),
+        ]
+        if self._settings.measured_depth:
+            heard.append((Image, camera.depth_topic, self._on_depth))
+        reliable = self._settings.reliable
+        qos = QoSProfile(
+            depth=5,
+            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+        )
+        return [
+            self._node.create_subscription(
+                message,
+                topic,
+                partial(callback, camera.name),
+                qos,
+                event_callbacks=SubscriptionEventCallbacks(
+                    incompatible_qos=partial(self._incompatible, camera.name, topic)
+                ),
+            )
+            for message, topic, callback in heard
+        ]
+
+    def _on_info(self, camera: str, message: CameraInfo) -> None:
+        self._rigs.add_info(camera, message)
+
+    def _on_image(self, camera: str, message: Image | CompressedImage) -> None:
+        self._health.received(camera, stamp_of(message.header))
+        if not self._settings.measured_depth:
+            self._add(camera, Shot(message))
+        elif (shot := self._pairing[camera].add_image(message)) is not None:
+            self._add(camera, shot)
+
+    def _on_depth(self, camera: str, message: Image) -> None:
+        if (shot := self._pairing[camera].add_depth(message)) is not None:
+            self._add(camera, shot)
+
+    def _add(self, camera: str, shot: Shot) -> None:
+        stamp = stamp_of(shot.image.header)
+        self._forward(self._synchroniser.add(camera, stamp, shot))
+        if self._synchroniser.jumps > self._jumps:
+            self._jumps = self._synchroniser.jumps
+            self._forget_transforms()
+
+    def _poll(self) -> None:
+        self._forward(self._synchroniser.poll(time.monotonic_ns()))
+        unpaired = {name: pairing.unpaired for name, pairing in self._pairing.items()}
+        self._health.camera_drops(self._synchroniser.drops, unpaired)
+
+    def _forward(self, sets: list[ImageSet[Shot]]) -> None:
+        for images in sets:
+            self.waiting.put(images)
+
+    def _forget_transforms(self) -> None:
+        """Start a new buffer: tf2 leaves out what is older than its newest, as in a loop."""
+        _LOGGER.warning('the stamps of the images jumped: transforms start afresh')
+        self._listener.unregister()
+        self._rigs.buffer = tf2_ros.Buffer(node=self._node)
+        self._listener = tf2_ros.TransformListener(self._rigs.buffer, self._node)
+
+    def _dropped(self, reason: str, text: str) -> None:
+        if text:
+            _LOGGER.error('set dropped, %s', text)
+        self._health.dropped(reason, text)
+
+    def _incompatible(self, camera: str, topic: str, event: Any) -> None:
+        policy = QoSPolicyKind(event.last_policy_kind).name.lower()
+        text = (
+            f'{topic}: a publisher offers an incompatible {policy}, nothing is received from it; '
+            'see the parameter image_reliability'
+        )
+        _LOGGER.error(text)
+        self._health.connection_fault(camera, text)

@@ -1,0 +1,72 @@
+"""Where the cameras were, from TF: each at its own stamp, in the ego frame at the set's stamp."""
+
+from __future__ import annotations
+
+import numpy as np
+import tf2_ros
+from geometry_msgs.msg import TransformStamped
+from numpy.typing import NDArray
+from rclpy.clock import ClockType
+from rclpy.time import Time
+from tf_transformations import quaternion_matrix
+
+from gausstr_ros.waiting import NotReady
+
+NO_TRANSFORM = 'no transform'
+
+
+def ego_from_camera(
+    buffer: tf2_ros.Buffer,
+    base_frame: str,
+    fixed_frame: str,
+    stamp: int,
+    cameras: dict[str, tuple[str, int]],
+) -> dict[str, NDArray[np.float64]]:
+    """Look up the poses of the cameras of a set; never waits.
+
+    Args:
+        buffer: filled by a TransformListener or from a bag.
+        base_frame: the ego frame.
+        fixed_frame: a frame that stands still while the set is taken, such as odom, through which
+            the ego motion between the stamps is taken out; empty: the rig as it is mounted.
+        stamp: of the set, in nanoseconds.
+        cameras: name -> (frame_id, stamp of its image in nanoseconds).
+
+    Returns:
+        Per camera the optical camera -> ego transform [4, 4] in metres.
+
+    Raises:
+        NotReady: a look-up failed; a later one may succeed. Camera and link are named.
+        ValueError: an image has no frame_id.
+    """
+    poses = {}
+    for camera, (frame, image_stamp) in cameras.items():
+        if not frame:
+            raise ValueError(f'camera {camera}: its images have an empty frame_id')
+        try:
+            if fixed_frame:
+                found = buffer.lookup_transform_full(
+                    base_frame, _time(stamp), frame, _time(image_stamp), fixed_frame
+                )
+            else:
+                found = buffer.lookup_transform(base_frame, frame, _time(image_stamp))
+        except tf2_ros.TransformException as error:
+            through = f' through {fixed_frame}' if fixed_frame else ''
+            raise NotReady(
+                NO_TRANSFORM,
+                f'camera {camera}: no transform from {frame} to {base_frame}{through}: {error}',
+            ) from error
+        poses[camera] = _matrix(found)
+    return poses
+
+
+def _time(stamp: int) -> Time:
+    return Time(nanoseconds=stamp, clock_type=ClockType.ROS_TIME)
+
+
+def _matrix(message: TransformStamped) -> NDArray[np.float64]:
+    rotation, shift = message.transform.rotation, message.transform.translation
+    # ROS and tf_transformations: xyzw
+    matrix = quaternion_matrix([rotation.x, rotation.y, rotation.z, rotation.w])
+    matrix[:3, 3] = shift.x, shift.y, shift.z
+    return matrix

@@ -1,0 +1,34 @@
+"""The shared-memory profile of Fast DDS that images of six cameras need."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from pathlib import Path
+
+VARIABLE = 'FASTRTPS_DEFAULT_PROFILES_FILE'
+PROFILE = 'fastdds_shared_memory.xml'
+
+# Freed buffers of images stay with the process: giving them back and asking again costs more CPU
+# than receiving. Read by the C library at start, so launch and demo set them for their children.
+ALLOCATOR = {'MALLOC_MMAP_THRESHOLD_': '67108864', 'MALLOC_TRIM_THRESHOLD_': '536870912'}
+
+
+def profile_path() -> Path | None:
+    """The shipped profile, in the source tree or in the installed share folder."""
+    source = Path(__file__).resolve().parent.parent / 'config' / PROFILE
+    if source.is_file():
+        return source
+    from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+
+    try:
+        installed = Path(get_package_share_directory('gausstr_ros')) / 'config' / PROFILE
+    except PackageNotFoundError:
+        return None
+    return installed if installed.is_file() else None
+
+
+def use_shared_memory_profile(environment: MutableMapping[str, str]) -> None:
+    """Set the profile unless the user chose one; before rclpy starts, or for a child process."""
+    path = profile_path()
+    if path is not None:
+        environment.setdefault(VARIABLE, str(path))

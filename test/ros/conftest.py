@@ -1,0 +1,270 @@
+"""A player of small drives and a listener, over real DDS, beside the node under test."""
+
+from __future__ import annotations
+
+import array
+import os
+import threading
+import time
+
+import pytest
+
+os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+os.environ['ROS_PYTHON_CHECK_FIELDS'] = '1'
+
+rclpy = pytest.importorskip('rclpy')
+
+import cv2  # noqa: E402
+import numpy as np  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
+from geometry_msgs.msg import TransformStamped  # noqa: E402
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy  # noqa: E402
+from sensor_msgs.msg import CameraInfo, CompressedImage  # noqa: E402
+from tf2_msgs.msg import TFMessage  # noqa: E402
+from tf_transformations import quaternion_from_matrix  # noqa: E402
+
+from gausstr_ros.conversions import header_message, stamp_of  # noqa: E402
+from gausstr_ros.transport import use_shared_memory_profile  # noqa: E402
+
+CAMERAS = ('CAM_A', 'CAM_B', 'CAM_C')
+YAWS = {'CAM_A': 0.0, 'CAM_B': 2.1, 'CAM_C': -2.1}
+START = 1_700_000_000_000_000_000
+PERIOD = 100_000_000
+SIZE = (90, 160)
+LATCHED = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+SENSOR = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+
+
+class Spinner:
+    """Nodes whose callbacks run in a thread of their own."""
+
+    def __init__(self, *nodes):
+        self.executor = SingleThreadedExecutor()
+        for node in nodes:
+            self.executor.add_node(node)
+        self.thread = threading.Thread(target=self._spin, daemon=True)
+        self.thread.start()
+
+    def _spin(self):
+        try:
+            self.executor.spin()
+        except ExternalShutdownException:
+            pass
+
+    def stop(self):
+        self.executor.shutdown()
+        self.thread.join(10)
+
+
+class Tester:
+    """Plays sets of images and listens; `node` is a plain rclpy node."""
+
+    def __init__(self, cameras=CAMERAS):
+        self.cameras = cameras
+        self.node = rclpy.create_node('tester')
+        self.changed = threading.Condition()
+        self.heard: dict[str, list] = {}
+        self.diagnostics: list[DiagnosticArray] = []
+        self.listen('/diagnostics', DiagnosticArray)
+        self.images = {
+            c: self.publisher(CompressedImage, f'/{c}/image_raw/compressed') for c in cameras
+        }
+        self.infos = {c: self.publisher(CameraInfo, f'/{c}/camera_info') for c in cameras}
+        self.tf = self.publisher(TFMessage, '/tf')
+        self.tf_static = self.node.create_publisher(TFMessage, '/tf_static', LATCHED)
+        self.spinner = Spinner(self.node)
+
+    def publisher(self, kind, topic):
+        return self.node.create_publisher(kind, topic, SENSOR)
+
+    def listen(self, topic, kind, qos=10):
+        self.heard[topic] = []
+
+        def store(message):
+            with self.changed:
+                self.heard[topic].append(message)
+                self.changed.notify_all()
+
+        return self.node.create_subscription(kind, topic, store, qos)
+
+    def wait(self, condition, timeout=20.0, what='condition'):
+        """Wait until `condition()` is true; it is looked at as messages come."""
+        end = time.monotonic() + timeout
+        with self.changed:
+            while not (found := condition()):
+                left = end - time.monotonic()
+                assert left > 0, f'no {what} within {timeout} s; diagnostics: {self.texts()[-8:]}'
+                self.changed.wait(min(left, 0.05))
+        return found
+
+    def texts(self):
+        """Messages and reasons of all diagnostics so far."""
+        return [
+            text
+            for report in self.heard['/diagnostics']
+            for status in report.status
+            for text in (
+                status.message,
+                *(f'{pair.key}={pair.value}' for pair in status.values),
+            )
+        ]
+
+    def wait_for_text(self, *parts, timeout=20.0):
+        """Wait for a diagnostic that holds all the parts."""
+        return self.wait(
+            lambda: [text for text in self.texts() if all(part in text for part in parts)],
+            timeout,
+            f'diagnostic with {parts}',
+        )
+
+    def wait_matched(self):
+        """Wait until the node under test has found all publishers."""
+        publishers = [*self.images.values(), *self.infos.values(), self.tf]
+        self.wait(
+            lambda: all(p.get_subscription_count() for p in publishers), 20, 'matched subscriptions'
+        )
+
+    def play_transforms(self, leave_out=()):
+        message = TFMessage(
+            transforms=[
+                transform('base_link', camera, START, camera_pose(YAWS[camera]))
+                for camera in self.cameras
+                if camera not in leave_out
+            ]
+        )
+        self.tf_static.publish(message)
+
+    def play_ego(self, stamp, x=0.0):
+        pose = np.eye(4)
+        pose[0, 3] = x
+        self.tf.publish(TFMessage(transforms=[transform('odom', 'base_link', stamp, pose)]))
+
+    def play_set(self, index, *, leave_out=(), images=None, infos=None):
+        """One set with the stamps START + index * PERIOD + 5 ms per camera; returns its stamp."""
+        base = START + index * PERIOD
+        self.play_ego(base - PERIOD, x=0.1 * (index - 1))
+        self.play_ego(base + PERIOD, x=0.1 * (index + 1))
+        stamps = []
+        for number, camera in enumerate(self.cameras):
+            if camera in leave_out:
+                continue
+            stamps.append(base + number * 5_000_000)
+            header = header_message(stamps[-1], camera)
+            info = (infos or {}).get(camera) or camera_info()
+            info.header = header
+            self.infos[camera].publish(info)
+            image = (images or {}).get(camera) or jpeg(index)
+            image.header = header
+            self.images[camera].publish(image)
+        return stamps[-1]
+
+    def stamps(self, topic):
+        return [stamp_of(message.header) for message in self.heard[topic]]
+
+    def call(self, service, kind, request, timeout=20.0):
+        client = self.node.create_client(kind, service)
+        assert client.wait_for_service(10)
+        future = client.call_async(request)
+        self.wait(future.done, timeout, f'reply of {service}')
+        self.node.destroy_client(client)
+        return future.result()
+
+    def close(self):
+        self.spinner.stop()
+        self.node.destroy_node()
+
+
+def transform(parent, child, stamp, pose):
+    message = TransformStamped(header=header_message(stamp, parent), child_frame_id=child)
+    shift, turn = message.transform.translation, message.transform.rotation
+    shift.x, shift.y, shift.z = map(float, pose[:3, 3])
+    turn.x, turn.y, turn.z, turn.w = map(float, quaternion_from_matrix(pose))
+    return message
+
+
+def camera_pose(yaw, height=1.5):
+    """base_from_camera [4,4] of an optical camera that looks along `yaw`."""
+    c, s = np.cos(yaw), np.sin(yaw)
+    pose = np.eye(4)
+    pose[:3, :3] = [[s, 0, c], [-c, 0, s], [0, -1, 0]]
+    pose[:3, 3] = c, s, height
+    return pose
+
+
+def camera_info(size=SIZE, focal=100.0):
+    info = CameraInfo(height=size[0], width=size[1], distortion_model='plumb_bob')
+    matrix = [[focal, 0, size[1] / 2 - 0.5], [0, focal, size[0] / 2 - 0.5], [0, 0, 1]]
+    info.k = np.array(matrix, np.float64).ravel()
+    return info
+
+
+def jpeg(seed=0, size=SIZE):
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 255, (9, 16, 3), np.uint8)
+    pixels = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_CUBIC)
+    data = cv2.imencode('.jpg', pixels)[1].tobytes()
+    return CompressedImage(format='jpeg', data=array.array('B', data))
+
+
+@pytest.fixture(scope='session')
+def ros(tmp_path_factory):
+    """rclpy in a domain that no other process of this machine uses."""
+    from domain_coordinator import domain_id
+
+    with domain_id() as domain:
+        os.environ['ROS_DOMAIN_ID'] = str(domain)
+        os.environ['ROS_LOG_DIR'] = str(tmp_path_factory.mktemp('ros_log'))
+        use_shared_memory_profile(os.environ)
+        rclpy.init()
+        yield domain
+        rclpy.try_shutdown()
+
+
+@pytest.fixture
+def tester(ros):
+    made = Tester()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def start_node(ros):
+    """Start a node in this process: start_node(name=value, ...); stopped after the test."""
+    from gausstr_ros.node import GaussTRNode
+    from gausstr_ros.ros_logging import RosHandler
+
+    running = []
+
+    def start(activate=True, **parameters):
+        values = {
+            'preset': 'tiny',
+            'weights': 'untrained',
+            'cameras': list(CAMERAS),
+            'sync.tolerance': 0.03,
+            'sync.timeout': 0.15,
+            'grid.range': [-20.0, -20.0, -1.0, 20.0, 20.0, 5.4],
+            'diagnostics_period': 0.1,
+            **parameters,
+        }
+        overrides = [Parameter(name, value=value) for name, value in values.items()]
+        node = GaussTRNode(parameter_overrides=overrides)
+        handler = RosHandler(node.get_logger())
+        handler.__enter__()
+        spinner = None
+        if activate:
+            node.trigger_configure()
+            assert not node.fault, node.fault
+            node.trigger_activate()
+            assert not node.fault, node.fault
+        spinner = Spinner(node)
+        running.append((node, spinner, handler))
+        return node
+
+    yield start
+    for node, spinner, handler in running:
+        spinner.stop()
+        node.close()
+        handler.__exit__(None, None, None)
+        node.destroy_node()
