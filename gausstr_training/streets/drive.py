@@ -12,12 +12,10 @@ import numpy as np
 
 from gausstr_training.streets.bag import DriveWriter
 from gausstr_training.streets.classes import CLASSES
-from gausstr_training.streets.geometry import Geometry, build_geometry
 from gausstr_training.streets.layout import sample_world
-from gausstr_training.streets.render import View, render_view
+from gausstr_training.streets.render import Stage, View, render_view
 from gausstr_training.streets.rig import CAMERA_NAMES, StreetRig, sample_rig
 from gausstr_training.streets.truth import voxel_truth
-from gausstr_training.streets.world import World
 
 FORMAT = 1
 EPOCH = 1_700_000_000_000_000_000  # ns, when the first cycle of every drive starts
@@ -58,7 +56,7 @@ def _write(folder: Path, settings: DriveSettings) -> None:
     random = np.random.default_rng(settings.seed)
     rig = sample_rig(random, settings.width, settings.height)
     world = sample_world(random, settings.frames * PERIOD / 1e9)
-    geometry = build_geometry(world)
+    stage = Stage(world)
     truth = folder / 'truth'
     truth.mkdir(parents=True)
     bag = DriveWriter(folder / 'bag', rig)
@@ -66,13 +64,13 @@ def _write(folder: Path, settings: DriveSettings) -> None:
         start = EPOCH + frame * PERIOD
         stamps = start + rig.delays
         views = [
-            render_view(world, geometry, rig, camera, (int(stamp) - EPOCH) / 1e9)
+            render_view(stage, rig, camera, (int(stamp) - EPOCH) / 1e9)
             for camera, stamp in enumerate(stamps)
         ]
         for camera, view in enumerate(views):
             bag.add_image(camera, int(stamps[camera]), view.image)
         stamp = int(stamps.max())
-        arrays = frame_truth(world, geometry, rig, views, stamps, stamp, voxels=settings.voxels)
+        arrays = frame_truth(stage, rig, views, stamps, stamp, voxels=settings.voxels)
         np.savez_compressed(truth / f'{frame:06d}.npz', **arrays)
         for instant in sorted({*map(int, stamps), stamp}):
             bag.add_ego_pose(instant, world.ego_pose((instant - EPOCH) / 1e9))
@@ -85,8 +83,7 @@ def _write(folder: Path, settings: DriveSettings) -> None:
 
 
 def frame_truth(
-    world: World,
-    geometry: Geometry,
+    stage: Stage,
     rig: StreetRig,
     views: list[View],
     stamps: np.ndarray,
@@ -95,6 +92,7 @@ def frame_truth(
     voxels: bool,
 ) -> dict[str, np.ndarray]:
     """The arrays of one truth file; see `reader.StreetFrame` for shapes and units."""
+    world = stage.world
     ego_from_world = np.linalg.inv(world.ego_pose((stamp - EPOCH) / 1e9))
     poses = [
         ego_from_world @ world.ego_pose((int(at) - EPOCH) / 1e9) @ base_from_camera
@@ -112,7 +110,7 @@ def frame_truth(
     if voxels:
         depth = np.stack([view.depth for view in views])
         arrays |= voxel_truth(
-            world, geometry, (stamp - EPOCH) / 1e9, depth, rig.intrinsics, arrays['ego_from_camera']
+            stage, (stamp - EPOCH) / 1e9, depth, rig.intrinsics, arrays['ego_from_camera']
         )
     return arrays
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,10 +30,28 @@ class Geometry:
     unit_from_body: np.ndarray  # [P, 4, 4]
     size: np.ndarray  # [P, 3] metres along the unit axes
 
-    def posed(self, world_from_body: np.ndarray) -> np.ndarray:
-        """[V, 3] the vertices in the world, bodies at [B, 4, 4]."""
-        pose = world_from_body[self.body_of_vertex]
-        return np.einsum('vij,vj->vi', pose[:, :3, :3], self.vertices) + pose[:, :3, 3]
+    def posed(
+        self, world_from_body: np.ndarray, vertices: np.ndarray | slice = slice(None)
+    ) -> np.ndarray:
+        """[V, 3] the vertices (all, or those numbered) in the world, bodies at [B, 4, 4]."""
+        pose = world_from_body[self.body_of_vertex[vertices]]
+        local = self.vertices[vertices]
+        return np.einsum('vij,vj->vi', pose[:, :3, :3], local) + pose[:, :3, 3]
+
+    def select(self, bodies: np.ndarray) -> tuple[Geometry, np.ndarray]:
+        """Some bodies only (bool [B]): their triangles and vertices, and the triangles' numbers."""
+        keep = np.flatnonzero(bodies[self.body_of_vertex])
+        number = np.zeros(len(self.vertices), dtype=np.int32)
+        number[keep] = np.arange(len(keep), dtype=np.int32)
+        chosen = np.flatnonzero(bodies[self.body_of_part[self.part_of_triangle]])
+        part = replace(
+            self,
+            vertices=self.vertices[keep],
+            body_of_vertex=self.body_of_vertex[keep],
+            triangles=number[self.triangles[chosen]],
+            part_of_triangle=self.part_of_triangle[chosen],
+        )
+        return part, chosen
 
 
 def build_geometry(world: World) -> Geometry:
@@ -70,5 +88,5 @@ def build_geometry(world: World) -> Geometry:
 
 def body_poses(world: World, seconds: float) -> np.ndarray:
     """[B, 4, 4] world_from_body at a time; body 0 is the ground."""
-    moving = [body.world_from_body(world.road, seconds) for body in world.bodies]
-    return np.stack([np.eye(4), *moving])
+    bodies = [body.world_from_body(world.road, seconds) for body in world.bodies]
+    return np.stack([np.eye(4), *bodies])

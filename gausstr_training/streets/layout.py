@@ -5,17 +5,22 @@ from __future__ import annotations
 import numpy as np
 
 from gausstr_training.streets import furniture, people, vehicles
-from gausstr_training.streets.road import KERB, Road, ground_mesh, sample_road
+from gausstr_training.streets.road import KERB, TERRAIN_HEIGHT, Road, ground_mesh, sample_road
 from gausstr_training.streets.shapes import Part
 from gausstr_training.streets.world import Body, Light, World
 
 Random = np.random.Generator
 BEHIND, AHEAD = 85.0, 105.0  # how far the street goes on behind the start and after the end
 PARKED = (
-    *('car',) * 4, 'truck', 'truck', 'bus', 'trailer', 'trailer', 'construction', 'construction',
-    'motorcycle', 'bicycle', 'cones', 'barriers', 'gap',
+    *('car',) * 5, 'truck', 'truck', 'bus', 'bus', *('trailer',) * 3, *('construction',) * 3,
+    *('motorcycle',) * 3, 'bicycle', 'bicycle', 'cones', 'cones', *('barriers',) * 3,
+    *('gap',) * 5,
 )  # fmt: skip
-DRIVING = (*('car',) * 4, 'truck', 'bus', 'bus', 'motorcycle', 'motorcycle', 'bicycle', 'gap', 'gap')
+DRIVING = (
+    *('car',) * 5, 'truck', 'truck', 'bus', 'bus', 'motorcycle', 'motorcycle', 'bicycle',
+    'bicycle', *('gap',) * 3,
+)  # fmt: skip
+LARGE = ('truck', 'bus', 'trailer', 'construction')
 LENGTH = {
     'car': 5.2, 'truck': 9.5, 'bus': 12.8, 'trailer': 12.5, 'construction': 7.5,
     'motorcycle': 3.0, 'bicycle': 2.8, 'cones': 7.0, 'barriers': 7.0, 'gap': 6.0,
@@ -28,10 +33,18 @@ class Deck:
     def __init__(self, random: Random, kinds: tuple[str, ...]) -> None:
         self._random, self._kinds, self._left = random, kinds, list[str]()
 
-    def deal(self) -> str:
-        if not self._left:
+    def deal(self, *, small: bool = False) -> str:
+        """The next kind; with `small` the next that does not fill a whole image from close by."""
+        while True:
+            for index in reversed(range(len(self._left))):
+                if not (small and self._left[index] in LARGE):
+                    return self._left.pop(index)
             self._left = [str(kind) for kind in self._random.permutation(self._kinds)]
-        return self._left.pop()
+
+
+def _beside_ego(s: float) -> bool:
+    """Whether what begins at s stands beside the ego at the start."""
+    return -12.0 < s < 4.0
 
 
 def sample_world(random: Random, duration: float) -> World:
@@ -79,7 +92,7 @@ def _parked(random: Random, road: Road, start: float, end: float) -> list[Body]:
         deck = Deck(random, PARKED)
         s = start + random.uniform(0, 5)
         while s < end:
-            kind = deck.deal()
+            kind = deck.deal(small=_beside_ego(s))
             length = LENGTH[kind]
             middle = s + length / 2
             s += length + random.uniform(0.3, 1.6)
@@ -129,7 +142,7 @@ def _traffic(
                 pace = max(0.0, pace + float(random.uniform(-2.0, 2.0)))
             s = start + random.uniform(0, 10)
             while s < end:
-                kind = deck.deal()
+                kind = deck.deal(small=_beside_ego(s))
                 length = LENGTH[kind]
                 middle = s + length / 2
                 s += length + random.exponential(9.0) + 3.0
@@ -163,6 +176,7 @@ def _sidewalks(random: Random, road: Road, start: float, end: float) -> list[Bod
         bodies += _scatter(random, road, side, start, end, 7.0, (kerb + 0.9, kerb + width), 'walker')
         bodies += _scatter(random, road, side, start, end, 24.0, (kerb + 0.6, kerb + width), 'bicycle')
         bodies += _scatter(random, road, side, start, end, 30.0, (kerb + 0.6, kerb + width), 'cone')
+        bodies += _scatter(random, road, side, start, end, 24.0, (kerb + 0.5, kerb + 1.0), 'barrier')
         if random.random() < 0.6:
             bodies += _scatter(random, road, side, start, end, 9.0, (kerb + 0.7, kerb + 1.0), 'tree')
         verge = (kerb + width + 0.7, kerb + width + 7.0)
@@ -219,11 +233,14 @@ def _stander(random: Random, kind: str, s: float, d: float, side: int) -> Body:
         return Body(people.bicycle(random, ridden=ridden), s, d, KERB, yaw)
     if kind == 'cone':
         return Body(furniture.traffic_cone(random), s, d, KERB, yaw)
+    if kind == 'barrier':
+        along = float(random.normal(0, 0.06))
+        return Body(furniture.barrier(random, concrete=bool(random.random() < 0.3)), s, d, KERB, along)
     if kind == 'bush':
         if random.random() < 0.3:
-            return Body(furniture.hedge(random), s, d, 0.03, float(random.normal(0, 0.05)))
-        return Body(furniture.bush(random), s, d, 0.03, yaw)
-    return Body(furniture.tree(random), s, d, 0.03, yaw)
+            return Body(furniture.hedge(random), s, d, TERRAIN_HEIGHT, float(random.normal(0, 0.05)))
+        return Body(furniture.bush(random), s, d, TERRAIN_HEIGHT, yaw)
+    return Body(furniture.tree(random), s, d, TERRAIN_HEIGHT, yaw)
 
 
 def _buildings(random: Random, road: Road, start: float, end: float) -> list[Body]:

@@ -51,3 +51,33 @@ class RayScene:
             np.broadcast_to(towards, origins.shape), dtype=np.float32
         )
         return np.asarray(self._scene.run(origins, directions, query='OCCLUDED')) == 0
+
+
+class LayeredScene:
+    """Several meshes shot at together, so that what stands still is built only once."""
+
+    def __init__(self, layers: list[tuple[RayScene, np.ndarray]]) -> None:
+        """Take scenes and, for each, the number [T] that its triangles go by."""
+        self._layers = layers
+
+    def first_hits(
+        self, origin: np.ndarray, directions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As `RayScene.first_hits`, with the triangles' own numbers."""
+        (scene, numbers), *others = self._layers
+        triangle, distance, normal = scene.first_hits(origin, directions)
+        triangle = np.where(triangle >= 0, numbers[triangle], -1)
+        for scene, numbers in others:
+            other, near, facing = scene.first_hits(origin, directions)
+            closer = np.flatnonzero((other >= 0) & ((near < distance) | (triangle < 0)))
+            triangle[closer] = numbers[other[closer]]
+            distance[closer] = near[closer]
+            normal[closer] = facing[closer]
+        return triangle, distance, normal
+
+    def blocked(self, points: np.ndarray, normals: np.ndarray, towards: np.ndarray) -> np.ndarray:
+        """As `RayScene.blocked`."""
+        dark = np.zeros(len(points), dtype=bool)
+        for scene, _ in self._layers:
+            dark |= scene.blocked(points, normals, towards)
+        return dark

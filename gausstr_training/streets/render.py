@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from gausstr_training.streets.classes import SKY
-from gausstr_training.streets.geometry import Geometry, body_poses
-from gausstr_training.streets.raycast import RayScene
+from gausstr_training.streets.geometry import body_poses, build_geometry
+from gausstr_training.streets.raycast import LayeredScene, RayScene
 from gausstr_training.streets.rig import StreetRig
 from gausstr_training.streets.shading import develop, shade
 from gausstr_training.streets.world import World
@@ -23,33 +23,91 @@ class View:
     semantics: np.ndarray  # [H, W] uint8 class index
 
 
-def render_view(
-    world: World, geometry: Geometry, rig: StreetRig, camera: int, seconds: float
-) -> View:
+class Stage:
+    """A world ready for rendering: what stands still is built once, the rest at every instant."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.geometry = build_geometry(world)
+        self._moves = np.array([False, *(body.moves for body in world.bodies)])
+        self._poses = body_poses(world, 0.0)
+        standing, numbers = self.geometry.select(~self._moves)
+        self._standing = RayScene(standing.posed(self._poses), standing.triangles), numbers
+        self._moving, self._moving_numbers = self.geometry.select(self._moves)
+
+    def poses(self, seconds: float) -> np.ndarray:
+        """[B, 4, 4] world_from_body at a time."""
+        poses = self._poses.copy()
+        for index in np.flatnonzero(self._moves):
+            body = self.world.bodies[index - 1]
+            poses[index] = body.world_from_body(self.world.road, seconds)
+        return poses
+
+    def scene(self, poses: np.ndarray) -> LayeredScene:
+        """The world's triangles for rays, with the moving bodies at their poses."""
+        layers = [self._standing]
+        if len(self._moving_numbers):
+            moving = RayScene(self._moving.posed(poses), self._moving.triangles)
+            layers.append((moving, self._moving_numbers))
+        return LayeredScene(layers)
+
+
+def render_view(stage: Stage, rig: StreetRig, camera: int, seconds: float) -> View:
     """Render one camera of the rig at a time."""
-    poses = body_poses(world, seconds)
-    scene = RayScene(geometry.posed(poses), geometry.triangles)
-    world_from_camera = world.ego_pose(seconds) @ rig.base_from_camera[camera]
-    intrinsics = rig.intrinsics[camera]
+    poses = stage.poses(seconds)
+    instant = _Instant(
+        stage,
+        stage.scene(poses),
+        np.linalg.inv(poses),
+        stage.world.ego_pose(seconds) @ rig.base_from_camera[camera],
+        rig.intrinsics[camera],
+    )
     column, row = np.meshgrid(np.arange(rig.width) + 0.5, np.arange(rig.height) + 0.5)
     pixels = np.stack([column.ravel(), row.ravel()], axis=1)
-    linear, hits = _trace(world, geometry, scene, poses, world_from_camera, intrinsics, pixels)
-    triangle, distance, _ = hits
+    linear, triangle, distance = instant.trace(pixels)
+    geometry = stage.geometry
     part = np.where(triangle >= 0, geometry.part_of_triangle[triangle], -1)
     edges = _edges(part.reshape(rig.height, rig.width)).ravel()
-    for shift in ((-0.25, -0.25), (0.25, -0.25), (-0.25, 0.25), (0.25, 0.25)):
-        extra, _ = _trace(
-            world, geometry, scene, poses, world_from_camera, intrinsics, pixels[edges] + shift
-        )
-        linear[edges] += np.minimum(extra, 2.0)
+    corners = np.array([(-0.25, -0.25), (0.25, -0.25), (-0.25, 0.25), (0.25, 0.25)])
+    extra, *_ = instant.trace((pixels[edges] + corners[:, None]).reshape(-1, 2))
+    linear[edges] += extra.reshape(4, -1, 3).sum(axis=0)
     linear[edges] /= 5
     size = (rig.height, rig.width)
     label = np.where(part >= 0, geometry.label[part], SKY).astype(np.uint8)
     return View(
-        image=develop(linear, world.light).reshape(*size, 3),
+        image=develop(linear, stage.world.light).reshape(*size, 3),
         depth=np.where(part >= 0, distance, 0.0).astype(np.float32).reshape(size),
         semantics=label.reshape(size),
     )
+
+
+@dataclass(frozen=True)
+class _Instant:
+    """One camera at one time."""
+
+    stage: Stage
+    scene: LayeredScene
+    body_from_world: np.ndarray  # [B, 4, 4]
+    world_from_camera: np.ndarray  # [4, 4]
+    intrinsics: np.ndarray  # [3, 3]
+
+    def trace(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Linear RGB [N, 3], triangle [N] (-1 = sky) and z-depth [N] of pixels [N, 2]."""
+        light = self.stage.world.light
+        homogeneous = np.concatenate([pixels, np.ones((len(pixels), 1))], axis=1)
+        turn = self.world_from_camera[:3, :3] @ np.linalg.inv(self.intrinsics)
+        directions = homogeneous @ turn.T  # of unit z-depth
+        origin = self.world_from_camera[:3, 3]
+        triangle, distance, normal = hits = self.scene.first_hits(origin, directions)
+        lit = np.zeros(len(pixels), dtype=bool)
+        facing = np.flatnonzero((triangle >= 0) & (normal @ light.sun.astype(np.float32) > 0))
+        points = origin + distance[facing, None] * directions[facing]
+        lit[facing] = ~self.scene.blocked(points, normal[facing], light.sun)
+        linear = shade(
+            self.stage.geometry, self.stage.world.road, light, self.body_from_world, origin,
+            directions, hits, lit, 1.0 / self.intrinsics[0, 0],
+        )  # fmt: skip
+        return linear, triangle, distance
 
 
 def _edges(part: np.ndarray) -> np.ndarray:
@@ -61,29 +119,3 @@ def _edges(part: np.ndarray) -> np.ndarray:
     edges[1:] |= down
     edges[:-1] |= down
     return edges
-
-
-def _trace(
-    world: World,
-    geometry: Geometry,
-    scene: RayScene,
-    poses: np.ndarray,
-    world_from_camera: np.ndarray,
-    intrinsics: np.ndarray,
-    pixels: np.ndarray,
-) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Linear RGB [N, 3] and hits of pixels [N, 2]; ray lengths count in z-depth."""
-    homogeneous = np.concatenate([pixels, np.ones((len(pixels), 1))], axis=1)
-    local = homogeneous @ np.linalg.inv(intrinsics).T
-    directions = local @ world_from_camera[:3, :3].T
-    origin = world_from_camera[:3, 3]
-    triangle, distance, normal = hits = scene.first_hits(origin, directions)
-    lit = np.zeros(len(pixels), dtype=bool)
-    facing = (triangle >= 0) & (normal @ world.light.sun.astype(np.float32) > 0)
-    points = origin + distance[facing, None] * directions[facing]
-    lit[facing] = ~scene.blocked(points, normal[facing], world.light.sun)
-    linear = shade(
-        geometry, world.road, world.light, np.linalg.inv(poses), origin, directions, hits, lit,
-        1.0 / intrinsics[0, 0],
-    )  # fmt: skip
-    return linear, hits

@@ -12,7 +12,10 @@ import numpy as np
 
 from gausstr_training.streets.classes import ROAD, SIDEWALK, TERRAIN
 
-KERB = 0.12  # height of the sidewalk, metres: in the same 0.4 m voxel layer as the carriageway
+# Height of the sidewalk in metres. A low kerb: a voxel is observed when its centre is, and the more
+# the ground rises above the centre of its voxel layer (z = 0), the nearer its "observed" ends.
+KERB = 0.04
+TERRAIN_HEIGHT, TERRAIN_BUMPS = -0.02, 0.05
 GROUND_REACH = 75.0  # half the width of the modelled ground
 
 
@@ -86,7 +89,7 @@ def ground_mesh(
     bumps = _smooth_bumps(random, len(s), len(d))
     corners = np.stack(np.meshgrid(s, d, indexing='ij'), axis=-1)
     flat = road.world(corners[..., 0], corners[..., 1])
-    level = np.where(label == ROAD, 0.0, np.where(label == SIDEWALK, KERB, 0.05))
+    level = np.where(label == ROAD, 0.0, np.where(label == SIDEWALK, KERB, TERRAIN_HEIGHT))
     vertices, triangles, labels = [], [], []
     wavy = label == TERRAIN
     heights = {}  # of the four corners of every cell
@@ -101,13 +104,16 @@ def ground_mesh(
         triangles.append(np.stack([index + cells * c for c in corner], axis=1))
         labels.append(label.ravel())
     _add_kerbs(label.shape, cells, triangles, labels)
-    return np.concatenate(vertices), np.concatenate(triangles), np.concatenate(labels)
+    corners, faces = np.concatenate(vertices), np.concatenate(triangles)
+    a, b, c = (corners[faces[:, i]] for i in range(3))
+    real = np.linalg.norm(np.cross(b - a, c - a), axis=1) > 1e-6
+    return corners, faces[real], np.concatenate(labels)[real]
 
 
 def _add_kerbs(
     shape: tuple[int, int], cells: int, triangles: list[np.ndarray], labels: list[np.ndarray]
 ) -> None:
-    """Join each cell's edge to its neighbour's; where both are level the wall has no area."""
+    """Join each cell's edge to its neighbour's; where both are level the wall is empty."""
     index = np.arange(cells).reshape(shape)
     kerb = np.int64(SIDEWALK)
     for here, there, edge in (
@@ -163,4 +169,4 @@ def _smooth_bumps(random: np.random.Generator, rows: int, columns: int) -> np.nd
     noise = random.normal(0, 0.05, (rows, columns))
     for axis in (0, 1):
         noise = (np.roll(noise, 1, axis) + noise + np.roll(noise, -1, axis)) / 3
-    return np.clip(noise * 2.0, -0.09, 0.09)
+    return np.clip(noise * 2.0, -TERRAIN_BUMPS, TERRAIN_BUMPS)

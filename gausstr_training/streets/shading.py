@@ -131,8 +131,10 @@ def _ground(material, point, curvature, road, phase, footprint, albedo):  # type
         tile = hashed(int(math.floor(s / 0.8 + 0.5)), int(math.floor(d / 0.8 + 0.5)), 7) - 0.5
         fade = 1.0 - min(1.0, footprint / 0.8)
         value = 1.0 + 0.1 * patch + 0.12 * fine + 0.22 * tile * fade - 0.4 * joint
+        kerb = band(abs(d), road[2] - 0.02, road[2] + 0.22, footprint)
         for c in range(3):
             albedo[c] *= value
+            albedo[c] += (0.4 - albedo[c]) * kerb * 0.7
     else:
         value = 1.0 + 0.35 * patch + 0.5 * fine + 0.35 * middle
         dry = 0.5 + 0.5 * grain(x, y, phase + 9.0, 9.0, footprint)
@@ -219,7 +221,7 @@ def _shade(  # type: ignore[no-untyped-def]
         if surface == FOLIAGE:
             direct = (0.35 + 0.65 * direct) if lit[i] else 0.12 * max(0.0, facing)
         above = 0.5 + 0.5 * n[2]
-        low = min(1.0, 0.55 + 0.45 * max(0.0, point[2]) / 1.5) if n[2] < 0.5 else 1.0
+        low = 1.0 if n[2] > 0.5 else 1.0 - 0.45 * math.exp(-max(0.0, point[2]))
         for c in range(3):
             ambient = (0.35 * zenith[c] + 0.35 * horizon[c]) * above + 0.16 * (1 - above)
             out[i, c] = albedo[c] * (ambient * low * 1.1 + direct * sun_color[c])

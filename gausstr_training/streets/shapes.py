@@ -89,7 +89,7 @@ def unit_mesh(shape: int) -> tuple[np.ndarray, np.ndarray]:
     if shape == CONE:
         return _prism(_circle(12, 0.5), _circle(12, 0.06))
     if shape == ELLIPSOID:
-        return _ellipsoid(12, 8)
+        return _ellipsoid(10, 6)
     raise AssertionError(f'shape {shape} has no unit mesh')
 
 
@@ -129,7 +129,10 @@ def _ellipsoid(meridians: int, parallels: int) -> tuple[np.ndarray, np.ndarray]:
     a = row * meridians + column
     b = row * meridians + (column + 1) % meridians
     c, d = a + meridians, b + meridians
-    triangles = np.concatenate(
-        [np.stack([a, c, d], -1).reshape(-1, 3), np.stack([a, d, b], -1).reshape(-1, 3)]
+    triangles = np.concatenate(  # without the triangles that shrink to a line at the poles
+        [
+            np.stack([a, c, d], -1)[:-1].reshape(-1, 3),
+            np.stack([a, d, b], -1)[1:].reshape(-1, 3),
+        ]
     )
     return vertices.reshape(-1, 3), triangles

@@ -18,9 +18,9 @@ from gausstr_core.rig import CameraRig
 from gausstr_core.visibility import observed_voxels
 from gausstr_training.streets import shapes
 from gausstr_training.streets.classes import BUILDING, CLASSES, FREE, VEGETATION
-from gausstr_training.streets.geometry import Geometry, body_poses
+from gausstr_training.streets.geometry import Geometry
+from gausstr_training.streets.render import Stage
 from gausstr_training.streets.rig import CAMERA_NAMES
-from gausstr_training.streets.world import World
 
 SPACING = 0.13  # metres between samples of a surface
 LEAST_VOTES = 2.0  # a voxel that a surface only grazes stays free
@@ -32,8 +32,7 @@ TAPER_X, TAPER_Y = shapes.TAPER_X, shapes.TAPER_Y
 
 
 def voxel_truth(
-    world: World,
-    geometry: Geometry,
+    stage: Stage,
     seconds: float,
     depth: np.ndarray,
     intrinsics: np.ndarray,
@@ -46,7 +45,7 @@ def voxel_truth(
         intrinsics, ego_from_camera: [6, 3, 3] and [6, 4, 4] of those images.
     """
     grid = VoxelGrid()
-    ego_from_body = np.linalg.inv(world.ego_pose(seconds)) @ body_poses(world, seconds)
+    ego_from_body = np.linalg.inv(stage.world.ego_pose(seconds)) @ stage.poses(seconds)
     height, width = depth.shape[1:]
     rig = CameraRig(
         CAMERA_NAMES,
@@ -56,7 +55,7 @@ def voxel_truth(
     )
     seen = np.where(depth > 0, depth, np.inf).astype(np.float32)
     return {
-        'voxels': label_voxels(geometry, ego_from_body, grid),
+        'voxels': label_voxels(stage.geometry, ego_from_body, grid),
         'camera_mask': observed_voxels(torch.from_numpy(seen), rig, grid).numpy(),
     }
 
@@ -92,7 +91,6 @@ def _vote_surfaces(vertices, triangles, label, weight, lower, resolution, votes)
     for t in range(len(triangles)):
         a, b, c = vertices[triangles[t, 0]], vertices[triangles[t, 1]], vertices[triangles[t, 2]]
         outside = False
-        longest = 0.0
         for axis in range(3):
             low, high = min(a[axis], b[axis], c[axis]), max(a[axis], b[axis], c[axis])
             outside = outside or high < lower[axis] or low > upper[axis]
@@ -100,9 +98,6 @@ def _vote_surfaces(vertices, triangles, label, weight, lower, resolution, votes)
             continue
         longest = max(_distance(a, b), _distance(b, c), _distance(c, a))
         steps = max(1, int(math.ceil(longest / SPACING)))
-        area = 0.5 * _distance(a, b) * _distance(a, c)
-        if area < 1e-9:
-            continue
         for i in range(steps):
             for j in range(steps - i):
                 u, v = (i + 1 / 3) / steps, (j + 1 / 3) / steps

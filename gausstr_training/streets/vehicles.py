@@ -232,7 +232,7 @@ def _excavator(random: Random, yellow: Color, label: int) -> list[Part]:
         part(BOX, (-0.3, 0, 1.55), (3.0, 2.4, 1.0), label, PAINT, yellow),
         part(BOX, (0.6, 0.7, 2.4), (1.4, 0.95, 1.2), label, GLASS, DARK),
         part(BOX, (0.6, 0.7, 3.02), (1.5, 1.0, 0.1), label, PAINT, yellow),
-        part(BOX, (-1.5, 0, 1.7), (0.8, 2.4, 1.2), label, PLAIN, (0.08, 0.08, 0.08)),
+        part(BOX, (-1.5, 0, 1.7), (0.8, 2.44, 1.2), label, PLAIN, (0.08, 0.08, 0.08)),
         part(
             BOX,
             ((1.1 + elbow[0]) / 2, -0.2, (1.5 + elbow[1]) / 2),

@@ -22,6 +22,10 @@ class Body:
     speed_s: float = 0.0
     speed_d: float = 0.0
 
+    @property
+    def moves(self) -> bool:
+        return self.speed_s != 0.0 or self.speed_d != 0.0
+
     def world_from_body(self, road: Road, seconds: float) -> np.ndarray:
         """[4, 4] the body's pose at a time."""
         s = self.s + self.speed_s * seconds
