@@ -208,6 +208,14 @@ def jpeg(seed=0, size=SIZE):
     return CompressedImage(format='jpeg', data=array.array('B', data))
 
 
+# Test files cannot import this one: they reach these through the fixture.
+Tester.start = START
+Tester.camera_info = staticmethod(camera_info)
+Tester.camera_pose = staticmethod(camera_pose)
+Tester.jpeg = staticmethod(jpeg)
+Tester.transform = staticmethod(transform)
+
+
 @pytest.fixture(scope='session')
 def ros(tmp_path_factory):
     """rclpy in a domain that no other process of this machine uses."""
