@@ -80,7 +80,10 @@ class Contest:
         kept, probabilities = drop_sky(gaussians, vocabulary)
         blur = self.pipeline.settings.blur
         density, classes = voxelise(kept, probabilities, self.pipeline.grid, blur=blur)
-        return Guess(density, classes.argmax(-1))
+        labels = torch.zeros_like(density, dtype=torch.int64)
+        reached = density > 0
+        labels[reached] = classes[reached].argmax(-1)
+        return Guess(density, labels)
 
     def _lifted(self, maps: FoundationMaps, rig: CameraRig) -> dict[str, Guess]:
         grid = self.pipeline.grid

@@ -60,9 +60,14 @@ class Tally:
     """Confusion matrices at several thresholds at once, summed over frames.
 
     A voxel is occupied where its density is greater than the threshold.
+
+    Raises:
+        ValueError: a threshold is negative.
     """
 
     def __init__(self, thresholds: Sequence[float]) -> None:
+        if min(thresholds) < 0:
+            raise ValueError(f'thresholds must be >= 0, got {min(thresholds)}')
         self.thresholds = tuple(sorted(thresholds))
         self._counts = torch.zeros(len(self.thresholds) + 1, COUNT + 1, COUNT, dtype=torch.int64)
 
@@ -82,8 +87,11 @@ class Tally:
                 f'truth covers the grid {tuple(truth.shape)} and its mask {tuple(mask.shape)}, '
                 f'the prediction {tuple(guess.density.shape)}'
             )
-        density, labels = guess.density[mask].cpu(), guess.labels[mask].cpu()
-        true = truth[mask].long().cpu()
+        # most voxels are free in both: they are counted, not looked at
+        active = mask & ((guess.density > 0) | (truth != FREE))
+        self._counts[0, COUNT, 0] += mask.sum().cpu() - active.sum().cpu()
+        density, labels = guess.density[active].cpu(), guess.labels[active].cpu()
+        true = truth[active].long().cpu()
         true = torch.where(true == FREE, COUNT, true)
         # number of thresholds that the density exceeds
         level = torch.bucketize(density, torch.tensor(self.thresholds, dtype=density.dtype))
