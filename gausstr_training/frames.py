@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from gausstr_core.foundation.interface import resize_images
 from gausstr_core.rig import CameraRig
-from gausstr_training.streets.reader import find_streets, read_street
+from gausstr_training.streets.reader import StreetFrame, find_streets, read_street
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Batch:
 
     images: Tensor  # [N, H, W, 3] uint8 RGB
     depth: Tensor  # [N, H, W] metres, 0 where there is none (sky)
-    semantics: Tensor  # [N, H, W] int64 class index; what the teacher reads, never a 3D label
+    semantics: Tensor  # [N, H, W] uint8 class index; what the teacher reads, never a 3D label
     rig: CameraRig
 
 
@@ -37,10 +37,9 @@ class FrameStore:
         self.frames: list[Batch] = []
         self.seeds: list[int] = []
         for folder in tqdm(streets, desc='reading streets', unit='street', leave=False):
-            street = read_street(folder, voxels=False)
+            street = read_street(folder)
             self.seeds.append(street.seed)
-            for frame in street.frames:
-                self.frames.append(_at_size(frame, height, width))
+            self.frames += [_at_size(street[i], height, width) for i in range(len(street))]
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -66,24 +65,19 @@ def _drawn(position: int, seed: int, size: int) -> int:
     return int(np.random.default_rng([seed, epoch]).permutation(size)[index])
 
 
-def _at_size(frame: object, height: int, width: int) -> Batch:
-    images = resize_images(
-        [torch.from_numpy(image) for image in frame.images],  # type: ignore[attr-defined]
-        height,
-        width,
-    )
-    rig: CameraRig = frame.rig  # type: ignore[attr-defined]
-    old_height, old_width = rig.image_sizes[0]
+def _at_size(frame: StreetFrame, height: int, width: int) -> Batch:
+    images = resize_images([torch.from_numpy(image) for image in frame.images], height, width)
+    old_height, old_width = frame.rig.image_sizes[0]
     rows = ((np.arange(height) + 0.5) * old_height / height).astype(int)
     columns = ((np.arange(width) + 0.5) * old_width / width).astype(int)
     # nearest: neither depth nor classes may be averaged across an edge
-    depth = frame.depth[:, rows][:, :, columns]  # type: ignore[attr-defined]
-    semantics = frame.semantics[:, rows][:, :, columns]  # type: ignore[attr-defined]
+    depth = frame.depth[:, rows][:, :, columns]
+    semantics = frame.semantics[:, rows][:, :, columns]
     return Batch(
         images,
         torch.from_numpy(np.ascontiguousarray(depth)),
         torch.from_numpy(np.ascontiguousarray(semantics)),
-        rig.resized(height, width),
+        frame.rig.resized(height, width),
     )
 
 

@@ -84,7 +84,7 @@ class FoundationStage(Stage):
         batch = self.store.views(step, self.schedule.views, self.recipe.seed)
         batch = self.augmented(batch, generator)
         maps = self.model.foundation(batch.images, batch.rig)
-        semantics = thinned(batch.semantics, *maps.features.shape[-2:])
+        semantics = thinned(batch.semantics, *maps.features.shape[-2:]).long()
         words = self.teacher.draw(len(semantics), generator)
         cosine, contrast = self._alignment(maps.features, semantics, words)
         depth = log_depth_loss(
