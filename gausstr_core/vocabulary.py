@@ -264,6 +264,6 @@ def _parse(entry: Any) -> Category:
     return Category(
         entry['name'],
         tuple(prompts),
-        None if color is None else tuple(color),  # type: ignore[arg-type]
+        None if color is None else tuple(color),
         entry.get('role', 'object'),
     )

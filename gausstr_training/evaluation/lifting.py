@@ -10,7 +10,7 @@ from gausstr_core.contracts import VoxelGrid
 from gausstr_core.rig import CameraRig
 from gausstr_training.evaluation.tally import COUNT, Guess
 
-EDGE = 1.25  # neighbours whose depths differ by more than this factor: an edge, not a slope
+EDGE = 1.15  # neighbours whose depths differ by a larger factor: an edge, not a slope
 
 
 def lift(depth: Tensor, labels: Tensor, keep: Tensor, rig: CameraRig, grid: VoxelGrid) -> Guess:
