@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -32,9 +33,14 @@ class _Camera:
 
 
 class Health:
-    """Counters that the executor and the worker fill; one lock, held for moments."""
+    """Counters that the executor and the worker fill; one lock, held for moments.
 
-    def __init__(self) -> None:
+    Args:
+        clock: seconds that only go forward; ages and rates are measured on it.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._lock = threading.Lock()
         self._cameras: dict[str, _Camera] = {}
         self._values: dict[str, str] = {}
@@ -51,7 +57,7 @@ class Health:
 
     def configured(self, settings: Settings) -> None:
         """Start counting afresh for these cameras."""
-        now = time.monotonic()
+        now = self._clock()
         with self._lock:
             self._restart()
             self._cameras = {c.name: _Camera(c.image_topic, now) for c in settings.cameras}
@@ -59,7 +65,7 @@ class Health:
 
     def state(self, name: str) -> None:
         """Note the state of the lifecycle; cameras are watched from `active` on."""
-        now = time.monotonic()
+        now = self._clock()
         with self._lock:
             self._state = name
             for camera in self._cameras.values():
@@ -72,7 +78,7 @@ class Health:
 
     def received(self, camera: str, stamp: int) -> None:
         """Count an image."""
-        now = time.monotonic()
+        now = self._clock()
         with self._lock:
             entry = self._cameras[camera]
             if entry.last is not None:
@@ -124,7 +130,7 @@ class Health:
 
     def message(self, stamp: int) -> DiagnosticArray:
         """All statuses; errors and warnings are those since the last call."""
-        now = time.monotonic()
+        now = self._clock()
         with self._lock:
             statuses = [self._pipeline_status()]
             statuses += [self._camera_status(n, c, now) for n, c in self._cameras.items()]

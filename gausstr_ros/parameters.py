@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from gausstr_core.contracts import VoxelGrid
 from gausstr_core.transformer.build import PRESETS
@@ -185,6 +188,40 @@ def read_settings(values: Mapping[str, Any]) -> Settings:
     settings = _assemble(chosen)
     _check_together(settings)
     return settings
+
+
+def read_parameter_file(path: Path, node: str = 'gausstr') -> dict[str, Any]:
+    """The parameters that a ROS 2 parameter file gives to a node, by name.
+
+    Raises:
+        ValueError: the file cannot be read or is not of that form.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f'parameter file {path}: {error}') from error
+    if not isinstance(content, dict):
+        raise ValueError(f'parameter file {path}: expected node names with ros__parameters')
+    values: dict[str, Any] = {}
+    for pattern in ('/**', '**', node, f'/{node}'):
+        section = content.get(pattern) or {}
+        if not isinstance(section, dict) or not isinstance(
+            section.get('ros__parameters', {}), dict
+        ):
+            raise ValueError(f'parameter file {path}: {pattern} has no ros__parameters')
+        values |= _flat(section.get('ros__parameters', {}))
+    return values
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+    """Nested keys joined by dots."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f'{prefix}{key}.')
+        else:
+            flat[f'{prefix}{key}'] = value
+    return flat
 
 
 def _assemble(chosen: Mapping[str, Any]) -> Settings:

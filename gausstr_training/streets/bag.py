@@ -38,10 +38,12 @@ _STORE = get_typestore(Stores.ROS2_JAZZY)
 
 
 def image_topic(camera: str) -> str:
+    """The topic of a camera's JPEG images."""
     return f'/{camera}/image_raw/compressed'
 
 
 def info_topic(camera: str) -> str:
+    """The topic of a camera's CameraInfo."""
     return f'/{camera}/camera_info'
 
 
@@ -116,6 +118,8 @@ def _header(stamp: int, frame: str) -> Any:
 
 def _camera_info(header: Any, intrinsics: np.ndarray, size: tuple[int, int]) -> Any:
     types = _STORE.types
+    intrinsics = intrinsics.copy()
+    intrinsics[:2, 2] -= 0.5  # ROS counts from the centre of the first pixel, we from its corner
     projection = np.concatenate([intrinsics, np.zeros((3, 1))], axis=1)
     whole_image = types['sensor_msgs/msg/RegionOfInterest'](0, 0, 0, 0, False)
     return types['sensor_msgs/msg/CameraInfo'](
