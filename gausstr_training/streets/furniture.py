@@ -57,7 +57,9 @@ def tree(random: Random) -> list[Part]:
     trunk = height * random.uniform(0.3, 0.42)
     girth = random.uniform(0.24, 0.42)
     bark = jitter(random, (0.14, 0.1, 0.07))
-    parts = [part(CYLINDER, (0, 0, trunk / 2), (girth, girth, trunk + 0.6), VEGETATION, BARK, bark)]
+    parts = [
+        part(CYLINDER, (0, 0, trunk / 2), (girth, girth, trunk + 0.6), VEGETATION, BARK, bark)
+    ]
     crown = height - trunk
     for _ in range(5):
         x, y = random.normal(0, spread * 0.17, 2)
@@ -107,7 +109,13 @@ def sign_post(random: Random) -> list[Part]:
     parts = [part(CYLINDER, (0, 0, height / 2), (0.12, 0.12, height), POLE, PLAIN, STEEL)]
     if random.random() < 0.5:
         plate = part(
-            CYLINDER, (-0.06, 0, height - 0.3), (0.7, 0.7, 0.05), POLE, PLAIN, color, pitch=np.pi / 2
+            CYLINDER,
+            (-0.06, 0, height - 0.3),
+            (0.7, 0.7, 0.05),
+            POLE,
+            PLAIN,
+            color,
+            pitch=np.pi / 2,
         )
         white = part(
             CYLINDER,
@@ -173,7 +181,14 @@ def building(random: Random, length: float, depth: float) -> list[Part]:
     wall = pick(random, WALLS)
     middle = depth / 2
     parts = [
-        part(BOX, (0, middle, height / 2 - 0.3), (length, depth, height + 0.6), BUILDING, FACADE, wall),
+        part(
+            BOX,
+            (0, middle, height / 2 - 0.3),
+            (length, depth, height + 0.6),
+            BUILDING,
+            FACADE,
+            wall,
+        ),
         part(
             BOX,
             (0, middle, height + 0.15),

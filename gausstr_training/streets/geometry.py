@@ -39,7 +39,7 @@ class Geometry:
         return np.einsum('vij,vj->vi', pose[:, :3, :3], local) + pose[:, :3, 3]
 
     def select(self, bodies: np.ndarray) -> tuple[Geometry, np.ndarray]:
-        """Some bodies only (bool [B]): their triangles and vertices, and the triangles' numbers."""
+        """Return some bodies (bool [B]) alone, and the numbers their triangles had."""
         keep = np.flatnonzero(bodies[self.body_of_vertex])
         number = np.zeros(len(self.vertices), dtype=np.int32)
         number[keep] = np.arange(len(keep), dtype=np.int32)

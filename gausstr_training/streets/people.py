@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from gausstr_training.streets.classes import BICYCLE, MOTORCYCLE, PEDESTRIAN
-from gausstr_training.streets.shapes import BOX, CYLINDER, ELLIPSOID, PAINT, PLAIN, Color, Part, part
+from gausstr_training.streets.shapes import (
+    BOX,
+    CYLINDER,
+    ELLIPSOID,
+    PAINT,
+    PLAIN,
+    Color,
+    Part,
+    part,
+)
 from gausstr_training.streets.vehicles import BLACK, CAR_COLORS, LAMP, TAIL, Random, jitter, pick
 
 SKIN: tuple[Color, ...] = ((0.55, 0.33, 0.22), (0.32, 0.17, 0.1), (0.14, 0.07, 0.04))
@@ -34,10 +43,15 @@ def pedestrian(random: Random, *, walking: bool = True) -> list[Part]:
         arm = (0.28 * np.sin(swing), side * 0.27, 1.1 * tall)
         size = (0.12, 0.12, 0.62 * tall)
         parts.append(part(CYLINDER, arm, size, PEDESTRIAN, PLAIN, coat, pitch=-swing))
-    size = (0.3, 0.46, 0.66 * tall)
-    parts.append(part(ELLIPSOID, (0, 0, 1.2 * tall), (0.34, 0.5, 0.8 * tall), PEDESTRIAN, PLAIN, coat))
-    parts.append(part(BOX, (0, 0, 1.16 * tall), (0.22, 0.38, 0.56 * tall), PEDESTRIAN, PLAIN, coat))
-    parts.append(part(ELLIPSOID, (0.02, 0, 1.63 * tall), (0.21, 0.19, 0.26), PEDESTRIAN, PLAIN, skin))
+    parts.append(
+        part(ELLIPSOID, (0, 0, 1.2 * tall), (0.34, 0.5, 0.8 * tall), PEDESTRIAN, PLAIN, coat)
+    )
+    parts.append(
+        part(BOX, (0, 0, 1.16 * tall), (0.22, 0.38, 0.56 * tall), PEDESTRIAN, PLAIN, coat)
+    )
+    parts.append(
+        part(ELLIPSOID, (0.02, 0, 1.63 * tall), (0.21, 0.19, 0.26), PEDESTRIAN, PLAIN, skin)
+    )
     hair = pick(random, ((0.03, 0.02, 0.01), (0.2, 0.12, 0.05), (0.4, 0.38, 0.35)))
     top = (-0.02, 0, 1.68 * tall)
     parts.append(part(ELLIPSOID, top, (0.23, 0.22, 0.24), PEDESTRIAN, PLAIN, hair))
@@ -92,7 +106,7 @@ def motorcycle(random: Random, *, ridden: bool = True) -> list[Part]:
 
 
 def bicycle(random: Random, *, ridden: bool = False) -> list[Part]:
-    """A bicycle: two thin wheels, a diamond frame, handlebar and saddle; with a rider if ridden."""
+    """A bicycle: thin wheels, diamond frame, handlebar and saddle; with a rider if ridden."""
     color = jitter(random, CAR_COLORS[int(random.integers(len(CAR_COLORS)))])
     label = BICYCLE
     spokes = (0.34, 0.35, 0.36)

@@ -34,9 +34,7 @@ class RayScene:
             direction, unit normal [N, 3] float32 turned towards the origin.
         """
         directions = np.ascontiguousarray(directions, dtype=np.float32)
-        origins = np.ascontiguousarray(
-            np.broadcast_to(origin, directions.shape), dtype=np.float32
-        )
+        origins = np.ascontiguousarray(np.broadcast_to(origin, directions.shape), dtype=np.float32)
         hits = self._scene.run(origins, directions, query='INTERSECT', output=True)
         normal = hits['Ng']
         length = np.linalg.norm(normal, axis=1, keepdims=True)

@@ -104,8 +104,8 @@ class _Instant:
         points = origin + distance[facing, None] * directions[facing]
         lit[facing] = ~self.scene.blocked(points, normal[facing], light.sun)
         linear = shade(
-            self.stage.geometry, self.stage.world.road, light, self.body_from_world, origin,
-            directions, hits, lit, 1.0 / self.intrinsics[0, 0],
+            self.stage.world, self.stage.geometry, self.body_from_world, origin, directions,
+            hits, lit, 1.0 / self.intrinsics[0, 0],
         )  # fmt: skip
         return linear, triangle, distance
 

@@ -52,7 +52,7 @@ def sample_rig(random: np.random.Generator, width: int, height: int) -> StreetRi
             [0.0, focal, height * 0.54 + random.normal(0, 0.005 * width)],
             [0.0, 0.0, 1.0],
         ]
-        angles = np.deg2rad([yaw, 0.3, 0.0] + random.normal(0, [1.0, 0.5, 0.3]))
+        angles = np.deg2rad(random.normal([yaw, 0.3, 0.0], [1.0, 0.5, 0.3]))
         poses[index, :3, :3] = rotation(*angles) @ _OPTICAL
         poses[index, :3, 3] = np.array([x, y, z]) + random.normal(0, 0.02, 3)
         delays[index] = int(1e6 * delay) + int(random.integers(0, 1_000_000))

@@ -12,8 +12,8 @@ import numpy as np
 
 from gausstr_training.streets.classes import ROAD, SIDEWALK, TERRAIN
 
-# Height of the sidewalk in metres. A low kerb: a voxel is observed when its centre is, and the more
-# the ground rises above the centre of its voxel layer (z = 0), the nearer its "observed" ends.
+# Height of the sidewalk in metres. A low kerb: a voxel is observed when its centre is, and the
+# more the ground rises above the centre of its layer (z = 0), the nearer its "observed" ends.
 KERB = 0.04
 TERRAIN_HEIGHT, TERRAIN_BUMPS = -0.02, 0.05
 GROUND_REACH = 75.0  # half the width of the modelled ground
@@ -33,6 +33,7 @@ class Road:
 
     @property
     def half_width(self) -> float:
+        """From the centre line to the kerb, metres."""
         return self.lanes * self.lane_width + self.parking
 
     def lane_center(self, lane: int, direction: int) -> float:
@@ -40,9 +41,11 @@ class Road:
         return -direction * (lane + 0.5) * self.lane_width
 
     def parking_center(self, side: int) -> float:
+        """The d of a parking strip: side +1 left, -1 right."""
         return side * (self.half_width - self.parking / 2)
 
     def in_crossing(self, s: float, margin: float = 0.0) -> bool:
+        """Whether s lies in the crossing street or within `margin` metres of it."""
         return self.crossing is not None and abs(s - self.crossing) < self.crossing_half + margin
 
     def world(self, s: np.ndarray, d: np.ndarray) -> np.ndarray:
@@ -57,6 +60,7 @@ class Road:
         )
 
     def heading(self, s: float) -> float:
+        """World yaw of the road's direction at s, radians."""
         return self.curvature * s
 
 
@@ -64,7 +68,9 @@ def sample_road(random: np.random.Generator, travel: float) -> Road:
     """Draw a road; a crossing street lies somewhere along the way in half of them."""
     crossing = None
     if random.random() < 0.5:
-        crossing = float(random.uniform(14.0, 30.0 + travel)) * (1 if random.random() < 0.7 else -1)
+        crossing = float(random.uniform(14.0, 30.0 + travel)) * (
+            1 if random.random() < 0.7 else -1
+        )
     return Road(
         curvature=float(random.choice([0.0, random.uniform(-0.006, 0.006)])),
         lanes=int(random.choice([1, 2], p=[0.55, 0.45])),

@@ -6,7 +6,7 @@ Every solid lives in the unit cube [-0.5, 0.5]^3; a part places it by an affine 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -74,7 +74,7 @@ def rotation(yaw: float, pitch: float = 0.0, roll: float = 0.0) -> np.ndarray:
     return about_z @ about_y @ about_x
 
 
-@lru_cache(maxsize=None)
+@cache
 def unit_mesh(shape: int) -> tuple[np.ndarray, np.ndarray]:
     """Vertices [V, 3] and triangles [T, 3] of a unit shape."""
     if shape == BOX:

@@ -21,7 +21,6 @@ def noise(x: float, y: float, z: float) -> float:
     """Smooth value noise in [0, 1] with features of one unit."""
     i, j, k = math.floor(x), math.floor(y), math.floor(z)
     u, v, w = x - i, y - j, z - k
-    i, j, k = int(i), int(j), int(k)
     u, v, w = u * u * (3 - 2 * u), v * v * (3 - 2 * v), w * w * (3 - 2 * w)
     total = 0.0
     for a in range(2):
@@ -60,9 +59,9 @@ def band(x: float, low: float, high: float, footprint: float) -> float:
 
 
 @kernel
-def markings(s: float, d: float, road: tuple, footprint: float) -> float:  # type: ignore[type-arg]
-    """How much white paint lies at road coordinates; road as in `road_numbers`."""
-    lanes, lane_width, half, crossing, crossing_half, solid = road
+def markings(s: float, d: float, road: tuple[float, ...], footprint: float) -> float:
+    """How much white paint lies at road coordinates; road as in `shading.road_numbers`."""
+    lanes, lane_width, half, crossing, crossing_half, solid, _ = road
     away = abs(s - crossing)
     if away < crossing_half + 1.0:
         return 0.0

@@ -83,7 +83,15 @@ def label_voxels(geometry: Geometry, ego_from_body: np.ndarray, grid: VoxelGrid)
 
 
 @kernel
-def _vote_surfaces(vertices, triangles, label, weight, lower, resolution, votes):  # type: ignore[no-untyped-def]
+def _vote_surfaces(
+    vertices: np.ndarray,
+    triangles: np.ndarray,
+    label: np.ndarray,
+    weight: np.ndarray,
+    lower: np.ndarray,
+    resolution: float,
+    votes: np.ndarray,
+) -> None:
     nx, ny, nz, _ = votes.shape
     size = np.array([nx, ny, nz])
     upper = lower + resolution * size
@@ -97,26 +105,26 @@ def _vote_surfaces(vertices, triangles, label, weight, lower, resolution, votes)
         if outside:
             continue
         longest = max(_distance(a, b), _distance(b, c), _distance(c, a))
-        steps = max(1, int(math.ceil(longest / SPACING)))
+        steps = max(1, math.ceil(longest / SPACING))
         for i in range(steps):
             for j in range(steps - i):
                 u, v = (i + 1 / 3) / steps, (j + 1 / 3) / steps
                 inside = True
                 for axis in range(3):
                     at = a[axis] + u * (b[axis] - a[axis]) + v * (c[axis] - a[axis])
-                    cell[axis] = int(math.floor((at - lower[axis]) / resolution))
+                    cell[axis] = math.floor((at - lower[axis]) / resolution)
                     inside = inside and 0 <= cell[axis] < size[axis]
                 if inside:
                     votes[cell[0], cell[1], cell[2], label[t]] += weight[label[t]]
 
 
 @kernel
-def _distance(a, b):  # type: ignore[no-untyped-def]
+def _distance(a: np.ndarray, b: np.ndarray) -> float:
     return math.sqrt((a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2 + (a[2] - b[2]) ** 2)
 
 
 @kernel
-def _is_inside(shape, x, y, z):  # type: ignore[no-untyped-def]
+def _is_inside(shape: int, x: float, y: float, z: float) -> bool:
     """Whether a point of the unit cube lies in a unit shape."""
     if abs(x) > 0.5 or abs(y) > 0.5 or abs(z) > 0.5:
         return False
@@ -136,7 +144,15 @@ def _is_inside(shape, x, y, z):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _vote_insides(shape, label, ego_from_unit, unit_from_ego, lower, resolution, votes):  # type: ignore[no-untyped-def]
+def _vote_insides(
+    shape: np.ndarray,
+    label: np.ndarray,
+    ego_from_unit: np.ndarray,
+    unit_from_ego: np.ndarray,
+    lower: np.ndarray,
+    resolution: float,
+    votes: np.ndarray,
+) -> None:
     nx, ny, nz, _ = votes.shape
     size = np.array([nx, ny, nz])
     first, last = np.zeros(3, np.int64), np.zeros(3, np.int64)
@@ -148,8 +164,8 @@ def _vote_insides(shape, label, ego_from_unit, unit_from_ego, lower, resolution,
             for e in range(3):
                 reach += 0.5 * abs(ego_from_unit[p, axis, e])
             middle = ego_from_unit[p, axis, 3] - lower[axis]
-            first[axis] = max(0, int(math.floor((middle - reach) / resolution)))
-            last[axis] = min(size[axis], int(math.floor((middle + reach) / resolution)) + 1)
+            first[axis] = max(0, math.floor((middle - reach) / resolution))
+            last[axis] = min(size[axis], math.floor((middle + reach) / resolution) + 1)
         m = unit_from_ego[p]
         for i in range(first[0], last[0]):
             x = lower[0] + (i + 0.5) * resolution

@@ -24,6 +24,7 @@ class Body:
 
     @property
     def moves(self) -> bool:
+        """Whether the body is elsewhere at another time."""
         return self.speed_s != 0.0 or self.speed_d != 0.0
 
     def world_from_body(self, road: Road, seconds: float) -> np.ndarray:
