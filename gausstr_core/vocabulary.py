@@ -77,7 +77,9 @@ class Vocabulary:
     """Categories with their vectors. Make one with `build`, `from_names` or `from_yaml`.
 
     Columns of `probabilities` are the categories in order; where none of them is the sky, one
-    more column stands for it, so that a vocabulary of five objects does not label the sky.
+    more column stands for it, so that a vocabulary of five objects does not label the sky. That
+    column takes only what is closer to the sky than to every other class the model was taught:
+    a cone that none of the five words fits must not vanish as free space.
     """
 
     def __init__(
@@ -88,11 +90,15 @@ class Vocabulary:
         self.id = _content_id(categories, encoder.id)
         self.remarks = _remarks(categories, encoder)
         spoken = list(categories)
-        if not any(category.role == 'sky' for category in categories):
-            words = tuple(training_synonyms()['sky'])
-            spoken.append(Category('implicit sky', words, role='sky'))
+        synonyms = training_synonyms()
+        self._implicit_sky = not any(category.role == 'sky' for category in categories)
+        if self._implicit_sky:
+            spoken.append(Category('implicit sky', tuple(synonyms['sky']), role='sky'))
         self.sky_columns = tuple(i for i, c in enumerate(spoken) if c.role == 'sky')
-        self._common = encoder.centroids().mean(0)
+        centroids = encoder.centroids()
+        self._common = centroids.mean(0)
+        self._taught = F.normalize(centroids - self._common, dim=-1)
+        self._taught_sky = list(synonyms).index('sky')
         self._rows, self._owner = self._represent(spoken, encoder)
 
     @classmethod
@@ -163,7 +169,11 @@ class Vocabulary:
         cosines = own @ self._rows.to(own).T
         best = cosines.new_full((*features.shape[:-1], self.columns), -1.0)
         owner = self._owner.to(cosines.device).expand_as(cosines)
-        return best.scatter_reduce(-1, owner, cosines, 'amax')
+        best = best.scatter_reduce(-1, owner, cosines, 'amax')
+        if self._implicit_sky:
+            closest = (own @ self._taught.to(own).T).argmax(-1)
+            best[..., -1] = torch.where(closest == self._taught_sky, best[..., -1], -1.0)
+        return best
 
     def probabilities(self, features: Tensor) -> Tensor:
         """Probabilities [..., K] of text-aligned features [..., C]; rows sum to one.
