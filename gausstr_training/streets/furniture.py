@@ -55,12 +55,11 @@ def tree(random: Random) -> list[Part]:
     height, spread = random.uniform(4.5, 9.0), random.uniform(2.4, 4.4)
     leaves = pick(random, LEAVES)
     trunk = height * random.uniform(0.3, 0.42)
+    crown = height - trunk
+    stem = trunk + 0.5 * crown  # up into the crown
     girth = random.uniform(0.24, 0.42)
     bark = jitter(random, (0.14, 0.1, 0.07))
-    parts = [
-        part(CYLINDER, (0, 0, trunk / 2), (girth, girth, trunk + 0.6), VEGETATION, BARK, bark)
-    ]
-    crown = height - trunk
+    parts = [part(CYLINDER, (0, 0, stem / 2), (girth, girth, stem), VEGETATION, BARK, bark)]
     for _ in range(5):
         x, y = random.normal(0, spread * 0.17, 2)
         z = trunk + crown * random.uniform(0.3, 0.65)
