@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,10 +93,10 @@ class OccupancyPipeline:
     @torch.inference_mode()
     def run(
         self,
-        images: list[Tensor] | list[np.ndarray],
+        images: Sequence[Tensor | np.ndarray],
         rig: CameraRig,
         vocabulary: Vocabulary,
-        depth: list[Tensor] | list[np.ndarray] | None = None,
+        depth: Sequence[Tensor | np.ndarray] | None = None,
     ) -> OccupancyResult:
         """Map one cycle.
 
@@ -134,7 +135,7 @@ class OccupancyPipeline:
 
     @torch.inference_mode()
     def see(
-        self, images: list[Tensor] | list[np.ndarray], rig: CameraRig
+        self, images: Sequence[Tensor | np.ndarray], rig: CameraRig
     ) -> tuple[FoundationMaps, CameraRig]:
         """The foundation maps, and the rig at the network's size."""
         height, width = self.model.foundation.input_size
@@ -143,7 +144,7 @@ class OccupancyPipeline:
         return self.model.foundation(batch.to(self.device), small), small
 
     def _measured(
-        self, maps: FoundationMaps, depth: list[Tensor] | list[np.ndarray], rig: CameraRig
+        self, maps: FoundationMaps, depth: Sequence[Tensor | np.ndarray], rig: CameraRig
     ) -> tuple[FoundationMaps, Tensor]:
         """Put measured depth in place of the network's; also where it is known [N, H, W]."""
         if len(depth) != len(rig):
@@ -184,15 +185,16 @@ def drop_sky(gaussians: Gaussians, vocabulary: Vocabulary) -> tuple[Gaussians, T
     return gaussians.select(keep), shown / shown.sum(-1, keepdim=True).clamp_min(1e-9)
 
 
-def check_images(images: list[Tensor] | list[np.ndarray], rig: CameraRig) -> None:
+def check_images(images: Sequence[Tensor | np.ndarray], rig: CameraRig) -> None:
     """Raise ValueError unless there is one uint8 RGB image of the rig's size per camera."""
     if len(images) != len(rig):
         raise ValueError(f'expected {len(rig)} images ({", ".join(rig.names)}), got {len(images)}')
     for name, image, (height, width) in zip(rig.names, images, rig.image_sizes, strict=True):
-        if tuple(image.shape) != (height, width, 3) or str(image.dtype).split('.')[-1] != 'uint8':
+        shape, dtype = tuple(image.shape), str(image.dtype).split('.')[-1]
+        if shape != (height, width, 3) or dtype != 'uint8':
             raise ValueError(
-                f'camera {name}: expected a uint8 RGB image {height}x{width}x3, got '
-                f'{image.dtype} {tuple(image.shape)}'
+                f'camera {name}: expected a uint8 RGB image {height}x{width}x3, '
+                f'got {dtype} {shape}'
             )
 
 

@@ -1,4 +1,4 @@
-"""The paper's losses: cosine on PCA-reduced splatted features, SILog + 0.2 L1 on splatted depth."""
+"""The paper's losses: cosine on PCA-reduced features, SILog + 0.2 L1 on depth, both splatted."""
 
 from __future__ import annotations
 

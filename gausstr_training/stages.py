@@ -72,13 +72,16 @@ class FoundationStage(Stage):
 
     @property
     def schedule(self) -> StageRecipe:
+        """The recipe's numbers for this stage."""
         return self.recipe.foundation
 
     @property
     def module(self) -> nn.Module:
+        """The whole foundation network."""
         return self.model.foundation
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        """Cosine and contrast with the words, and the logarithmic depth error."""
         self.model.foundation.train()
         generator = self.generator(step)
         batch = self.store.views(step, self.schedule.views, self.recipe.seed)
@@ -120,13 +123,16 @@ class TransformerStage(Stage):
 
     @property
     def schedule(self) -> StageRecipe:
+        """The recipe's numbers for this stage."""
         return self.recipe.transformer
 
     @property
     def module(self) -> nn.Module:
+        """The transformer alone; the foundation network stays as it is."""
         return self.model.transformer
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        """Feature and depth loss of the splatted images, summed over the layers."""
         generator = self.generator(step)
         batch = self.augmented(self.store.frame(step, self.recipe.seed), generator)
         with torch.no_grad():
@@ -139,9 +145,7 @@ class TransformerStage(Stage):
             parts[f'cosine/{index}'], parts[f'depth/{index}'] = aligned.item(), distance.item()
         return total, parts
 
-    def _targets(
-        self, batch: Batch, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _targets(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """PCA-reduced target features [N, D, h, w], the basis [C, D], target depth [N, h, w]."""
         height, width = self.recipe.rendering
         semantics = thinned(batch.semantics, height, width)
@@ -183,5 +187,3 @@ def balanced_weights(store: FrameStore, classes: int) -> Tensor:
 
 
 STAGES: tuple[type[Stage], ...] = (FoundationStage, TransformerStage)
-
-

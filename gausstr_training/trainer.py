@@ -68,7 +68,8 @@ class Trainer:
         if self.resumed is not None and self.resumed.stage == stage.name:
             optimiser.load_state_dict(self.resumed.optimiser)
             done = self.resumed.step
-        bar = tqdm(range(done, schedule.steps), desc=stage.name, initial=done, total=schedule.steps)
+        steps = range(done, schedule.steps)
+        bar = tqdm(steps, desc=stage.name, initial=done, total=schedule.steps)
         for step in bar:
             started = time.monotonic()
             for group in optimiser.param_groups:

@@ -49,10 +49,12 @@ class CompactNetwork(nn.Module):
         self.finest = _ConvBlock(width + CHANNELS[2] + HINTS, 32)
         self.feature_head = nn.Conv2d(width, feature_dim, 1)
         self.depth_head = nn.Conv2d(32, 3, 3, padding=1)
-        nn.init.zeros_(self.depth_head.weight)
-        nn.init.constant_(self.depth_head.bias, 0.0)
+        # all zero: half ground, half 15 m, a start from which both can be learned
+        for parameter in self.depth_head.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, images: Tensor, rig: CameraRig) -> FoundationMaps:
+        """See `FoundationNetwork`; any size is taken, `input_size` is what it was trained at."""
         height, width = images.shape[1:3]
         # HWC images are already channels-last, the layout in which CPU convolutions are fastest
         x = (images.permute(0, 3, 1, 2).float() - 127.0) / 128.0

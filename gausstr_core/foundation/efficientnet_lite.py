@@ -61,6 +61,7 @@ class InvertedResidual(nn.Module):
         self._bn2: nn.Module = _batch_norm(out)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] -> [N, out, H / stride, W / stride]."""
         y = x
         if self._expand_conv is not None:
             y = F.relu6(self._bn0(self._expand_conv(y)), inplace=True)
@@ -85,6 +86,7 @@ class EfficientNetLite0(nn.Module):
         self._blocks = nn.ModuleList(blocks)
 
     def forward(self, x: Tensor) -> dict[int, Tensor]:
+        """Maps by stride, `CHANNELS` wide."""
         x = F.relu6(self._bn0(self._conv_stem(same_padding(x, 3, 2))), inplace=True)
         maps = {}
         for index, block in enumerate(self._blocks):

@@ -23,7 +23,7 @@ class GaussTR(nn.Module):
 
 
 def compact() -> GaussTR:
-    """The embedded default: 320x180 inputs, 6 x 300 queries of four Gaussians, 2.2 M parameters."""
+    """The embedded default: 320x180 inputs, 300 queries a view, four Gaussians a query."""
     foundation = CompactNetwork(feature_dim=384, input_size=(180, 320))
     transformer = GaussianTransformer(
         feature_dim=384, lattice=Lattice(rows=15, columns=20, sub=2), dim=128, layers=3

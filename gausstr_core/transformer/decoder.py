@@ -1,4 +1,4 @@
-"""The decoder in the paper's formulation: cross-attention, self-attention over all, feed-forward."""
+"""The decoder as the paper has it: cross-attention, self-attention over all, feed-forward."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class Neck(nn.Module):
         self.norms = nn.ModuleList(nn.GroupNorm(8, dim) for _ in range(levels))
 
     def forward(self, maps: FoundationMaps) -> list[Tensor]:
+        """Levels [N, D, h, w], the finest first."""
         features = F.avg_pool2d(maps.features, 2, ceil_mode=True)
         inverse = F.interpolate(1.0 / maps.depth[:, None], features.shape[-2:], mode='area')
         x = self.entry(torch.cat([_unit_variance(features, 1), _centred_log(inverse)], dim=1))

@@ -73,7 +73,9 @@ class DeformableAttention(nn.Module):
             tables.append(self.value(values.flatten(2).transpose(1, 2)).reshape(-1, self.head_dim))
             first += n * height * width * self.heads
         summed = weighted_rows(
-            torch.cat(tables), torch.stack(indices, 3).flatten(3), torch.stack(shares, 3).flatten(3)
+            torch.cat(tables),
+            torch.stack(indices, 3).flatten(3),
+            torch.stack(shares, 3).flatten(3),
         )
         return self.output(summed.flatten(2))
 

@@ -75,7 +75,8 @@ class RefinementHead(nn.Module):
 
 def small_rotation(vector: Tensor) -> Tensor:
     """Quaternion wxyz [..., 4] of a rotation vector / 2 [..., 3], by normalising (1, v)."""
-    return nn.functional.normalize(torch.cat([torch.ones_like(vector[..., :1]), vector], -1), dim=-1)
+    one = torch.ones_like(vector[..., :1])
+    return nn.functional.normalize(torch.cat([one, vector], dim=-1), dim=-1)
 
 
 def compose(a: Tensor, b: Tensor) -> Tensor:

@@ -27,10 +27,12 @@ class Lattice:
 
     @property
     def queries(self) -> int:
+        """Cells per view."""
         return self.rows * self.columns
 
     @property
     def seats(self) -> int:
+        """Gaussians per cell."""
         return self.sub * self.sub
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from gausstr_core.foundation.compact import CompactNetwork
 from gausstr_core.foundation.interface import resize_images
 from gausstr_core.rig import CameraRig

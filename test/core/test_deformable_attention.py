@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+
 from gausstr_core.transformer.deformable import DeformableAttention
 
 

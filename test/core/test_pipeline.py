@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from gausstr_core.contracts import VoxelGrid
 from gausstr_core.pipeline import OccupancyPipeline, PipelineSettings, drop_sky
 from gausstr_core.rig import CameraRig

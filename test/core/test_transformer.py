@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 import torch
+
 from gausstr_core.contracts import FoundationMaps, Gaussians, matrix_from_quaternion
 from gausstr_core.foundation.compact import HINT_SCALE, geometry_hints
 from gausstr_core.rig import CameraRig

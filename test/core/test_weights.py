@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+
 from gausstr_core.transformer.build import build
 from gausstr_core.weights import load_weights, read_card, save_weights, shipped_weights
-from safetensors.torch import load_file, save_file
 
 
 @pytest.fixture
@@ -27,9 +28,7 @@ def test_round_trip_in_half_precision(file: Path) -> None:
     model = build('tiny')
     load_weights(model, file, 'tiny')
     expected = build('tiny').transformer.query_embeddings + 0.125
-    torch.testing.assert_close(
-        model.transformer.query_embeddings, expected, rtol=1e-3, atol=1e-3
-    )
+    torch.testing.assert_close(model.transformer.query_embeddings, expected, rtol=1e-3, atol=1e-3)
     assert not list(file.parent.glob('*.partial'))
 
 
@@ -46,7 +45,11 @@ def test_missing_unexpected_and_misshapen_keys_are_named(file: Path) -> None:
     save_file(tensors, file, metadata={'format': 'gausstr-1', 'preset': 'tiny'})
     with pytest.raises(ValueError) as caught:
         load_weights(build('tiny'), file, 'tiny')
-    for text in ('missing transformer.query_embeddings', 'unexpected transformer.stranger', '(7,)'):
+    for text in (
+        'missing transformer.query_embeddings',
+        'unexpected transformer.stranger',
+        '(7,)',
+    ):
         assert text in str(caught.value)
 
 

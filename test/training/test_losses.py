@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+
 from gausstr_training.losses import depth_loss, feature_loss, principal_directions, silog_loss
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
+
 from gausstr_core.rig import CameraRig
 from gausstr_core.text_encoder import TextEncoder
 from gausstr_core.transformer.build import build
@@ -18,15 +20,14 @@ from gausstr_training.stages import FoundationStage, Stage, TransformerStage
 from gausstr_training.streets.classes import CLASSES
 from gausstr_training.teacher import RendererTeacher, thinned
 from gausstr_training.trainer import learning_rate
-from safetensors.torch import load_file
 
 
 @pytest.fixture(scope='module')
 def streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp('streets')
     synthesize.main(
-        ['--seed', '10000', '--streets', '2', '--frames', '1', '--no-voxels', '--size', '112x64']
-        + ['--output', str(folder)]
+        '--seed 10000 --streets 2 --frames 1 --no-voxels --size 112x64 --output'.split()
+        + [str(folder)]
     )
     return folder
 
@@ -121,7 +122,9 @@ def test_mirrored_rig_projects_mirrored_points(streets: Path) -> None:
     mirror_pixels, mirror_depth = flipped.rig.project(points * torch.tensor([1.0, -1.0, 1.0]))
     torch.testing.assert_close(mirror_depth, depth, rtol=1e-4, atol=1e-4)
     front = depth > 0.5
-    torch.testing.assert_close(mirror_pixels[..., 1][front], pixels[..., 1][front], rtol=1e-3, atol=0.05)
+    torch.testing.assert_close(
+        mirror_pixels[..., 1][front], pixels[..., 1][front], rtol=1e-3, atol=0.05
+    )
     torch.testing.assert_close(
         mirror_pixels[..., 0][front], 80 - pixels[..., 0][front], rtol=1e-3, atol=0.05
     )
