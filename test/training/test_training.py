@@ -26,8 +26,10 @@ from gausstr_training.trainer import learning_rate
 def streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp('streets')
     synthesize.main(
-        '--seed 10000 --streets 2 --frames 1 --no-voxels --size 112x64 --output'.split()
-        + [str(folder)]
+        [
+            *('--seed', '10000', '--streets', '2', '--frames', '1', '--no-voxels'),
+            *('--size', '112x64', '--output', str(folder)),
+        ]
     )
     return folder
 
