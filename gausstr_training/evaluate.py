@@ -23,7 +23,8 @@ from gausstr_training.evaluation.thresholds import (
 
 EXAMPLES = """examples:
   gausstr-evaluate --preset compact streets/test --json scores.json
-  gausstr-evaluate --preset compact --calibrate streets/validation --output thresholds.json"""
+  gausstr-evaluate --preset compact --calibrate streets/validation --output thresholds.json
+  gausstr-evaluate --weights runs/compact/compact.safetensors --update-card streets/test"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -57,6 +58,11 @@ def parser() -> argparse.ArgumentParser:
         help='only choose the thresholds on these streets and write them to --output',
     )
     result.add_argument('--output', type=Path, metavar='FILE', help='of --calibrate')
+    result.add_argument(
+        '--update-card',
+        action='store_true',
+        help='also write the thresholds, or the scores, into the card beside --weights',
+    )
     return result
 
 
@@ -126,12 +132,17 @@ def run(arguments: argparse.Namespace) -> None:
         write_json(arguments.output, found)
         print(table(found['scores']))
         print(f'thresholds {found["thresholds"]} -> {arguments.output}')
+        if arguments.update_card:
+            update_card(arguments, {key: found[key] for key in ('thresholds', 'validation_seeds')})
         return
     if not arguments.streets:
         raise ValueError('expected at least one street folder to score')
     scores = evaluate(arguments)
     if arguments.json:
         write_json(arguments.json, scores)
+    if arguments.update_card:
+        kept = ('streets', 'iou', 'miou', 'unmasked', 'baselines', 'heldout_vocabulary')
+        update_card(arguments, {'scores': {key: scores[key] for key in kept}})
     print(table(scores))
     ratio = scores['heldout_vocabulary']['ratio']
     kept = 'unknown' if ratio is None else f'{100 * ratio:.0f} %'
@@ -140,6 +151,18 @@ def run(arguments: argparse.Namespace) -> None:
         f'{scores["seconds"]:.0f} s; percent, camera mask; words never seen keep {kept} of the '
         'mIoU'
     )
+
+
+def update_card(arguments: argparse.Namespace, facts: dict[str, Any]) -> None:
+    """Add facts to the card of the weights.
+
+    Raises:
+        ValueError: the weights are not a file, so that there is no card to write to.
+    """
+    if arguments.weights in (None, 'untrained'):
+        raise ValueError('--update-card needs --weights FILE: shipped cards are not rewritten')
+    path = Path(arguments.weights)
+    write_json(path.with_suffix('.json'), {**read_card(path), **facts})
 
 
 def main() -> None:
