@@ -14,19 +14,21 @@ os.environ['ROS_PYTHON_CHECK_FIELDS'] = '1'
 
 rclpy = pytest.importorskip('rclpy')
 
-import cv2  # noqa: E402
-import numpy as np  # noqa: E402
-from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
-from geometry_msgs.msg import TransformStamped  # noqa: E402
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor  # noqa: E402
-from rclpy.parameter import Parameter  # noqa: E402
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy  # noqa: E402
-from sensor_msgs.msg import CameraInfo, CompressedImage  # noqa: E402
-from tf2_msgs.msg import TFMessage  # noqa: E402
-from tf_transformations import quaternion_from_matrix  # noqa: E402
+import contextlib
 
-from gausstr_ros.conversions import header_message, stamp_of  # noqa: E402
-from gausstr_ros.transport import use_shared_memory_profile  # noqa: E402
+import cv2
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import TransformStamped
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage
+from tf2_msgs.msg import TFMessage
+from tf_transformations import quaternion_from_matrix
+
+from gausstr_ros.conversions import header_message, stamp_of
+from gausstr_ros.transport import use_shared_memory_profile
 
 CAMERAS = ('CAM_A', 'CAM_B', 'CAM_C')
 YAWS = {'CAM_A': 0.0, 'CAM_B': 2.1, 'CAM_C': -2.1}
@@ -48,10 +50,8 @@ class Spinner:
         self.thread.start()
 
     def _spin(self):
-        try:
+        with contextlib.suppress(ExternalShutdownException):
             self.executor.spin()
-        except ExternalShutdownException:
-            pass
 
     def stop(self):
         self.executor.shutdown()
@@ -123,7 +123,9 @@ class Tester:
         """Wait until the node under test has found all publishers."""
         publishers = [*self.images.values(), *self.infos.values(), self.tf]
         self.wait(
-            lambda: all(p.get_subscription_count() for p in publishers), 20, 'matched subscriptions'
+            lambda: all(p.get_subscription_count() for p in publishers),
+            20,
+            'matched subscriptions',
         )
 
     def play_transforms(self, leave_out=()):

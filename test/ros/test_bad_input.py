@@ -36,12 +36,14 @@ def test_broken_images_and_calibrations(running):
     nothing = CompressedImage(format='jpeg')
     noise = CompressedImage(format='png', data=array.array('B', bytes(range(200))))
     large = tester.jpeg(1, size=(120, 200))
+    no_focus = tester.camera_info(focal=0.0)
+    no_number = tester.camera_info(focal=float('nan'))
     cases = [
         ({'images': {'CAM_B': cut}}, ('CAM_B', 'truncated JPEG')),
         ({'images': {'CAM_A': nothing}}, ('CAM_A', 'empty')),
         ({'images': {'CAM_C': noise}}, ('CAM_C', 'do not decode')),
-        ({'infos': {'CAM_B': tester.camera_info(focal=0.0)}}, ('CAM_B', 'focal lengths > 0', 'fx=0')),
-        ({'infos': {'CAM_A': tester.camera_info(focal=float('nan'))}}, ('CAM_A', 'finite')),
+        ({'infos': {'CAM_B': no_focus}}, ('CAM_B', 'focal lengths > 0', 'fx=0')),
+        ({'infos': {'CAM_A': no_number}}, ('CAM_A', 'finite')),
         ({'images': {'CAM_C': large}}, ('CAM_C', '200x120', '160x90')),
     ]
     for number, (fault, expected) in enumerate(cases):

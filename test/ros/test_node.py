@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from gausstr_msgs.msg import Categories, Category
-from gausstr_msgs.srv import GetCategories, SetCategories
 from nav_msgs.msg import OccupancyGrid
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image, PointCloud2
 from visualization_msgs.msg import MarkerArray
 
+from gausstr_msgs.msg import Categories, Category
+from gausstr_msgs.srv import GetCategories, SetCategories
 from gausstr_ros.conversions import VOXEL_POINT, stamp_of
 
 pytestmark = pytest.mark.ros

@@ -12,14 +12,14 @@ from rosbags.rosbag2 import Reader
 pytestmark = pytest.mark.ros
 pytest.importorskip('rclpy')
 
-from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
-from gausstr_msgs.msg import Categories  # noqa: E402
-from nav_msgs.msg import OccupancyGrid  # noqa: E402
-from rclpy.serialization import deserialize_message  # noqa: E402
-from sensor_msgs.msg import PointCloud2  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticArray
+from nav_msgs.msg import OccupancyGrid
+from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import PointCloud2
 
-from gausstr_ros.conversions import VOXEL_POINT, stamp_of  # noqa: E402
-from gausstr_ros.replay import main  # noqa: E402
+from gausstr_msgs.msg import Categories
+from gausstr_ros.conversions import VOXEL_POINT, stamp_of
+from gausstr_ros.replay import main
 
 PARAMETERS = """\
 /**:
