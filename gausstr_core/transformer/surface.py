@@ -14,7 +14,7 @@ from torch import Tensor
 from gausstr_core.contracts import quaternion_from_matrix
 from gausstr_core.rig import CameraRig
 
-FOOTPRINT = 0.45  # standard deviation per seat spacing: neighbours just blend
+FOOTPRINT = 0.55  # standard deviation per seat spacing: neighbours overlap into a closed surface
 ASPECT = 8.0  # the longer tangent is at most this many times the shorter one
 THICKNESS = 0.08  # metres, along the normal
 SMALLEST = 0.04  # metres, along the tangents
