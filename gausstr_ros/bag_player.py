@@ -1,0 +1,186 @@
+"""Play a rosbag2 bag over DDS at a steady rate, the raw bytes as they are.
+
+Playing starts when every topic of the bag has a matched subscription: what was published before
+that would be lost. It is `ros2 bag play` for machines where rosbag2 is not installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from rosbags.interfaces import Connection, QosDurability
+
+from gausstr_ros.bags import BagReader
+from gausstr_ros.transport import use_shared_memory_profile
+
+EXAMPLE = 'example: python -m gausstr_ros.bag_player drive/bag --rate 1.25'
+# Deep enough for a burst of a bag; readers that keep up never need it.
+_DEPTH = 50
+
+
+class BagPlayer:
+    """Publishers for every topic of a bag, which is held in memory.
+
+    Args:
+        node: what the publishers belong to.
+        reader: an opened bag.
+
+    Raises:
+        ValueError: the package of a message type is not installed.
+    """
+
+    def __init__(self, node: Node, reader: BagReader) -> None:
+        self._node = node
+        self._messages = list(reader.messages())
+        connections = {connection.topic: connection for connection, _, _ in self._messages}
+        self._publishers = {topic: self._publisher(c) for topic, c in connections.items()}
+
+    def unmatched(self) -> list[str]:
+        """Topics that nobody listens to yet."""
+        return [t for t, p in self._publishers.items() if not p.get_subscription_count()]
+
+    def wait_matched(self, timeout: float) -> None:
+        """Wait until somebody listens to every topic.
+
+        Raises:
+            ValueError: nobody came in time; the topics are named.
+        """
+        end = time.monotonic() + timeout
+        while topics := self.unmatched():
+            if time.monotonic() > end:
+                raise ValueError(
+                    f'nobody subscribed within {timeout:g} s to {", ".join(sorted(topics))}'
+                )
+            rclpy.spin_once(self._node, timeout_sec=0.02)
+
+    def play(
+        self, rate: float, sent: Callable[[str, bytes, float], None] | None = None
+    ) -> int:
+        """Publish every message in the rhythm of the bag; the number of messages.
+
+        Args:
+            rate: how many seconds of the bag go by in one second.
+            sent: told topic, bytes and `time.monotonic()` of each message.
+        """
+        started, first, count = time.monotonic(), 0, 0
+        for connection, stamp, raw in self._messages:
+            first = first or stamp
+            due = started + (stamp - first) / 1e9 / rate
+            while (left := due - time.monotonic()) > 0:
+                time.sleep(left)
+            self._publishers[connection.topic].publish(bytes(raw))
+            count += 1
+            if sent is not None:
+                sent(connection.topic, raw, time.monotonic())
+        for publisher in self._publishers.values():
+            publisher.wait_for_all_acked(Duration(seconds=2))
+        return count
+
+    def _publisher(self, connection: Connection) -> Any:
+        try:
+            package, _, name = connection.msgtype.split('/')
+            kind = getattr(importlib.import_module(f'{package}.msg'), name)
+        except (ImportError, AttributeError) as error:
+            raise ValueError(
+                f'{connection.topic}: message type {connection.msgtype} is not installed'
+            ) from error
+        profile = QoSProfile(depth=_DEPTH)
+        offered = connection.ext.offered_qos_profiles
+        if any(qos.durability == QosDurability.TRANSIENT_LOCAL for qos in offered):
+            profile.durability = DurabilityPolicy.TRANSIENT_LOCAL
+        return self._node.create_publisher(kind, connection.topic, profile)
+
+
+def play_bag(options: argparse.Namespace) -> int:
+    """Play the bag of the command line and write the report; the number of messages.
+
+    Raises:
+        ValueError: the bag cannot be read, or nobody subscribed.
+    """
+    if not options.rate > 0:
+        raise ValueError(f'--rate must be > 0, got {options.rate}')
+    times: list[tuple[str, int, float]] = []
+
+    def note(topic: str, raw: bytes, now: float) -> None:
+        if '/image_raw' in topic:
+            times.append((topic, header_stamp(raw), now))
+
+    with BagReader(options.bag) as reader:
+        node = rclpy.create_node('bag_player')
+        try:
+            player = BagPlayer(node, reader)
+            player.wait_matched(options.timeout)
+            count = player.play(options.rate, note)
+            if options.report:
+                write_report(options.report, times)
+            print(f'played {count} messages of {options.bag}', flush=True)
+            if options.hold:
+                _wait_for_signal()
+        finally:
+            node.destroy_node()
+    return count
+
+
+def header_stamp(raw: bytes) -> int:
+    """Nanoseconds of the stamp in the CDR bytes of a message that begins with a header."""
+    order = 'little' if raw[1] & 1 else 'big'
+    seconds = int.from_bytes(raw[4:8], order, signed=True)
+    return seconds * 1_000_000_000 + int.from_bytes(raw[8:12], order)
+
+
+def write_report(path: Path, times: Sequence[tuple[str, int, float]]) -> None:
+    """Write when each image was sent, aside first: [[topic, stamp ns, monotonic s], ...]."""
+    aside = path.with_name(f'{path.name}.part')
+    aside.write_text(json.dumps(times))
+    os.replace(aside, path)
+
+
+def _wait_for_signal() -> None:
+    """Latched messages and shared-memory buffers die with this process: stay until told."""
+    done = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: done.set())
+    done.wait()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(
+        prog='python -m gausstr_ros.bag_player',
+        description='Play a bag over DDS once every topic of it has a subscriber.',
+        epilog=EXAMPLE,
+    )
+    parser.add_argument('bag', type=Path, help='rosbag2 folder or .mcap file')
+    parser.add_argument('--rate', type=float, default=1.0, help='1 is real time (default)')
+    parser.add_argument('--timeout', type=float, default=30.0, help='seconds to wait for readers')
+    parser.add_argument('--report', type=Path, metavar='FILE', help='JSON of when images were sent')
+    parser.add_argument('--hold', action='store_true', help='after playing stay until stopped')
+    options = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
+    use_shared_memory_profile(os.environ)
+    rclpy.init()
+    try:
+        play_bag(options)
+    except (ValueError, OSError) as error:
+        raise SystemExit(f'bag_player: {error}') from None
+    except KeyboardInterrupt:
+        pass
+    finally:
+        rclpy.try_shutdown()
+
+
+if __name__ == '__main__':
+    main()
