@@ -40,7 +40,7 @@ from gausstr_ros.subscriptions import Subscriptions
 from gausstr_ros.transport import use_shared_memory_profile
 from gausstr_ros.worker import Worker
 
-_LOGGER = logging.getLogger(__name__)
+_LOGGER = logging.getLogger('gausstr_ros.node')  # also where this file is __main__
 
 REPLY_WITHIN = 2.0
 # A latched map reaches who comes later, as Nav2's static layer expects; others may ignore it.

@@ -34,7 +34,7 @@ from gausstr_ros.parameters import Settings, read_parameter_file, read_settings
 from gausstr_ros.synchroniser import ImageSet
 from gausstr_ros.waiting import BAD_INPUT, NotReady
 
-_LOGGER = logging.getLogger(__name__)
+_LOGGER = logging.getLogger('gausstr_ros.replay')  # also where this file is __main__
 
 DEFAULT_OUTPUTS = ('occupancy_grid', 'voxels')
 OPTIONAL_OUTPUTS = ('gaussians', 'voxel_markers')

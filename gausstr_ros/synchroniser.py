@@ -198,11 +198,13 @@ class Synchroniser(Generic[Payload]):
         ready = []
         while self._groups:
             group = self._groups.pop(0)
-            self._given = group.latest
-            if len(group.images) >= self._min_cameras:
+            if group.latest == self._given:  # a second image of the instant just given out
+                self.drops.update((name, LATE) for name in group.images)
+            elif len(group.images) >= self._min_cameras:
                 ready.append(self._finish(group))
             else:
                 self.drops.update((name, TOO_FEW) for name in group.images)
+            self._given = group.latest
             if group is last:
                 break
         return ready
