@@ -67,9 +67,7 @@ class BagPlayer:
                 )
             rclpy.spin_once(self._node, timeout_sec=0.02)
 
-    def play(
-        self, rate: float, sent: Callable[[str, bytes, float], None] | None = None
-    ) -> int:
+    def play(self, rate: float, sent: Callable[[str, bytes, float], None] | None = None) -> int:
         """Publish every message in the rhythm of the bag; the number of messages.
 
         Args:
@@ -167,7 +165,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument('bag', type=Path, help='rosbag2 folder or .mcap file')
     parser.add_argument('--rate', type=float, default=1.0, help='1 is real time (default)')
     parser.add_argument('--timeout', type=float, default=30.0, help='seconds to wait for readers')
-    parser.add_argument('--report', type=Path, metavar='FILE', help='JSON of when images were sent')
+    parser.add_argument(
+        '--report', type=Path, metavar='FILE', help='JSON of when images were sent'
+    )
     parser.add_argument('--hold', action='store_true', help='after playing stay until stopped')
     options = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
     use_shared_memory_profile(os.environ)

@@ -38,6 +38,7 @@ class Drive:
     """
 
     folder: Path
+    seed: int
     classes: tuple[str, ...]
     cameras: tuple[str, ...]
     frames: tuple[TrueFrame, ...]
@@ -49,7 +50,8 @@ class Drive:
             street = json.loads((folder / 'street.json').read_text())
             files = sorted((folder / 'truth').glob('*.npz'))
             frames = tuple(_read_frame(path) for path in files)
-            drive = cls(folder, tuple(street['classes']), tuple(street['cameras']), frames)
+            names = tuple(street['classes']), tuple(street['cameras'])
+            drive = cls(folder, int(street['seed']), *names, frames)
         except (OSError, KeyError, json.JSONDecodeError) as error:
             raise ValueError(f'{folder} is not a drive with its truth: {error!r}') from error
         if len(frames) < 4:

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -51,10 +51,13 @@ class Report:
     drive_score: tuple[float, float]  # IoU, mIoU of the published maps, percent
     drive: dict[str, Any] | None = None  # JSON of gausstr-evaluate on this drive
     card: dict[str, Any] | None = None  # card of the weights
-    weights: str = ''
     machine: str = ''
     seed: int = 0
     facts: list[str] = field(default_factory=list)
+
+    def with_scores(self, drive: dict[str, Any], card: dict[str, Any] | None) -> Report:
+        """The same with what gausstr-evaluate says about this drive, and the weights' card."""
+        return replace(self, drive=drive, card=card)
 
 
 def write_page(
@@ -135,14 +138,23 @@ def _fields(frames: Sequence[Frame], report: Report) -> dict[str, str]:
             'Everything below was received from its topics. Move the slider or press play.'
         ),
         'tiles': _tiles(
-            (f'{report.rate:.2f} Hz', f'{report.cycles} of {report.sets} six-camera cycles came out '
-                                      f'complete, played at {report.played:.2f} Hz'),
-            (f'{1e3 * np.median(seconds):.0f} ms', 'last image sent to map received, median '
-                                                   f'(longest {1e3 * seconds.max():.0f} ms)'),
+            (
+                f'{report.rate:.2f} Hz',
+                f'{report.cycles} of {report.sets} six-camera cycles came out complete, '
+                f'played at {report.played:.2f} Hz',
+            ),
+            (
+                f'{1e3 * np.median(seconds):.0f} ms',
+                'from the last image sent to the map received, median '
+                f'(longest {1e3 * seconds.max():.0f} ms)',
+            ),
             (f'{report.drive_score[0]:.1f} %', 'IoU of the published maps on this drive'),
             (f'{report.drive_score[1]:.1f} %', 'mIoU, classes of the first vocabulary'),
-            (f'{occupied:,.0f}', f'occupied voxels per map, {frames[0].ellipsoids:,} ellipsoids'),
-        ),  # fmt: skip
+            (
+                f'{occupied:,.0f}',
+                f'occupied voxels per map, {frames[0].ellipsoids:,} ellipsoids shown',
+            ),
+        ),
         'first': str(shown),
         'last': str(len(frames) - 1),
         'shown': f'{shown:02d}',
@@ -164,7 +176,9 @@ def _fields(frames: Sequence[Frame], report: Report) -> dict[str, str]:
 
 def _caption(index: int, frame: Frame, frames: Sequence[Frame]) -> dict[str, str]:
     seconds = (frame.truth.stamp - frames[0].truth.stamp) / 1e9
-    caption = f'cycle {index + 1} of {len(frames)}, {seconds:.1f} s, {len(frame.words.names)} words'
+    caption = (
+        f'cycle {index + 1} of {len(frames)}, {seconds:.1f} s, {len(frame.words.names)} words'
+    )
     return {'id': f'{index:02d}', 'words': frame.words.id, 'caption': caption}
 
 
@@ -200,10 +214,18 @@ def _place(camera: str, cameras: list[str]) -> int:
 def _maps(frames: Sequence[Frame], change: int) -> str:
     before, after = frames[change - 1].words, frames[change].words
     figures = (
-        ('above', change - 1, f'<b>{len(before.names)} words</b>, vocabulary {before.id}'),
-        ('above', change, f'<b>{len(after.names)} words</b>, the next frame, vocabulary {after.id}'),
-        ('grid', change - 1, '<b>OccupancyGrid</b> before: orange obstacle, light free, dark unknown'),
-        ('grid', change, '<b>OccupancyGrid</b> after'),
+        ('above', change - 1, f'<b>{len(before.names)} words</b>, {before.id}'),
+        (
+            'above',
+            change,
+            f'<b>{len(after.names)} words</b>, the next frame, {after.id}',
+        ),
+        (
+            'grid',
+            change - 1,
+            '<b>2D grid</b> before: orange is obstacle, grey free, dark unknown',
+        ),
+        ('grid', change, '<b>2D grid</b> after: obstacles are what stands, in any words'),
     )
     return ''.join(
         f'<figure><img src="pictures/{name}_{index:02d}.jpg" alt="map from above">'

@@ -6,6 +6,7 @@ down what is being measured.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -136,6 +137,15 @@ class Recorder:
         """Call the service; a future."""
         return self._client.call_async(SetCategories.Request(categories=categories))
 
+    def first_use(self, vocabulary: str) -> int:
+        """Stamp of the first set that used a vocabulary, by ~/categories; 0 if not said yet."""
+        stamps = [
+            header_stamp(entry.raw)
+            for entry in self.heard[f'{NODE}/categories']
+            if deserialize_message(entry.raw, Categories).vocabulary_id == vocabulary
+        ]
+        return max(stamps, default=0)
+
     def decode(self, topic: str) -> dict[int, Any]:
         """The messages of a topic by stamp."""
         kind = self._kinds[topic]
@@ -169,7 +179,5 @@ class Recorder:
         self._node.create_subscription(kind, topic, store, profile, raw=True)
 
     def _spin(self) -> None:
-        try:
+        with contextlib.suppress(ExternalShutdownException):
             self._executor.spin()
-        except ExternalShutdownException:
-            pass

@@ -48,13 +48,13 @@ def words_of(message: Categories) -> Words:
     colors = [(c.color.r, c.color.g, c.color.b) for c in message.categories]
     names = tuple(c.name for c in message.categories)
     return Words(
-        message.vocabulary_id, names, np.round(np.array(colors).reshape(-1, 3) * 255).astype(np.uint8)
+        message.vocabulary_id,
+        names,
+        np.round(np.array(colors).reshape(-1, 3) * 255).astype(np.uint8),
     )
 
 
-def collect(
-    recorder: Recorder, drive: Drive, sent: dict[int, float], changed: int
-) -> list[Frame]:
+def collect(recorder: Recorder, drive: Drive, sent: dict[int, float], changed: int) -> list[Frame]:
     """Put the recorded outputs together, one `Frame` per cycle of which every output came.
 
     Args:

@@ -186,7 +186,7 @@ def _enter_grid(origin, ray, shape):
 
 @numba.njit(cache=True, nogil=True)
 def _enter_box(origin, ray, box):
-    """Distance at which a ray enters a box (0 from inside, -1 if it misses) and the face's axis."""
+    """How far a ray goes until a box (0 from inside, -1: misses) and the axis of the face."""
     near, far, face = 0.0, 1e18, 2
     for axis in range(3):
         if abs(ray[axis]) < 1e-12:
