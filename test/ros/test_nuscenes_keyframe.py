@@ -152,7 +152,7 @@ def test_most_lidar_points_lie_in_or_next_to_an_occupied_voxel(frame, start_node
             f'\nnuScenes keyframe, {"shipped" if shipped else "untrained"} weights, lidar depth: '
             f'in or next to one of {len(cloud)} occupied voxels lie {100 * share:.1f} % of the '
             f'lidar points in the grid ({100 * every:.1f} % with the {100 * roof.mean():.0f} % of '
-            f'the sweep that hit the own roof, {100 * in_view:.1f} % of those that a camera sees); '
+            f'the sweep that hit the own roof, {100 * in_view:.1f} % of those that cameras see); '
             f'of all voxels {100 * filled:.1f} %'
         )
     assert share >= 0.6

@@ -1,0 +1,99 @@
+"""The table of parameters, and the shipped files that speak of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytest.importorskip('rclpy')
+
+from gausstr_core.contracts import VoxelGrid
+from gausstr_ros.outputs import Outputs
+from gausstr_ros.parameters import (
+    CAMERA_PARAMETERS,
+    PARAMETERS,
+    read_parameter_file,
+    read_settings,
+)
+from gausstr_ros.transport import VARIABLE, use_shared_memory_profile
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_defaults_are_those_of_the_core_and_of_the_documented_topics():
+    settings = read_settings({})
+    assert settings.grid == VoxelGrid()
+    front = settings.cameras[0]
+    assert front.image_topic == '/CAM_FRONT/image_raw/compressed'
+    assert front.camera_info_topic == '/CAM_FRONT/camera_info'
+    assert read_settings({'image_transport': 'raw'}).cameras[0].image_topic == (
+        '/CAM_FRONT/image_raw'
+    )
+
+
+@pytest.mark.parametrize(
+    ('values', 'named'),
+    [
+        ({'preset': 'huge'}, ['preset', 'compact', "'huge'"]),
+        ({'cameras': []}, ['cameras']),
+        ({'cameras': ['A', 'A']}, ['cameras', 'A']),
+        ({'sync.min_cameras': 7}, ['sync.min_cameras', '6']),
+        ({'sync.tolerance': 0.5, 'sync.timeout': 0.1}, ['sync.timeout', 'sync.tolerance']),
+        ({'map.min_height': 2.0, 'map.max_height': 1.0}, ['map.min_height', 'map.max_height']),
+        ({'map.min_height': 50.0, 'map.max_height': 60.0}, ['map.min_height', 'grid.range']),
+        ({'grid.range': [0.0, 1.0]}, ['grid.range', '6 numbers']),
+        ({'grid.resolution': 0.3}, ['grid.resolution', 'whole number']),
+        ({'base_frame': 'odom'}, ['base_frame', 'fixed_frame']),
+        ({'threads': 'many'}, ['threads', 'int']),
+        ({'cameras.CAM_X.time_offset': 0.1}, ['cameras.CAM_X.time_offset', 'CAM_FRONT']),
+        (
+            {'cameras.CAM_BACK.image_topic': '/CAM_FRONT/image_raw'},
+            ['cameras.CAM_FRONT.image_topic', 'cameras.CAM_BACK.image_topic'],
+        ),
+    ],
+)
+def test_impossible_and_contradictory_values_name_their_parameters(values, named):
+    with pytest.raises(ValueError) as caught:
+        read_settings(values)
+    assert all(word in str(caught.value) for word in named), caught.value
+
+
+def test_the_shipped_files_fit_the_node():
+    settings = read_settings(read_parameter_file(ROOT / 'config' / 'gausstr.yaml'))
+    shown = yaml.safe_load((ROOT / 'rviz' / 'gausstr.rviz').read_text())
+    topics = [
+        display['Topic']['Value']
+        for display in shown['Visualization Manager']['Displays']
+        if 'Topic' in display
+    ]
+    offered = {f'/gausstr/{name}' for name in Outputs(settings).types}
+    assert topics and set(topics) <= offered
+
+
+def test_every_parameter_is_documented():
+    page = (ROOT / 'docs' / 'ros.md').read_text()
+    missing = [p.name for p in (*PARAMETERS, *CAMERA_PARAMETERS) if p.name not in page]
+    assert not missing
+
+
+def test_the_transport_profile_is_set_unless_the_user_chose_one():
+    environment = {}
+    use_shared_memory_profile(environment)
+    assert Path(environment[VARIABLE]).is_file()
+    environment = {VARIABLE: 'mine.xml'}
+    use_shared_memory_profile(environment)
+    assert environment == {VARIABLE: 'mine.xml'}
+
+
+def test_the_launch_file_names_what_is_installed():
+    pytest.importorskip('launch_ros')
+    from launch import LaunchDescription
+    from launch.launch_description_sources import get_launch_description_from_python_launch_file
+
+    path = str(ROOT / 'launch' / 'gausstr.launch.py')
+    description = get_launch_description_from_python_launch_file(path)
+    assert isinstance(description, LaunchDescription)
+    names = {argument.name for argument in description.get_launch_arguments()}
+    assert {'params_file', 'use_sim_time', 'namespace', 'log_level', 'rviz'} <= names
