@@ -125,7 +125,11 @@ def _drive(
         recorder = Recorder(drive.cameras)
         stack.callback(recorder.close)
         _say('starting the node')
-        settings = {'diagnostics_period': 0.2, 'weights': options.weights}
+        settings = {
+            'diagnostics_period': 0.2,
+            'publish.max_gaussians': 1500,  # every marker is an object of Python
+            'weights': options.weights,
+        }
         given = [f'{name}:={value}' for name, value in settings.items() if value]
         node = Child(
             'node',
@@ -271,7 +275,8 @@ def _report(
         change=(
             f'Between two cycles the demo called set_categories with {names}. The node '
             'named the first set that they apply to, and every map from that stamp on carries the '
-            f'new words and their colours; {before} set(s) sent after the call came out in the old ones.'
+            f'new words and their colours; {before} set(s) sent after the call came out in the '
+            'old ones.'
         ),
         drive_score=score(old, drive.classes),
         machine=_machine(),

@@ -30,6 +30,14 @@ _SAME_AS = {
     'building': ('building',),
     'ground': ('road', 'sidewalk', 'terrain'),
 }
+# Keys of the diagnostics that do not speak for themselves.
+_STAGES = {
+    'waiting': 'waiting for transforms and the worker',
+    'decode': 'decoding six JPEGs, building the rig',
+    'foundation': 'foundation network',
+    'publishing': 'rendering, converting and publishing 15 outputs',
+    'total': 'whole cycle in the node',
+}
 _NO_WORD = (118, 124, 134)
 _METHODS = {
     'lift_strong': 'every pixel lifted, the strong form',
@@ -278,8 +286,8 @@ def _latency(stages: dict[str, float], total: float) -> str:
         f'<tr{kind}><td>{html.escape(name)}</td><td>{value:.0f} ms</td>'
         f'<td class="bar"><i style="width:{100 * value / longest:.1f}%"></i></td></tr>'
         for name, value, kind in [
-            *((name, value, '') for name, value in stages.items()),
-            ('end to end', 1e3 * total, ' class="ours"'),
+            *((_STAGES.get(name, name), value, '') for name, value in stages.items()),
+            ('end to end: last image sent to map received', 1e3 * total, ' class="ours"'),
         ]
     )
     return f'<table><tr><th>stage</th><th>time</th><th></th></tr>{rows}</table>'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -65,16 +66,14 @@ class Child:
         if status:
             raise DemoError(f'{self.name} ended with status {status}{self.quote()}')
 
-    def stop(self) -> None:
-        """End the process and what it started: politely first, then for sure."""
-        for number, patience in ((signal.SIGINT, 10), (signal.SIGKILL, 5)):
+    def stop(self, patience: float = 10.0) -> None:
+        """End the process and what it started: politely first, after `patience` s for sure."""
+        for number in (signal.SIGINT, signal.SIGKILL):
             if self._process.poll() is not None:
                 break
             os.killpg(self._process.pid, number)
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(patience)
-            except subprocess.TimeoutExpired:
-                continue
 
     def quote(self, lines: int = 12) -> str:
         """The end of the log, to append to an error."""
