@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from nav_msgs.msg import OccupancyGrid
 from sensor_msgs.msg import Image, PointCloud2
-from visualization_msgs.msg import MarkerArray
+from visualization_msgs.msg import Marker, MarkerArray
 
 from gausstr_core.splatting import SplatImages, splat
 from gausstr_ros import conversions
@@ -27,6 +27,7 @@ class Outputs:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._points = VoxelPoints(settings.grid)
+        self._ellipsoids: list[Marker] = []
         self._rendered: tuple[MappedSet, SplatImages] | None = None
         self._makers: dict[str, tuple[type, Any]] = {
             'occupancy_grid': (OccupancyGrid, self._occupancy_grid),
@@ -62,7 +63,12 @@ class Outputs:
         best = mapped.result.probabilities.argmax(-1).cpu().numpy()
         limit = self._settings.max_gaussians
         message, left_out = gaussian_markers(
-            mapped.result.gaussians, best, mapped.vocabulary.categories, header, limit
+            mapped.result.gaussians,
+            best,
+            mapped.vocabulary.categories,
+            header,
+            limit,
+            self._ellipsoids,
         )
         self._report('gaussians', 'publish.max_gaussians', left_out, limit)
         return message
