@@ -36,8 +36,8 @@ class Recipe:
 RECIPES: dict[str, Recipe] = {
     'compact': Recipe(
         preset='compact',
-        foundation=StageRecipe(steps=1000, views=6, learning_rate=2e-3, clip=5.0),
-        transformer=StageRecipe(steps=700, views=6, learning_rate=5e-4),
+        foundation=StageRecipe(steps=1500, views=6, learning_rate=2e-3, clip=5.0),
+        transformer=StageRecipe(steps=700, views=6, learning_rate=8e-4),
         synthesize='gausstr-synthesize --seed 10000 --streets 480 --frames 1 --no-voxels '
         '--workers 2 --output data/train',
     ),
