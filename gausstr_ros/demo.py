@@ -35,12 +35,13 @@ example: gausstr-demo --output demo_output
          gausstr-demo --output demo_output --seed 9001 --frames 30 --rate 2"""
 # Never trained on, never used to choose thresholds.
 HELD_OUT_SEED = 9000
+# Name, prompts, colour, role. One word for all ground is far from "asphalt": prompts help.
 NEW_WORDS = (
-    ('car', (66, 135, 245), Category.OBJECT),
-    ('person', (240, 70, 70), Category.OBJECT),
-    ('plant', (72, 168, 84), Category.OBJECT),
-    ('building', (222, 172, 96), Category.OBJECT),
-    ('ground', (124, 120, 150), Category.GROUND),
+    ('car', ('car', 'truck', 'bus'), (66, 135, 245), Category.OBJECT),
+    ('person', ('person', 'pedestrian'), (240, 70, 70), Category.OBJECT),
+    ('plant', ('plant', 'vegetation', 'tree'), (72, 168, 84), Category.OBJECT),
+    ('building', ('building',), (222, 172, 96), Category.OBJECT),
+    ('ground', ('ground', 'road', 'sidewalk', 'grass'), (124, 120, 150), Category.GROUND),
 )
 _STARTING, _SYNTHESISING, _EVALUATING, _REPLYING = 240.0, 600.0, 600.0, 20.0
 
@@ -191,10 +192,15 @@ def _missing(recorder: Recorder, drive: Drive, what: str) -> str:
 
 def _change_words(recorder: Recorder, watch: Any) -> Change:
     """Call set_categories while images keep coming."""
-    _say(f'set_categories: {", ".join(name for name, _, _ in NEW_WORDS)}')
+    _say(f'set_categories: {", ".join(word[0] for word in NEW_WORDS)}')
     categories = [
-        Category(name=name, role=role, color=ColorRGBA(r=r / 255, g=g / 255, b=b / 255, a=1.0))
-        for name, (r, g, b), role in NEW_WORDS
+        Category(
+            name=name,
+            prompts=prompts,
+            role=role,
+            color=ColorRGBA(r=r / 255, g=g / 255, b=b / 255, a=1.0),
+        )
+        for name, prompts, (r, g, b), role in NEW_WORDS
     ]
     called = time.monotonic()
     future = recorder.set_categories(categories)
@@ -265,7 +271,7 @@ def _report(
     begun = min(sent.values())
     old = [frame for frame in frames if frame.words.id == frames[0].words.id]
     before = sum(1 for s in stamps if s < change.first_stamp and sent[s] > change.called)
-    names = ', '.join(name for name, _, _ in NEW_WORDS)
+    names = ', '.join(word[0] for word in NEW_WORDS)
     return Report(
         cycles=len(frames),
         sets=len(drive.frames),
@@ -350,7 +356,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--output', type=Path, default=Path('demo_output'), help='folder to write')
     parser.add_argument('--seed', type=int, default=HELD_OUT_SEED, help='of the drive')
-    parser.add_argument('--frames', type=int, default=16, help='six-camera cycles, 0.5 s apart')
+    parser.add_argument('--frames', type=int, default=12, help='six-camera cycles, 0.5 s apart')
     parser.add_argument(
         '--rate', type=float, default=1.25, help='speed of playing; 1 is 2 cycles a second'
     )

@@ -24,7 +24,7 @@ TEMPLATE = Path(__file__).parent / 'templates' / 'demo.html'
 _AROUND = ('FRONT_LEFT', 'FRONT', 'FRONT_RIGHT', 'BACK_LEFT', 'BACK', 'BACK_RIGHT')
 # What the words of the second half mean in the classes of the truth; the rest is drawn grey.
 _SAME_AS = {
-    'car': ('car',),
+    'car': ('car', 'truck', 'bus'),
     'person': ('pedestrian',),
     'plant': ('vegetation',),
     'building': ('building',),
@@ -243,11 +243,14 @@ def _maps(frames: Sequence[Frame], change: int) -> str:
 
 
 def _scores_text(report: Report) -> str:
-    known = (
-        'Percent, voxels that a camera sees. The rivals use the same images, depth and labels, '
-        'with the thresholds that suit them best on validation streets.'
+    mask = 'Percent, voxels that a camera sees.'
+    if not (report.drive or report.card):
+        return mask
+    return (
+        f'{mask} The first line scores the maps received before the change of words, the others '
+        'are from <code>gausstr-evaluate</code> over whole drives. The rivals use the same '
+        'images, depth and labels, each with the threshold that suited it best on validation streets.'
     )
-    return known if report.drive or report.card else 'Percent, voxels that a camera sees.'
 
 
 def _scores(report: Report) -> str:
