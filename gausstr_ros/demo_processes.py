@@ -12,7 +12,7 @@ import sys
 from collections.abc import MutableMapping
 from pathlib import Path
 
-from gausstr_ros.transport import ALLOCATOR, use_shared_memory_profile
+from gausstr_ros.transport import ENVIRONMENT, use_shared_memory_profile
 
 
 class DemoError(Exception):
@@ -92,7 +92,7 @@ def isolate(environment: MutableMapping[str, str], logs: Path) -> int:
     environment['ROS_DOMAIN_ID'] = str(domain)
     environment['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     environment['ROS_LOG_DIR'] = str((logs / 'ros').resolve())
-    environment.update(ALLOCATOR)
+    environment.update(ENVIRONMENT)
     use_shared_memory_profile(environment)
     return domain
 

@@ -14,7 +14,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from gausstr_ros.transport import ALLOCATOR, use_shared_memory_profile
+from gausstr_ros.transport import ENVIRONMENT, use_shared_memory_profile
 
 
 def generate_launch_description():
@@ -34,7 +34,7 @@ def generate_launch_description():
     ]
     environment = dict(os.environ)
     use_shared_memory_profile(environment)
-    for name, value in ALLOCATOR.items():
+    for name, value in ENVIRONMENT.items():
         environment.setdefault(name, value)
     added = {k: v for k, v in environment.items() if os.environ.get(k) != v}
     use_sim_time = ParameterValue(LaunchConfiguration('use_sim_time'), value_type=bool)
