@@ -10,49 +10,31 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rclpy
-from std_msgs.msg import ColorRGBA
+from rclpy.signals import SignalHandlerOptions
 
 from gausstr_core.weights import read_card, shipped_weights
-from gausstr_msgs.msg import Category
 from gausstr_ros.demo_drive import Drive
-from gausstr_ros.demo_page import Report, write_page
+from gausstr_ros.demo_page import Report, draw_pictures, write_page
 from gausstr_ros.demo_processes import Child, DemoError, isolate
 from gausstr_ros.demo_recorder import NODE, Recorder
 from gausstr_ros.demo_result import Frame, collect, score
+from gausstr_ros.demo_session import NEW_WORDS, Change, record_drive, say
 
 EXAMPLE = """\
 example: gausstr-demo --output demo_output
          gausstr-demo --output demo_output --seed 9001 --frames 30 --rate 2"""
 # Never trained on, never used to choose thresholds.
 HELD_OUT_SEED = 9000
-# Name, prompts, colour, role. One word for all ground is far from "asphalt": prompts help.
-NEW_WORDS = (
-    ('car', ('car', 'truck', 'bus'), (66, 135, 245), Category.OBJECT),
-    ('person', ('person', 'pedestrian'), (240, 70, 70), Category.OBJECT),
-    ('plant', ('plant', 'vegetation', 'tree'), (72, 168, 84), Category.OBJECT),
-    ('building', ('building',), (222, 172, 96), Category.OBJECT),
-    ('ground', ('ground', 'road', 'sidewalk', 'grass'), (124, 120, 150), Category.GROUND),
-)
-_STARTING, _SYNTHESISING, _EVALUATING, _REPLYING = 240.0, 600.0, 600.0, 20.0
-
-
-@dataclass(frozen=True)
-class Change:
-    """One call of set_categories."""
-
-    called: float  # time.monotonic
-    first_stamp: int  # ns, of the first set with the new words
-    vocabulary: str  # id, from the reply
+_SYNTHESISING, _EVALUATING = 600.0, 600.0  # seconds
 
 
 def run_demo(options: argparse.Namespace) -> Path:
@@ -67,9 +49,12 @@ def run_demo(options: argparse.Namespace) -> Path:
     weights = _weights_card(options.weights)
     drive = _drive_to_play(options, logs)
     isolate(os.environ, logs)
-    rclpy.init()
+    # its own handlers would keep Ctrl-C from ending the children
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
-        recorder, change, sent = _drive(options, drive, logs)
+        recorder, change, sent = record_drive(
+            drive, logs, rate=options.rate, weights=options.weights
+        )
     finally:
         rclpy.try_shutdown()
     frames = collect(recorder, drive, sent, change.first_stamp)
@@ -77,17 +62,18 @@ def run_demo(options: argparse.Namespace) -> Path:
     with ExitStack() as stack:
         evaluation = None
         if weights is not None:
-            _say('scoring the drive beside the rivals, drawing the page')
+            say('scoring the drive beside the rivals, drawing the page')
             arguments = [str(drive.folder), '--json', str(options.output / 'scores.json')]
             arguments += ['--weights', options.weights] if options.weights else []
             evaluation = Child('evaluate', ['gausstr_training.evaluate', *arguments], logs)
             stack.callback(evaluation.stop)
+        draw_pictures(options.output, frames, drive.images(), drive.classes)
         report = _report(options, drive, recorder, frames, change, sent)
         if evaluation is not None:
             evaluation.wait(_EVALUATING)
             scores = json.loads((options.output / 'scores.json').read_text())
             report = report.with_scores(scores, weights)
-        page = write_page(options.output, frames, drive.images(), drive.classes, report)
+        page = write_page(options.output, frames, report)
     _summarise(report, frames, page)
     return page
 
@@ -102,7 +88,7 @@ def _weights_card(weights: str) -> dict[str, Any] | None:
 def _drive_to_play(options: argparse.Namespace, logs: Path) -> Drive:
     if options.drive is not None:
         return Drive.read(options.drive)
-    _say(f'synthesising a drive of {options.frames} six-camera cycles, seed {options.seed}')
+    say(f'synthesising a drive of {options.frames} six-camera cycles, seed {options.seed}')
     folder = options.output / 'drive'
     settings = ['--seed', str(options.seed), '--frames', str(options.frames)]
     command = ['gausstr_training.synthesize', *settings, '--output', str(folder), '--overwrite']
@@ -112,129 +98,6 @@ def _drive_to_play(options: argparse.Namespace, logs: Path) -> Drive:
     finally:
         child.stop()
     return Drive.read(folder)
-
-
-def _drive(
-    options: argparse.Namespace, drive: Drive, logs: Path
-) -> tuple[Recorder, Change, dict[int, float]]:
-    """Start the processes, play, change the words halfway, wait for the last outputs.
-
-    Returns:
-        what was heard, the change, and when the last image of each set was sent, by stamp.
-    """
-    with ExitStack() as stack:
-        recorder = Recorder(drive.cameras)
-        stack.callback(recorder.close)
-        _say('starting the node')
-        settings = {
-            'diagnostics_period': 0.2,
-            'publish.max_gaussians': 1500,  # every marker is an object of Python
-            'weights': options.weights,
-        }
-        given = [f'{name}:={value}' for name, value in settings.items() if value]
-        node = Child(
-            'node',
-            ['gausstr_ros.node', '--ros-args', *(a for value in given for a in ('-p', value))],
-            logs,
-        )
-        stack.callback(node.stop)
-        recorder.wait(
-            recorder.ready,
-            _STARTING,
-            lambda: f'the node does not offer {", ".join(recorder.unoffered()) or "its services"}',
-            node.check,
-        )
-        _say(f'playing the drive at {options.rate:g} times its speed')
-        report = logs / 'sent.json'
-        report.unlink(missing_ok=True)
-        player = Child(
-            'player',
-            ['gausstr_ros.bag_player', str(drive.bag), '--rate', str(options.rate), '--hold',
-             '--report', str(report)],
-            logs,
-        )  # fmt: skip
-        stack.callback(player.stop)
-
-        def watch() -> None:
-            node.check()
-            player.check()
-
-        seconds = (drive.frames[-1].stamp - drive.frames[0].stamp) / 1e9 / options.rate + 40
-        middle = drive.frames[len(drive.frames) // 2 - 1].stamp
-        recorder.wait(
-            lambda: max(recorder.stamps(f'{NODE}/voxels'), default=0) >= middle,
-            seconds,
-            lambda: _missing(recorder, drive, 'the first half of the drive'),
-            watch,
-        )
-        change = _change_words(recorder, watch)
-        recorder.wait(
-            lambda: report.exists() and drive.frames[-1].stamp in recorder.complete_stamps(),
-            seconds,
-            lambda: _missing(recorder, drive, 'the last set'),
-            watch,
-        )
-        return recorder, change, _sent(report, drive)
-
-
-def _missing(recorder: Recorder, drive: Drive, what: str) -> str:
-    """What did not come, in words."""
-    if silent := recorder.silent():
-        return f'expected every output for {what}; nothing came on {", ".join(silent)}'
-    last = drive.frames[-1].stamp
-    counts = {topic: len(set(recorder.stamps(topic))) for topic in recorder.outputs}
-    late = [topic for topic in recorder.outputs if last not in recorder.stamps(topic)]
-    return (
-        f'expected every output for {what} (stamp {last} ns); still missing on '
-        f'{", ".join(late)}; sets heard: {counts}, played: {len(drive.frames)}'
-    )
-
-
-def _change_words(recorder: Recorder, watch: Any) -> Change:
-    """Call set_categories while images keep coming."""
-    _say(f'set_categories: {", ".join(word[0] for word in NEW_WORDS)}')
-    categories = [
-        Category(
-            name=name,
-            prompts=prompts,
-            role=role,
-            color=ColorRGBA(r=r / 255, g=g / 255, b=b / 255, a=1.0),
-        )
-        for name, prompts, (r, g, b), role in NEW_WORDS
-    ]
-    called = time.monotonic()
-    future = recorder.set_categories(categories)
-    recorder.wait(future.done, _REPLYING, lambda: f'no reply from {NODE}/set_categories', watch)
-    reply = future.result()
-    if not reply.success:
-        raise DemoError(f'{NODE}/set_categories: expected success, got {reply.message!r}')
-    # A slow machine answers before a set has come; the announcement names the first one too.
-    recorder.wait(
-        lambda: recorder.first_use(reply.vocabulary_id) > 0,
-        _REPLYING,
-        lambda: f'{NODE}/categories never said from when vocabulary {reply.vocabulary_id} applies',
-        watch,
-    )
-    announced = recorder.first_use(reply.vocabulary_id)
-    stamp = reply.first_stamp.sec * 1_000_000_000 + reply.first_stamp.nanosec
-    if stamp not in (0, announced):
-        raise DemoError(
-            f'expected the reply of {NODE}/set_categories and {NODE}/categories to name the same '
-            f'first set, got {stamp} and {announced} ns'
-        )
-    return Change(called, announced, reply.vocabulary_id)
-
-
-def _sent(report: Path, drive: Drive) -> dict[int, float]:
-    """When the last image of each set was sent, by the stamp of the set."""
-    times = {(topic, stamp): when for topic, stamp, when in json.loads(report.read_text())}
-    return {
-        frame.stamp: max(
-            times[f'/{camera}/image_raw/compressed', stamp]
-            for camera, stamp in frame.image_stamps.items()
-        )
-        for frame in drive.frames
-    }
 
 
 def _check_change(frames: Sequence[Frame], sent: dict[int, float], change: Change) -> None:
@@ -328,13 +191,10 @@ def _summarise(report: Report, frames: Sequence[Frame], page: Path) -> None:
     print(f'page: {page.resolve()}')
 
 
-def _say(text: str) -> None:
-    print(f'demo: {text}', flush=True)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     options = _parser().parse_args(sys.argv[1:] if arguments is None else arguments)
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # end the children then too
     try:
         if not options.rate > 0:
             raise ValueError(f'--rate must be > 0, got {options.rate}')

@@ -68,21 +68,19 @@ class Report:
         return replace(self, drive=drive, card=card)
 
 
-def write_page(
+def draw_pictures(
     folder: Path,
     frames: Sequence[Frame],
     images: dict[tuple[str, int], NDArray[np.uint8]],
     classes: tuple[str, ...],
-    report: Report,
-) -> Path:
-    """Write the pictures, then the page; returns the page's path.
+) -> None:
+    """Write the pictures of all frames to folder/pictures, replacing those of an older run.
 
     Args:
-        folder: where to; pictures of an older run are replaced.
-        frames: the cycles in the order of time; the vocabulary changes between two of them.
+        folder: where the page will be.
+        frames: the cycles in the order of time.
         images: RGB by camera and stamp.
         classes: names of the labels of the truth.
-        report: the numbers.
     """
     pictures = folder / 'pictures'
     pictures.mkdir(parents=True, exist_ok=True)
@@ -95,6 +93,16 @@ def write_page(
         ]
         for job in jobs:
             job.result()
+
+
+def write_page(folder: Path, frames: Sequence[Frame], report: Report) -> Path:
+    """Write folder/index.html, aside first; returns its path.
+
+    Args:
+        folder: where the pictures of the frames are.
+        frames: the cycles in the order of time; the vocabulary changes between two of them.
+        report: the numbers.
+    """
     page = folder / 'index.html'
     aside = folder / '.index.html.part'
     aside.write_text(Template(TEMPLATE.read_text()).substitute(_fields(frames, report)))
@@ -249,7 +257,8 @@ def _scores_text(report: Report) -> str:
     return (
         f'{mask} The first line scores the maps received before the change of words, the others '
         'are from <code>gausstr-evaluate</code> over whole drives. The rivals use the same '
-        'images, depth and labels, each with the threshold that suited it best on validation streets.'
+        'images, depth and labels, each with the threshold that suited it best on validation '
+        'streets.'
     )
 
 
