@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage
@@ -36,6 +36,7 @@ CATEGORIES = (
 WORDS = Words('abc', ('road', 'car'), np.array([c.color for c in CATEGORIES], np.uint8))
 
 
+@settings(deadline=None)
 @given(stamp=st.integers(0, 2**31 * 10**9 - 1), frame=st.text('abc/', max_size=9))
 def test_the_stamp_is_read_from_the_bytes(stamp, frame):
     raw = serialize_message(CompressedImage(header=header_message(stamp, frame), data=b'x'))
