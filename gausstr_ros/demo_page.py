@@ -234,7 +234,7 @@ def _maps(frames: Sequence[Frame], change: int) -> str:
         (
             'above',
             change,
-            f'<b>{len(after.names)} words</b>, the next frame, {after.id}',
+            f'<b>{len(after.names)} words</b>, the next map, {after.id}',
         ),
         (
             'grid',
