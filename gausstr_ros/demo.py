@@ -194,7 +194,7 @@ def _summarise(report: Report, frames: Sequence[Frame], page: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     options = _parser().parse_args(sys.argv[1:] if arguments is None else arguments)
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # end the children then too
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end the children then too
     try:
         if not options.rate > 0:
             raise ValueError(f'--rate must be > 0, got {options.rate}')
