@@ -9,15 +9,19 @@ from torch import Tensor
 EPSILON = 1e-6  # metres, as the released code
 
 
-def principal_directions(features: Tensor, dims: int) -> Tensor:
+def principal_directions(features: Tensor, weights: Tensor, dims: int) -> Tensor:
     """Exact PCA basis [C, dims] of features [P, C], centred; the largest variance first.
+
+    `weights` [P] says how many pixels have each feature: a teacher that draws words shows a
+    hundred distinct features on 86 400 pixels.
 
     The released code uses the randomised `torch.pca_lowrank`; the cosine loss only sees the
     subspace, and an exact one does not change between runs. Features are projected onto it
     without subtracting the mean, as there.
     """
-    centred = features - features.mean(0)
-    _, vectors = torch.linalg.eigh(centred.T @ centred)
+    share = (weights / weights.sum())[:, None]
+    centred = features - (share * features).sum(0)
+    _, vectors = torch.linalg.eigh(centred.T @ (share * centred))
     return vectors[:, -dims:].flip(1)
 
 

@@ -150,13 +150,14 @@ class TransformerStage(Stage):
         height, width = self.recipe.rendering
         semantics = thinned(batch.semantics, height, width)
         words = self.teacher.draw(len(semantics), generator)
-        features = self.teacher.paint(semantics, words)
+        classes = words.shape[1]
+        pixels = torch.stack([torch.bincount(m.flatten(), minlength=classes) for m in semantics])
         basis = principal_directions(
-            features.permute(0, 2, 3, 1).flatten(0, 2)[::7], self.recipe.reduced_dims
+            words.flatten(0, 1), pixels.flatten(), self.recipe.reduced_dims
         )
         depth = thinned(batch.depth, height, width)
         depth = torch.where(depth < self.recipe.depth_limit, depth, 0.0)
-        return torch.einsum('nchw,cd->ndhw', features, basis), basis, depth
+        return self.teacher.paint(semantics, words @ basis), basis, depth
 
     def _render(
         self, gaussians: Gaussians, rig: CameraRig, target: Tensor, basis: Tensor, depth: Tensor

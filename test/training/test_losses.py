@@ -52,7 +52,16 @@ def test_principal_directions_span_the_data() -> None:
     torch.manual_seed(0)
     plane = torch.linalg.qr(torch.randn(6, 2)).Q
     points = torch.randn(200, 2) * torch.tensor([5.0, 1.0]) @ plane.T
-    basis = principal_directions(points, 2)
+    basis = principal_directions(points, torch.ones(200), 2)
     torch.testing.assert_close(basis.T @ basis, torch.eye(2), atol=1e-5, rtol=0)
     torch.testing.assert_close(points @ basis @ basis.T, points, atol=1e-4, rtol=0)
     assert (points @ basis).var(0)[0] > (points @ basis).var(0)[1]
+
+
+def test_weights_count_repeated_features() -> None:
+    torch.manual_seed(0)
+    points, times = torch.randn(30, 6).double(), torch.randint(0, 9, (30,))
+    repeated = points.repeat_interleave(times, 0)
+    weighted = principal_directions(points, times, 3)
+    plain = principal_directions(repeated, torch.ones(len(repeated)), 3)
+    torch.testing.assert_close(weighted @ weighted.T, plain @ plain.T)
