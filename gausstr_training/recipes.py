@@ -37,7 +37,7 @@ RECIPES: dict[str, Recipe] = {
     'compact': Recipe(
         preset='compact',
         foundation=StageRecipe(steps=1500, views=6, learning_rate=2e-3, clip=5.0),
-        transformer=StageRecipe(steps=700, views=6, learning_rate=8e-4),
+        transformer=StageRecipe(steps=550, views=6, learning_rate=5e-4),
         synthesize='gausstr-synthesize --seed 10000 --streets 480 --frames 1 --no-voxels '
         '--workers 2 --output data/train',
     ),

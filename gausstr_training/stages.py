@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from gausstr_core.contracts import Gaussians
 from gausstr_core.rig import CameraRig
-from gausstr_core.splatting import splat
 from gausstr_core.transformer.build import GaussTR
 from gausstr_training.frames import Batch, FrameStore, mirrored, photometric
 from gausstr_training.losses import depth_loss, feature_loss, principal_directions
+from gausstr_training.planar_depth import splat_surfaces
 from gausstr_training.recipes import Recipe, StageRecipe
 from gausstr_training.teacher import RendererTeacher, thinned
 
@@ -163,8 +163,10 @@ class TransformerStage(Stage):
         self, gaussians: Gaussians, rig: CameraRig, target: Tensor, basis: Tensor, depth: Tensor
     ) -> tuple[Tensor, Tensor]:
         reduced = replace(gaussians, features=gaussians.features @ basis)
-        images = splat(reduced, rig, *self.recipe.rendering)
-        return feature_loss(images.features, target), depth_loss(images.depth, depth)
+        features, surface, alpha = splat_surfaces(reduced, rig, *self.recipe.rendering)
+        # neither cosine nor surface depth sees how opaque a pixel is
+        holes = (1 - alpha).mean()
+        return feature_loss(features, target), depth_loss(surface, depth) + holes
 
 
 def log_depth_loss(predicted: Tensor, target: Tensor, far: float, limit: float) -> Tensor:
