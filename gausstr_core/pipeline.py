@@ -28,7 +28,7 @@ class PipelineSettings:
     """What turns Gaussians into a map."""
 
     occupied_threshold: float = 0.35  # density above which a voxel is occupied
-    blur: float = 0.1  # metres added to every Gaussian: a voxel is a volume, not a point
+    blur: float = 0.2  # metres added to every Gaussian: a voxel is a volume, not a point
 
 
 @dataclass(frozen=True)

@@ -108,6 +108,8 @@ def test_most_lidar_points_lie_in_or_next_to_an_occupied_voxel(frame, start_node
         **{
             'grid.range': [*VoxelGrid().lower, *VoxelGrid().upper],
             'sync.tolerance': 0.1,
+            # measured depth is sure of itself: the card's threshold is for estimated depth
+            'map.occupied_threshold': 0.3,
             'sync.timeout': 1.0,
         },
     )
@@ -155,8 +157,8 @@ def test_most_lidar_points_lie_in_or_next_to_an_occupied_voxel(frame, start_node
             f'the sweep that hit the own roof, {100 * in_view:.1f} % of those that cameras see); '
             f'of all voxels {100 * filled:.1f} %'
         )
-    assert share >= 0.6
-    assert every >= 0.5
+    assert every >= 0.6
+    assert share >= 0.75
     assert in_view >= 0.85
 
 
