@@ -77,9 +77,11 @@ def test_a_missing_link_is_named_until_it_comes(running):
     assert_goes_on(tester, 1)
 
 
-def test_transforms_that_come_after_the_images_are_waited_for(running):
+def test_transforms_that_come_after_the_images_are_waited_for(start_node, tester):
     """Polka 25: images are first, odometry is late."""
-    tester = running
+    tester.listen(GRID, OccupancyGrid)
+    start_node(transform_timeout=15.0)  # the diagnostics that are waited for below take a moment
+    tester.wait_matched()
     tester.play_transforms()
     ego, tester.play_ego = tester.play_ego, lambda *_, **__: None
     stamp = tester.play_set(0)

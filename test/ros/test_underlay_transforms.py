@@ -211,11 +211,13 @@ def test_timeout_ends_the_wait(buffer):
 
 @pytest.fixture
 def node():
-    rclpy.init()
-    node = rclpy.create_node('underlay_contract')
+    # a context of its own: other tests of the session keep the default one
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = rclpy.create_node('underlay_contract', context=context)
     yield node
     node.destroy_node()
-    rclpy.shutdown()
+    rclpy.shutdown(context=context)
 
 
 def test_listener_hears_late_static_and_moving_transforms(node):
@@ -226,7 +228,7 @@ def test_listener_hears_late_static_and_moving_transforms(node):
 
     buffer = Buffer()
     listener = TransformListener(buffer, node)
-    executor = SingleThreadedExecutor()
+    executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(node)
     deadline = time.monotonic() + 20
     sent = False
