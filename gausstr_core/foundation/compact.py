@@ -1,7 +1,7 @@
 """The `compact` foundation network: one small CNN for text-aligned features and metric depth.
 
 Input 320x180 RGB (any image is resized), normalised as (x - 127) / 128; features at stride 4 in
-the space of the MiniLM text encoder (384 channels); depth at full resolution. About 1.4 M
+the space of the MiniLM text encoder (384 channels); depth at full resolution. About 1 M
 parameters. It stands where GaussTR has CLIP/DINOv2 and Metric3D; trained here on synthetic
 streets (docs/training.md), weights in gausstr_core/weights, Apache-2.0.
 
