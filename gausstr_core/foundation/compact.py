@@ -61,9 +61,12 @@ class CompactNetwork(nn.Module):
         # strides divide 16: the decoder's maps then line up with pixels exactly
         x = F.pad(x, (0, -width % 16, 0, -height % 16))
         hints = geometry_hints(rig, x.shape[-2], x.shape[-1]).to(x.dtype)
-        fine, finest = self._decode(self.encoder(x), hints)
-        features = self.feature_head(fine)[..., : -(-height // 4), : -(-width // 4)]
-        raw = F.interpolate(self.depth_head(finest), x.shape[-2:], mode='bilinear')
+        # one plane of another layout and every map joined with it would be copied back and forth
+        joined = hints.contiguous(memory_format=torch.channels_last)
+        fine, finest = self._decode(self.encoder(x), joined)
+        # cropped before the head: its output then has no gaps, and is read without a copy
+        features = self.feature_head(fine[..., : -(-height // 4), : -(-width // 4)])
+        raw = F.interpolate(self.depth_head(finest).contiguous(), x.shape[-2:], mode='bilinear')
         inverse = self._inverse_depth(raw, hints, rig)[..., :height, :width]
         return FoundationMaps(features, 1.0 / inverse.clamp_min(1.0 / self.max_depth))
 
