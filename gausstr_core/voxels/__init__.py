@@ -33,8 +33,8 @@ def voxelise(
         grid: where the voxels are, ego frame.
         blur: standard deviation in metres added along every axis.
         cut: where the ellipsoid ends, in standard deviations.
-        backend: 'reference' (torch, any device, differentiable), 'fast' (numba, CPU, no
-            gradient) or 'auto': 'fast' on the CPU unless a gradient is asked for.
+        backend: 'reference' (torch, any device), 'fast' (numba, CPU, float32 inside) or 'auto':
+            'fast' on the CPU. Both are differentiable.
 
     Returns:
         density [X, Y, Z] and class density [X, Y, Z, K] in the dtype of the means.
@@ -50,24 +50,19 @@ def voxelise(
     if not (blur >= 0 and cut > 0):
         raise ValueError(f'voxels need blur >= 0 m and cut > 0, got blur={blur} cut={cut}')
     on_cpu = gaussians.means.device.type == 'cpu'
-    wants_gradient = torch.is_grad_enabled() and any(
-        t.requires_grad
-        for t in (gaussians.means, gaussians.scales, gaussians.opacities, probabilities)
-    )
     if backend == 'auto':
-        backend = 'fast' if on_cpu and not wants_gradient else 'reference'
+        backend = 'fast' if on_cpu else 'reference'
+    if backend not in ('reference', 'fast'):
+        raise ValueError(f"backend must be 'auto', 'reference' or 'fast', got {backend!r}")
+    if backend == 'fast' and not on_cpu:
+        raise ValueError(
+            f"voxel backend 'fast' runs on the CPU, got Gaussians on {gaussians.means.device}"
+        )
     shapes = ellipsoids(gaussians, grid, blur, cut)
     if backend == 'reference':
         from gausstr_core.voxels import reference
 
         return reference.accumulate(shapes, probabilities, grid, cut)
-    if backend != 'fast':
-        raise ValueError(f"backend must be 'auto', 'reference' or 'fast', got {backend!r}")
-    if wants_gradient or not on_cpu:
-        raise ValueError(
-            "voxel backend 'fast' runs on the CPU without gradient, got Gaussians on "
-            f'{gaussians.means.device}{" that want a gradient" if wants_gradient else ""}'
-        )
     from gausstr_core.voxels import fast
 
     return fast.accumulate(shapes, probabilities, grid, cut)

@@ -11,7 +11,6 @@ from gausstr_core.pipeline import OccupancyPipeline, check_images, drop_sky
 from gausstr_core.rig import CameraRig
 from gausstr_core.text_encoder import heldout_synonyms
 from gausstr_core.transformer.build import build
-from gausstr_core.visibility import observed_voxels
 from gausstr_core.vocabulary import Category, Vocabulary
 from gausstr_core.voxels import voxelise
 from gausstr_training.evaluation.lifting import lift, pixel_labels, upsample_inverse_depth
@@ -63,17 +62,12 @@ class Contest:
     @torch.inference_mode()
     def from_maps(self, maps: FoundationMaps, rig: CameraRig) -> dict[str, Guess]:
         """As `guesses`, from foundation maps and the rig at the size of their depth."""
-        observed = observed_voxels(maps.depth, rig, self.pipeline.grid)
         trained = self.pipeline.model.transformer(maps, rig)
-        found = {
+        return {
             'gaussians': self._accumulated(trained, self.vocabulary),
             'untrained': self._accumulated(self.untrained(maps, rig), self.vocabulary),
             **self._lifted(maps, rig),
             **{name: self._accumulated(trained, words) for name, words in self.heldout.items()},
-        }
-        return {
-            name: Guess(torch.where(observed, guess.density, 0.0), guess.labels)
-            for name, guess in found.items()
         }
 
     def _accumulated(self, gaussians: Gaussians, vocabulary: Vocabulary) -> Guess:

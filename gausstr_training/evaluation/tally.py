@@ -19,7 +19,7 @@ COUNT = len(SCORED)
 class Guess:
     """What a method says about a grid, before its threshold."""
 
-    density: Tensor  # [X, Y, Z] >= 0; 0 where not observed
+    density: Tensor  # [X, Y, Z] >= 0; 0 where there is nothing
     labels: Tensor  # [X, Y, Z] int64 class index; meaningless where the density is 0
 
 

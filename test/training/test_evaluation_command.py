@@ -13,7 +13,6 @@ from gausstr_core.contracts import FoundationMaps
 from gausstr_core.pipeline import OccupancyPipeline, PipelineSettings
 from gausstr_core.text_encoder import TextEncoder
 from gausstr_core.transformer.build import build
-from gausstr_core.visibility import observed_voxels
 from gausstr_core.vocabulary import Vocabulary
 from gausstr_core.weights import save_weights
 from gausstr_training import evaluate, synthesize
@@ -137,8 +136,6 @@ def test_the_contest_scores_what_the_pipeline_publishes(frame: StreetFrame) -> N
     occupied = ours.density > 0.4
     assert torch.equal(occupied, published.labels >= 0)
     assert torch.equal(ours.labels[occupied], published.labels[occupied])
-    for guess in guesses.values():
-        assert (guess.density[~published.observed] == 0).all()
 
 
 def test_true_depth_and_classes_score_high(frame: StreetFrame) -> None:
@@ -160,6 +157,5 @@ def test_true_depth_and_classes_score_high(frame: StreetFrame) -> None:
         scores[name] = tally.scores(0.3)
     assert scores['lift'].iou > 45 and scores['lift'].miou > 30
     assert scores['lift_strong'].iou > 50
-    assert not observed_voxels(depth, rig, contest.pipeline.grid).all()
     # 144 Gaussians cover little, but what they cover is right
     assert scores['untrained'].iou > 5
