@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -43,6 +44,22 @@ class FrameStore:
 
     def __len__(self) -> int:
         return len(self.frames)
+
+    def part(self, first: float, past: float) -> FrameStore:
+        """The frames between two shares of the whole, in the order of the folders.
+
+        Raises:
+            ValueError: there are too few streets for one of them to fall in this part.
+        """
+        low, high = (round(share * len(self.frames)) for share in (first, past))
+        if low >= high:
+            raise ValueError(
+                f'expected more streets: the part from {first:.0%} to {past:.0%} of '
+                f'{len(self.frames)} frames holds none'
+            )
+        chosen = copy.copy(self)
+        chosen.frames = self.frames[low:high]
+        return chosen
 
     def frame(self, step: int, seed: int) -> Batch:
         """The whole rig of one frame; every epoch visits each frame once, in its own order."""

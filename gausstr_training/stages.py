@@ -10,13 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gausstr_core.contracts import Gaussians
+from gausstr_core.contracts import Gaussians, VoxelGrid
+from gausstr_core.pipeline import PipelineSettings
 from gausstr_core.rig import CameraRig
 from gausstr_core.transformer.build import GaussTR
+from gausstr_training.carving import carve, carving_loss
 from gausstr_training.frames import Batch, FrameStore, mirrored, photometric
 from gausstr_training.losses import depth_loss, feature_loss, principal_directions
 from gausstr_training.planar_depth import splat_surfaces
 from gausstr_training.recipes import Recipe, StageRecipe
+from gausstr_training.streets.classes import CLASSES
 from gausstr_training.teacher import RendererTeacher, thinned
 
 TEMPERATURE = 0.07  # of the contrast between classes, as CLIP's at its start
@@ -25,14 +28,15 @@ MAX_CLASS_WEIGHT = 6.0
 
 
 class Stage(ABC):
-    """One stage: which parameters it trains, and the loss of a step."""
+    """One stage: which parameters it trains, on which streets, and the loss of a step."""
 
     name: str
 
     def __init__(
         self, model: GaussTR, store: FrameStore, teacher: RendererTeacher, recipe: Recipe
     ) -> None:
-        self.model, self.store, self.teacher, self.recipe = model, store, teacher, recipe
+        self.model, self.teacher, self.recipe = model, teacher, recipe
+        self.store = store.part(*self.schedule.streets)
 
     @property
     @abstractmethod
@@ -68,7 +72,7 @@ class FoundationStage(Stage):
         self, model: GaussTR, store: FrameStore, teacher: RendererTeacher, recipe: Recipe
     ) -> None:
         super().__init__(model, store, teacher, recipe)
-        self.class_weights = balanced_weights(store, len(teacher.centroids))
+        self.class_weights = balanced_weights(self.store, len(teacher.centroids))
 
     @property
     def schedule(self) -> StageRecipe:
@@ -120,6 +124,8 @@ class TransformerStage(Stage):
     ) -> None:
         super().__init__(model, store, teacher, recipe)
         self.frozen = copy.deepcopy(model.foundation).optimise_for_inference()
+        self.class_weights = balanced_weights(self.store, len(teacher.centroids))
+        self.grid = VoxelGrid()
 
     @property
     def schedule(self) -> StageRecipe:
@@ -143,7 +149,16 @@ class TransformerStage(Stage):
             aligned, distance = self._render(gaussians, batch.rig, target, basis, depth)
             total = total + self.recipe.feature_weight * aligned + distance
             parts[f'cosine/{index}'], parts[f'depth/{index}'] = aligned.item(), distance.item()
-        return total, parts
+        occupancy = self._occupancy(gaussians, batch)
+        parts['map'] = occupancy.item()
+        return total + self.recipe.map_weight * occupancy, parts
+
+    def _occupancy(self, gaussians: Gaussians, batch: Batch) -> Tensor:
+        weight = self.class_weights[batch.semantics.long()]
+        carving = carve(batch.depth, weight, batch.rig, self.grid)
+        named = self.teacher.nearest(gaussians.features.detach())
+        solid = gaussians.select(named != CLASSES.index('sky'))
+        return carving_loss(solid, carving, self.grid, PipelineSettings().blur)
 
     def _targets(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """PCA-reduced target features [N, D, h, w], the basis [C, D], target depth [N, h, w]."""

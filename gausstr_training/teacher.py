@@ -37,6 +37,11 @@ class RendererTeacher:
         unit = F.normalize(features, dim=1) - self._common[:, None, None]
         return F.normalize(unit, dim=1)
 
+    def nearest(self, features: Tensor) -> Tensor:
+        """Class index [P] whose words are nearest to features [P, C]."""
+        unit = F.normalize(features, dim=-1) - self._common
+        return (unit @ self.centroids.T).argmax(-1)  # the length does not change the order
+
     def draw(self, images: int, generator: torch.Generator) -> Tensor:
         """One word per image and class: embeddings [images, classes, C]."""
         rows = []

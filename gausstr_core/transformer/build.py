@@ -23,10 +23,10 @@ class GaussTR(nn.Module):
 
 
 def compact() -> GaussTR:
-    """The embedded default: 320x180 inputs, 300 queries a view, four Gaussians a query."""
+    """The embedded default: 320x180 inputs, 140 queries a view, nine Gaussians a query."""
     foundation = CompactNetwork(feature_dim=384, input_size=(180, 320))
     transformer = GaussianTransformer(
-        feature_dim=384, lattice=Lattice(rows=15, columns=20, sub=2), dim=128, layers=3
+        feature_dim=384, lattice=Lattice(rows=10, columns=14, sub=3), dim=128, layers=3
     )
     return GaussTR(foundation, transformer)
 

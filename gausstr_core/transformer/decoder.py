@@ -8,20 +8,21 @@ from torch import Tensor, nn
 
 from gausstr_core.contracts import FoundationMaps
 from gausstr_core.transformer.deformable import DeformableAttention
+from gausstr_core.transformer.head import LOG_MIDDLE
 
 
 class Neck(nn.Module):
     """Foundation maps -> memory levels at 1/2, 1/4 and 1/8 of the feature map, D channels.
 
     Depth enters beside the features as its logarithm: what a Gaussian should do to its depth
-    depends on the depth around it. The finest map itself is read only at the seats (`describe`):
-    projecting all of it would cost more than the rest of the decoder.
+    depends on the depth around it. The finest map itself is read only at the seats: projecting all
+    of it would cost more than the rest of the decoder.
     """
 
     def __init__(self, feature_dim: int, dim: int, levels: int) -> None:
         super().__init__()
-        self.entry = nn.Conv2d(feature_dim + 1, dim, 1)
-        self.seat_entry = nn.Linear(feature_dim + 1, dim)
+        self.entry = nn.Conv2d(feature_dim, dim, 1, bias=False)
+        self.depth_entry = nn.Conv2d(1, dim, 1)
         self.down = nn.ModuleList(
             nn.Conv2d(dim, dim, 3, stride=2, padding=1) for _ in range(levels - 1)
         )
@@ -31,25 +32,18 @@ class Neck(nn.Module):
         """Levels [N, D, h, w], the finest first."""
         features = F.avg_pool2d(maps.features, 2, ceil_mode=True)
         inverse = F.interpolate(1.0 / maps.depth[:, None], features.shape[-2:], mode='area')
-        x = self.entry(torch.cat([_unit_variance(features, 1), _centred_log(inverse)], dim=1))
+        # every pixel to unit variance, after the projection: that is three times less to multiply
+        size = features.norm(dim=1, keepdim=True).clamp_min(1e-6) / features.shape[1] ** 0.5
+        x = self.entry(features) / size + self.depth_entry(_centred_log(inverse))
         levels = [self.norms[0](x)]
         for down, norm in zip(self.down, list(self.norms)[1:], strict=True):
             levels.append(norm(F.relu(down(levels[-1]))))
         return levels
 
-    def describe(self, features: Tensor, log_depth: Tensor) -> Tensor:
-        """What lies at each query's seats: features [N, Q, C], log depth [N, Q] -> [N, Q, D]."""
-        depth = (log_depth - 2.7)[..., None]
-        return self.seat_entry(torch.cat([_unit_variance(features, -1), depth], dim=-1))
-
-
-def _unit_variance(features: Tensor, axis: int) -> Tensor:
-    return F.normalize(features, dim=axis) * features.shape[axis] ** 0.5
-
 
 def _centred_log(inverse_depth: Tensor) -> Tensor:
     """Logarithm of the depth, zero at 15 m."""
-    return -inverse_depth.log() - 2.7
+    return -inverse_depth.log() - LOG_MIDDLE
 
 
 class SelfAttention(nn.Module):

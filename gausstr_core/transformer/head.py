@@ -10,6 +10,15 @@ from torch import Tensor, nn
 from gausstr_core.transformer.surface import Surface
 
 START_OPACITY = 0.9
+LOG_MIDDLE = 2.7  # logarithm of 15 m, where depth codes are zero
+
+# How far one layer may go. The start is a good one, and ground seen at a grazing angle forgives
+# neither a turn nor a step in depth: bounds twice to five times as wide lost more on the ground
+# than objects gained.
+MOVE = 0.5  # of the seat spacing, in the image
+DEPTH = 0.2  # of the logarithm of the depth
+SCALE = 0.5  # of the logarithm of the scales
+TURN = 0.1  # half the angle in radians, about each axis
 
 
 @dataclass(frozen=True)
@@ -39,8 +48,27 @@ class GaussianState:
         return replace(self, points=self.points.detach(), log_depth=self.log_depth.detach())
 
 
+class SeatCode(nn.Module):
+    """What a Gaussian's own seat shows, beside what its query knows of the cell.
+
+    Features, depth, and the depth against the cell's mean: at an edge the seats of a cell differ.
+    """
+
+    def __init__(self, feature_dim: int, dim: int) -> None:
+        super().__init__()
+        self.from_features = nn.Linear(feature_dim, dim, bias=False)
+        self.from_depth = nn.Linear(2, dim)
+
+    def forward(self, seen: Tensor, log_depth: Tensor) -> Tensor:
+        """Features of unit length [N, Q, K, C], log depth [N, Q, K] -> [N, Q, K, S]."""
+        deviation = log_depth - log_depth.mean(-1, keepdim=True)
+        numbers = torch.stack([log_depth - LOG_MIDDLE, deviation], dim=-1)
+        # brought to unit variance after the projection: that is six times less to multiply
+        return self.from_features(seen) * seen.shape[-1] ** 0.5 + self.from_depth(numbers)
+
+
 class RefinementHead(nn.Module):
-    """Query [N, Q, D] -> a small step for each of its K Gaussians.
+    """Query [N, Q, D] and its seats [N, Q, K, S] -> a small step for each of the K Gaussians.
 
     Starts at zero: the untrained transformer returns the surface-aligned start unchanged. Steps
     are bounded, so that no query can throw a Gaussian out of its neighbourhood in one layer.
@@ -48,27 +76,26 @@ class RefinementHead(nn.Module):
 
     NUMBERS = 2 + 1 + 3 + 3 + 1
 
-    def __init__(self, dim: int, seats: int) -> None:
+    def __init__(self, dim: int, seat_dim: int) -> None:
         super().__init__()
-        self.seats = seats
-        self.mlp = nn.Sequential(
-            nn.Linear(dim, 2 * dim), nn.ReLU(), nn.Linear(2 * dim, seats * self.NUMBERS)
-        )
-        last = self.mlp[-1]
-        assert isinstance(last, nn.Linear)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        self.from_query = nn.Linear(dim, dim)
+        self.from_seat = nn.Linear(seat_dim, dim, bias=False)
+        self.step = nn.Linear(dim, self.NUMBERS)
+        nn.init.zeros_(self.step.weight)
+        nn.init.zeros_(self.step.bias)
 
-    def forward(self, query: Tensor, state: GaussianState, spacing: Tensor) -> GaussianState:
-        """Apply one step; `spacing` [N, Q, K, 2] bounds the move in the image to one seat."""
-        step = self.mlp(query).unflatten(-1, (self.seats, self.NUMBERS))
-        move, depth, scales, turn, opacity = step.split([2, 1, 3, 3, 1], dim=-1)
-        points = (state.points + spacing * torch.tanh(move)).clamp(0, 1)
+    def forward(
+        self, query: Tensor, seats: Tensor, state: GaussianState, spacing: Tensor
+    ) -> GaussianState:
+        """Apply one step; `spacing` [N, Q, K, 2] is the distance of neighbouring seats."""
+        hidden = torch.relu(self.from_query(query)[:, :, None] + self.from_seat(seats))
+        move, depth, scales, turn, opacity = self.step(hidden).split([2, 1, 3, 3, 1], dim=-1)
+        points = (state.points + MOVE * spacing * torch.tanh(move)).clamp(0, 1)
         return GaussianState(
             points,
-            state.log_depth + 0.5 * torch.tanh(depth[..., 0]),
-            state.log_scales + torch.tanh(scales),
-            compose(state.rotations, small_rotation(turn)),
+            state.log_depth + DEPTH * torch.tanh(depth[..., 0]),
+            state.log_scales + SCALE * torch.tanh(scales),
+            compose(state.rotations, small_rotation(TURN * torch.tanh(turn))),
             state.opacity_logits + opacity[..., 0],
         )
 

@@ -19,9 +19,9 @@ from gausstr_core.rig import CameraRig
 class Lattice:
     """Cells per view (rows x columns), each split into sub x sub seats for Gaussians."""
 
-    rows: int = 15
-    columns: int = 20
-    sub: int = 2
+    rows: int = 10
+    columns: int = 14
+    sub: int = 3
     horizon_gain: float = 2.0  # extra density of rows at the horizon, in units of the plain one
     horizon_width: float = 0.12  # standard deviation of the packing, in image heights
 

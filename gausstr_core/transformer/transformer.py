@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from gausstr_core.contracts import FoundationMaps, Gaussians
 from gausstr_core.rig import CameraRig
 from gausstr_core.transformer.decoder import DecoderLayer, Neck, PositionEncoding
-from gausstr_core.transformer.head import GaussianState, RefinementHead
+from gausstr_core.transformer.head import GaussianState, RefinementHead, SeatCode
 from gausstr_core.transformer.reference_points import Lattice, seat_points
 from gausstr_core.transformer.sampling import sample
 from gausstr_core.transformer.surface import surface_start
@@ -20,7 +20,7 @@ class GaussianTransformer(nn.Module):
 
     Queries cross-attend to their own view and self-attend across all views with PE(mu_3D);
     position, scale, rotation and opacity are refined by every layer. Beyond the paper, each query
-    carries K Gaussians on neighbouring seats: four times the Gaussians for the decoder's old cost.
+    carries K Gaussians on neighbouring seats, and the head sees each seat beside the query.
     """
 
     def __init__(
@@ -33,6 +33,7 @@ class GaussianTransformer(nn.Module):
         levels: int = 3,
         points: int = 4,
         hidden: int = 256,
+        seat_dim: int = 64,
     ) -> None:
         super().__init__()
         self.lattice, self.feature_dim = lattice, feature_dim
@@ -42,7 +43,9 @@ class GaussianTransformer(nn.Module):
         self.layers = nn.ModuleList(
             DecoderLayer(dim, heads, levels, points, hidden) for _ in range(layers)
         )
-        self.heads = nn.ModuleList(RefinementHead(dim, lattice.seats) for _ in range(layers))
+        self.seat_code = SeatCode(feature_dim, seat_dim)
+        self.from_seats = nn.Linear(seat_dim, dim)
+        self.heads = nn.ModuleList(RefinementHead(dim, seat_dim) for _ in range(layers))
         self.feature_head = nn.Sequential(
             nn.Linear(dim, 2 * dim), nn.ReLU(), nn.Linear(2 * dim, feature_dim)
         )
@@ -62,29 +65,30 @@ class GaussianTransformer(nn.Module):
         points, spacing = seat_points(rig, self.lattice)
         state = GaussianState.start(points, surface_start(maps.depth, points, spacing, rig))
         memory = self.neck(maps)
-        seen = sample(maps.features, points.mean(2))
-        query = self.query_embeddings + self.neck.describe(seen, state.log_depth.mean(2))
+        seen = F.normalize(sample(maps.features, points.flatten(1, 2)), dim=-1)
+        seats = self.seat_code(seen.unflatten(1, points.shape[1:3]), state.log_depth)
+        query = self.query_embeddings + self.from_seats(seats.mean(2))
         outputs = []
         for layer, head in zip(self.layers, self.heads, strict=True):
             state = state.detached_geometry()
             position = self.position(_means(state, rig).mean(2))
             query = layer(query, position, state.points.mean(2), memory)
-            state = head(query, state, spacing)
+            state = head(query, seats, state, spacing)
             if not only_last or head is self.heads[-1]:
-                outputs.append(self._gaussians(state, query, maps, rig))
+                outputs.append(self._gaussians(state, query, seen, rig))
         return outputs
 
     def _gaussians(
-        self, state: GaussianState, query: Tensor, maps: FoundationMaps, rig: CameraRig
+        self, state: GaussianState, query: Tensor, seen: Tensor, rig: CameraRig
     ) -> Gaussians:
-        seen = F.normalize(sample(maps.features, state.points.detach().flatten(1, 2)), dim=-1)
-        residual = self.feature_head(query)[:, :, None].expand(-1, -1, self.lattice.seats, -1)
+        residual = self.feature_head(query)[:, :, None]
+        features = seen.unflatten(1, state.points.shape[1:3]) + residual
         return Gaussians(
             means=_means(state, rig).reshape(-1, 3),
             scales=state.log_scales.exp().reshape(-1, 3),
             rotations=F.normalize(state.rotations, dim=-1).reshape(-1, 4),
             opacities=state.opacity_logits.sigmoid().reshape(-1),
-            features=(seen + residual.flatten(1, 2)).reshape(-1, self.feature_dim),
+            features=features.reshape(-1, self.feature_dim),
         )
 
 

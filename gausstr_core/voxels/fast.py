@@ -76,7 +76,7 @@ class _Accumulate(torch.autograd.Function):
         density = np.zeros(grid.shape, dtype=np.float32)
         class_density = np.zeros((*grid.shape, probabilities.shape[1]), dtype=np.float32)
         inputs = [t.detach().contiguous() for t in (means, precisions, opacities, probabilities)]
-        gaussians = Arrays(*(t.numpy() for t in inputs), *box)
+        gaussians = Arrays(*[*(t.numpy() for t in inputs), *box])
         starts, members = _members_of_planes(*box, grid.shape[0])
         place = np.array(grid.lower, dtype=np.float32), np.float32(grid.resolution)
         squared = np.float32(cut * cut)
@@ -89,7 +89,7 @@ class _Accumulate(torch.autograd.Function):
     def backward(ctx: Any, d_density: Tensor, d_classes: Tensor) -> tuple[Tensor | None, ...]:
         box, lower, resolution, squared = ctx.place
         inputs = ctx.saved_tensors
-        gaussians = Arrays(*(t.numpy() for t in inputs), *box)
+        gaussians = Arrays(*[*(t.numpy() for t in inputs), *box])
         gradients = [torch.zeros_like(t) for t in inputs]
         run(
             _accumulate_backward,
