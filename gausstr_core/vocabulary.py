@@ -164,14 +164,20 @@ class Vocabulary:
 
     def scores(self, features: Tensor) -> Tensor:
         """Cosines [..., K] in -1..1 of features [..., C] to the closest vector per category."""
-        direction = F.normalize(features.float(), dim=-1)
-        own = F.normalize(direction - self._common.to(direction), dim=-1)
-        cosines = own @ self._rows.to(own).T
+        against = torch.cat([self._rows, self._taught, self._common[None]])
+        # one product for all, and the common part taken off the numbers: passes over the features
+        # themselves (C is 384) are what costs
+        length = features.float().norm(dim=-1, keepdim=True).clamp_min(1e-9)
+        products = features.float() @ against.to(features.device).T / length
+        products, common = products[..., :-1], products[..., -1:]
+        own_length = (1 - 2 * common + self._common.square().sum()).clamp_min(1e-9).sqrt()
+        products = (products - against[:-1].mv(self._common).to(common)) / own_length
+        cosines = products[..., : len(self._rows)]
         best = cosines.new_full((*features.shape[:-1], self.columns), -1.0)
         owner = self._owner.to(cosines.device).expand_as(cosines)
         best = best.scatter_reduce(-1, owner, cosines, 'amax')
         if self._implicit_sky:
-            closest = (own @ self._taught.to(own).T).argmax(-1)
+            closest = products[..., len(self._rows) :].argmax(-1)
             best[..., -1] = torch.where(closest == self._taught_sky, best[..., -1], -1.0)
         return best
 
