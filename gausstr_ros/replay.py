@@ -169,10 +169,10 @@ def replay(source: Path, target: Path, settings: Settings, names: Sequence[str])
 
             def write(mapped: MappedSet, now: int) -> None:
                 if run.mapped == 1:
-                    message = categories_message(run.vocabulary, mapped.stamp)
-                    writer.write(f'{NODE}/categories', message, now)
-                for name in kinds:
-                    writer.write(f'{NODE}/{name}', outputs.make(name, mapped), now)
+                    words = categories_message(run.vocabulary, mapped.stamp)
+                    writer.write(f'{NODE}/categories', words, now)
+                for name, message in outputs.make(kinds, mapped):
+                    writer.write(f'{NODE}/{name}', message, now)
                 writer.write('/diagnostics', run.report(mapped.stamp), now)
 
             now = 0

@@ -95,10 +95,8 @@ class Worker(threading.Thread):
             self._pipeline, images, inputs, vocabulary, measured_depth=self._measured_depth
         )
         done = time.monotonic()
-        for name in names:
-            message = self._outputs.make(name, mapped)
-            if message is not None:
-                self._publish(name, message)
+        for name, message in self._outputs.make(names, mapped):
+            self._publish(name, message)
         now = time.monotonic()
         seconds = {
             'waiting': started - arrival,
