@@ -17,7 +17,7 @@ from gausstr_training.recipes import RECIPES
 from gausstr_training.trainer import Trainer
 
 EXAMPLE = """example:
-  gausstr-synthesize --seed 10000 --streets 480 --frames 1 --no-voxels --output data/train
+  gausstr-synthesize --seed 10000 --streets 640 --frames 1 --no-voxels --output data/train
   gausstr-train --recipe compact --data data/train --output runs/compact
 Interrupt it whenever you like: the same command goes on from the last checkpoint.
 Curves: tensorboard --logdir runs/compact/curves
