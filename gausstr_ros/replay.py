@@ -22,6 +22,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 from tqdm import tqdm
 
+from gausstr_core.memory import keep_freed_memory
 from gausstr_msgs.msg import Categories
 from gausstr_ros.bags import BagReader, BagWriter
 from gausstr_ros.categories import categories_message
@@ -220,6 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     options = _parser().parse_args(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(level=logging.WARNING, format='%(levelname)s: %(message)s')
+    keep_freed_memory()
     try:
         values = read_parameter_file(options.params_file) if options.params_file else {}
         settings = read_settings(values)
