@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,8 +24,10 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
+from gausstr_core.memory import keep_freed_memory
 from gausstr_core.vocabulary import Vocabulary
 from gausstr_msgs.msg import Categories
 from gausstr_msgs.srv import GetCategories, SetCategories
@@ -43,6 +46,8 @@ from gausstr_ros.worker import Worker
 _LOGGER = logging.getLogger('gausstr_ros.node')  # also where this file is __main__
 
 REPLY_WITHIN = 2.0
+NOTICE_WITHIN = 0.2  # seconds from a signal to its effect: rclpy waits without looking at them
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 # A latched map reaches who comes later, as Nav2's static layer expects; others may ignore it.
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 NEWEST = QoSProfile(depth=1)
@@ -283,8 +288,13 @@ def main(arguments: list[str] | None = None) -> None:
     if {'-h', '--help'} & set(arguments):
         print(HELP)
         return
+    if not keep_freed_memory():
+        _LOGGER.debug('the allocator stays as it is')
     use_shared_memory_profile(os.environ)
-    rclpy.init(args=[sys.argv[0], *arguments])
+    # rclpy's own handlers end the context while the worker still publishes.
+    for number in _INTERRUPTS:
+        signal.signal(number, _interrupt)
+    rclpy.init(args=[sys.argv[0], *arguments], signal_handler_options=SignalHandlerOptions.NO)
     try:
         _run()
     except ValueError as error:
@@ -293,6 +303,13 @@ def main(arguments: list[str] | None = None) -> None:
         pass
     finally:
         rclpy.try_shutdown()
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    """End in order at the first signal, at once at the second."""
+    for each in _INTERRUPTS:
+        signal.signal(each, signal.SIG_DFL)
+    raise KeyboardInterrupt
 
 
 def _run() -> None:
@@ -307,7 +324,8 @@ def _run() -> None:
                     node.trigger_activate()
                 if node.fault:
                     raise ValueError(node.fault)
-            executor.spin()
+            while True:
+                executor.spin_once(NOTICE_WITHIN)
         finally:
             node.close()
 
