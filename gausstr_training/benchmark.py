@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from gausstr_core.contracts import Gaussians, VoxelGrid
+from gausstr_core.memory import keep_freed_memory
 from gausstr_core.rig import CameraRig
 from gausstr_core.splatting import splat
 from gausstr_core.visibility import observed_voxels
@@ -185,6 +186,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--repeats', type=int, default=12, help='timed calls of each fast path')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the timings here')
     options = parser.parse_args(arguments)
+    keep_freed_memory()
     if min(options.gaussians) < len(YAWS) or options.repeats < 1:
         parser.error(f'--gaussians must be >= {len(YAWS)} and --repeats >= 1')
     device = device_name()

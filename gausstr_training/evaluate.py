@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from gausstr_core.memory import keep_freed_memory
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.transformer.build import PRESETS
 from gausstr_core.weights import read_card, shipped_weights
@@ -168,6 +169,7 @@ def update_card(arguments: argparse.Namespace, facts: dict[str, Any]) -> None:
 def main() -> None:
     """Entry point of gausstr-evaluate."""
     arguments = parser().parse_args()
+    keep_freed_memory()
     try:
         run(arguments)
     except (ValueError, OSError) as error:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from gausstr_core.memory import keep_freed_memory
 from gausstr_core.weights import save_weights
 from gausstr_training.recipes import RECIPES
 from gausstr_training.trainer import Trainer
@@ -27,6 +28,7 @@ Curves: tensorboard --logdir runs/compact/curves
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the console script."""
     options = parser().parse_args(arguments)
+    keep_freed_memory()
     try:
         train(options)
     except (ValueError, OSError) as error:
