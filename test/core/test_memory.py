@@ -8,9 +8,10 @@ import sys
 
 import pytest
 
-# Prints what the function says, and how many buffers of 1 and 30 MB glibc maps by themselves.
+# Prints what the function says, how many buffers of 1 and 30 MB glibc maps by themselves, and
+# whether a thread that fills 50 MB again and again makes the pages fault in again and again.
 PROGRAM = """
-import ctypes
+import ctypes, resource, threading
 from gausstr_core.memory import keep_freed_memory
 
 class Info(ctypes.Structure):
@@ -24,7 +25,25 @@ library.malloc.restype = ctypes.c_void_p
 done = keep_freed_memory()
 before = library.mallinfo2().hblks
 kept = [library.malloc(size << 20) for size in (1, 30)]
-print(done, library.mallinfo2().hblks - before)
+mapped = library.mallinfo2().hblks - before
+
+def fill():
+    place = ctypes.c_void_p(library.malloc(50 << 20))
+    library.memset(place, 1, 50 << 20)
+    library.free(place)
+
+def work():
+    fill()
+    first = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        fill()
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - first)
+
+faults = []
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+print(done, mapped, faults[0] > 500)
 """
 
 
@@ -44,8 +63,8 @@ def outcome(**environment: str) -> list[str]:
 
 
 def test_large_buffers_come_from_the_heap() -> None:
-    assert outcome() == ['True', '0']
+    assert outcome() == ['True', '0', 'False']
 
 
 def test_what_the_user_chose_stays() -> None:
-    assert outcome(MALLOC_MMAP_THRESHOLD_='100000') == ['False', '2']
+    assert outcome(MALLOC_MMAP_THRESHOLD_='100000') == ['False', '2', 'True']
