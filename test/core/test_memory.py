@@ -9,7 +9,7 @@ import sys
 import pytest
 
 # Prints what the function says, how many buffers of 1 and 30 MB glibc maps by themselves, and
-# whether a thread that fills 50 MB again and again makes the pages fault in again and again.
+# whether a thread that fills 150 MB again and again makes the pages fault in again and again.
 PROGRAM = """
 import ctypes, resource, threading
 from gausstr_core.memory import keep_freed_memory
@@ -28,9 +28,11 @@ kept = [library.malloc(size << 20) for size in (1, 30)]
 mapped = library.mallinfo2().hblks - before
 
 def fill():
-    place = ctypes.c_void_p(library.malloc(50 << 20))
-    library.memset(place, 1, 50 << 20)
-    library.free(place)
+    places = [ctypes.c_void_p(library.malloc(30 << 20)) for _ in range(5)]
+    for place in places:
+        library.memset(place, 1, 30 << 20)
+    for place in places:
+        library.free(place)
 
 def work():
     fill()
