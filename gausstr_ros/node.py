@@ -1,4 +1,4 @@
-"""The lifecycle node `gausstr`: parameters, wiring, one worker thread.
+"""The lifecycle node `gausstr`: parameters, wiring, one worker.
 
 The executor's thread only stores messages. Text is encoded in a thread of its own, so that
 set_categories delays neither images nor maps; its reply comes when the first set uses the new

@@ -29,7 +29,7 @@ from gausstr_ros.categories import categories_message
 from gausstr_ros.conversions import stamp_of
 from gausstr_ros.diagnostics import Health
 from gausstr_ros.inputs import DepthPairing, RigSource, Shot
-from gausstr_ros.mapper import MappedSet, build_pipeline, build_vocabulary, map_set
+from gausstr_ros.mapper import MappedSet, build_pipeline, build_vocabulary, map_seen, see_set
 from gausstr_ros.outputs import Outputs
 from gausstr_ros.parameters import Settings, read_parameter_file, read_settings
 from gausstr_ros.synchroniser import ImageSet
@@ -123,13 +123,10 @@ class Replay:
         for since, images in self._pending:
             try:
                 inputs = self._rigs.inputs_for(images)
-                mapped = map_set(
-                    self._pipeline,
-                    images,
-                    inputs,
-                    self.vocabulary,
-                    measured_depth=self.settings.measured_depth,
+                seen = see_set(
+                    self._pipeline, images, inputs, measured_depth=self.settings.measured_depth
                 )
+                mapped = map_seen(self._pipeline, seen, self.vocabulary)
             except NotReady as error:
                 if self._now - since < patience * 1e9:
                     still.append((since, images))
