@@ -39,9 +39,13 @@ class TextEncoder:
     """Encodes words with a model that is loaded only when a word is not in the cache."""
 
     def __init__(
-        self, cache: dict[str, Tensor], load_model: Callable[[], EncodeFunction], id: str
+        self,
+        cache: dict[str, Tensor],
+        load_model: Callable[[], EncodeFunction],
+        id: str,
+        dimension: int = DIMENSION,
     ) -> None:
-        self.id = id
+        self.id, self.dimension = id, dimension
         self._cache = dict(cache)
         self._load_model = load_model
         self._model: EncodeFunction | None = None
@@ -56,7 +60,7 @@ class TextEncoder:
         """Encode words or short phrases; case and extra blanks do not matter.
 
         Returns:
-            float32 [P, 384], rows of length one.
+            float32 [P, dimension], rows of length one.
 
         Raises:
             ValueError: a word is not in the cache and the model cannot be loaded; the message
@@ -67,7 +71,7 @@ class TextEncoder:
         if new:
             self._cache.update(zip(new, self._encode_new(new), strict=True))
         if not keys:
-            return torch.zeros(0, DIMENSION)
+            return torch.zeros(0, self.dimension)
         return torch.stack([self._cache[key] for key in keys])
 
     def _encode_new(self, words: list[str]) -> Tensor:
@@ -82,7 +86,7 @@ class TextEncoder:
         return self._model(words)
 
     def centroids(self) -> Tensor:
-        """[17, 384] what the network learned per class: the mean direction of its words."""
+        """[17, dimension] what the network learned per class: the mean direction of its words."""
         groups = training_synonyms()
         return torch.stack(
             [

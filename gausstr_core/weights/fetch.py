@@ -16,7 +16,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,8 @@ def locate(file: RemoteFile, folder: Path | str | None = None) -> Path:
     Args:
         file: what to find.
         folder: look only here and fetch nothing: for robots without internet. The file may lie
-            at its cache path below the folder or directly in it.
+            at its cache path below the folder or directly in it. It may be another file of the
+            same kind, trained by the user: only its own checksums.json is asked, if there.
 
     Raises:
         ValueError: it is not in `folder`, cannot be fetched, or is not the file that was
@@ -68,7 +69,7 @@ def locate(file: RemoteFile, folder: Path | str | None = None) -> Path:
         return check_size(file, path) if path.is_file() else fetch(file, path)
     for path in (Path(folder) / file.name, Path(folder) / Path(file.name).name):
         if path.is_file():
-            return check_size(file, path)
+            return check_size(replace(file, size=None), path)
     raise ValueError(
         f'weights file {file.name} is not in {folder}; download {file.url} and place it at '
         f'{Path(folder) / file.name}'
