@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -59,9 +60,10 @@ class ClipVision(nn.Module):
     def dense(self, images: Tensor) -> Tensor:
         """One vector per patch: [N, out, H / patch, W / patch]."""
         tokens = self._embed(images)
-        *blocks, last = self.transformer.resblocks
-        for block in blocks:
+        blocks = self.transformer.resblocks
+        for block in blocks[:-1]:
             tokens = block(tokens)
+        last = cast(_Block, blocks[-1])
         values = self.ln_post(last.value(tokens)[:, 1:]) @ self.proj
         rows, columns = images.shape[2] // self.patch, images.shape[3] // self.patch
         return values.transpose(1, 2).unflatten(2, (rows, columns))

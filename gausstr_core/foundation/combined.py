@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -59,7 +58,7 @@ class CombinedFoundation(nn.Module):
 
     def train(self, mode: bool = True) -> CombinedFoundation:
         """Stay in eval mode: the networks are frozen, whatever is trained on top of them."""
-        return cast(CombinedFoundation, super().train(False))
+        return super().train(False)
 
     def optimise_for_inference(self) -> CombinedFoundation:
         """Nothing to fold in transformers; here so that every foundation network has it."""
