@@ -25,6 +25,9 @@ class OnnxNetwork(nn.Module):
         ValueError: onnxruntime is missing, or the file cannot be read or has another form.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, path: Path, pixels_in: bool) -> None:
         super().__init__()
         self.path, self.pixels_in = path, pixels_in
@@ -48,8 +51,10 @@ class OnnxNetwork(nn.Module):
         fixed = isinstance(height, int) and isinstance(width, int)
         self.image_size: tuple[int, int] | None = (height, width) if fixed else None
         shape = (1, 3, 1, 1)
-        self.register_buffer('mean', 255 * torch.tensor(IMAGENET_MEAN).view(shape), False)
-        self.register_buffer('std', 255 * torch.tensor(IMAGENET_STD).view(shape), False)
+        self.register_buffer(
+            'mean', 255 * torch.tensor(IMAGENET_MEAN).view(shape), persistent=False
+        )
+        self.register_buffer('std', 255 * torch.tensor(IMAGENET_STD).view(shape), persistent=False)
 
     @torch.no_grad()
     def forward(self, planes: Tensor) -> Tensor:

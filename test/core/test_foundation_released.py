@@ -106,26 +106,19 @@ def full_size(preset, device):
     card = both.features.card
     height, width = card.input_size
     images = [torch.randint(0, 256, (900, 1600, 3), dtype=torch.uint8)]
-    maps, small = both.see(images, rig([(900, 1600)]), device)
+    maps, _ = both.see(images, rig([(900, 1600)]), device)
     assert both.input_size == (height, width) and both.feature_dim == card.channels
     shape = (1, card.channels, height // card.stride, width // card.stride)
     assert maps.features.shape == shape and maps.depth.shape == (1, height, width)
     assert torch.isfinite(maps.features).all() and maps.features.std() > 0
     assert (maps.depth > 0).all() and maps.features.device.type == device
-    again, _ = (
-        getattr(released, f'random_{preset}')(stand_in())
-        .to(device)
-        .see(images, rig([(900, 1600)]), device)
-    )
-    torch.testing.assert_close(again.features, maps.features, atol=1e-3, rtol=1e-3)
+    return maps
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(('preset', 'cells'), [('talk2dino', (36, 64)), ('featup', (27, 48))])
 def test_full_size_with_random_weights(preset, cells):
-    card = getattr(released, f'random_{preset}')(stand_in()).features.card
-    assert (card.input_size[0] // card.stride, card.input_size[1] // card.stride) == cells
-    full_size(preset, 'cpu')
+    assert full_size(preset, 'cpu').features.shape[2:] == cells
 
 
 @pytest.mark.gpu
