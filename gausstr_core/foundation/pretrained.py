@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,10 @@ def load_pretrained(
     else:
         settings |= {'config': source, 'state_dict': dict(tensors)}
     try:
-        network, report = model.from_pretrained(source if tensors is None else None, **settings)
+        with _quiet():
+            network, report = model.from_pretrained(
+                source if tensors is None else None, **settings
+            )
     except Exception as error:  # the library raises its own kinds for a damaged file
         raise ValueError(f'{kind} does not load from {where}: {error}') from None
     faults = _faults(network, report)
@@ -50,24 +54,56 @@ def load_pretrained(
     return network.float().eval()
 
 
-def random_network(kind: str, configuration: str, **sizes: Any) -> Any:
-    """An untrained network of the given sizes: for tests and for measuring time and memory."""
-    return _class(kind)(_class(configuration)(**sizes)).eval()
+def configuration(kind: str, **sizes: Any) -> Any:
+    """A configuration object of transformers.
+
+    Raises:
+        ValueError: transformers is missing or too old.
+    """
+    return _class(kind)(**sizes)
+
+
+def random_network(kind: str, config: Any) -> Any:
+    """An untrained network: for tests and for measuring time and memory."""
+    return _class(kind)(config).eval()
+
+
+def library_class(kind: str) -> Any:
+    """A class of transformers by name: the only door to that library, which is slow to import.
+
+    Raises:
+        ImportError: transformers is not installed or too old.
+    """
+    try:
+        import transformers
+    except ImportError as error:
+        raise ImportError(f'install it with: pip install transformers ({error})') from error
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    if not hasattr(transformers, kind):
+        raise ImportError(f'{kind} is not in transformers {transformers.__version__}: upgrade it')
+    return getattr(transformers, kind)
 
 
 def _class(kind: str) -> Any:
     try:
-        import transformers
+        return library_class(kind)
     except ImportError as error:
-        raise ValueError(f'{kind} needs transformers: pip install transformers') from error
+        raise ValueError(f'{kind} of transformers is needed: {error}') from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the library's load report: our error says the same, with the file's name."""
     from transformers.utils import logging
 
-    logging.disable_progress_bar()
-    # its load report says the same as our error, less clearly
+    before = logging.get_verbosity()
     logging.set_verbosity_error()
-    if not hasattr(transformers, kind):
-        raise ValueError(f'{kind} is not in transformers {transformers.__version__}: upgrade it')
-    return getattr(transformers, kind)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _faults(network: torch.nn.Module, report: Mapping[str, Any]) -> list[str]:

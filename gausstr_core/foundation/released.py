@@ -20,7 +20,7 @@ from gausstr_core.foundation.interface import DepthNetwork
 from gausstr_core.foundation.jbu import JointBilateralStack
 from gausstr_core.foundation.maskclip import MaskClipFeatures
 from gausstr_core.foundation.metric3d import Metric3DDepth
-from gausstr_core.foundation.pretrained import random_network
+from gausstr_core.foundation.pretrained import configuration, random_network
 
 RANDOM_SEED = 20261122
 
@@ -68,9 +68,9 @@ def random_talk2dino(depth: DepthNetwork) -> CombinedFoundation:
     """Full size with random weights: to measure time and memory; the features mean nothing."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(RANDOM_SEED)
-        network = random_network(
-            'Dinov2WithRegistersModel', 'Dinov2WithRegistersConfig', patch_size=14, image_size=518
-        )
+        # its defaults are the Base size
+        config = configuration('Dinov2WithRegistersConfig', patch_size=14, image_size=518)
+        network = random_network('Dinov2WithRegistersModel', config)
     return CombinedFoundation(DinoV2Features(network), depth)
 
 

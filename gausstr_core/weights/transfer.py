@@ -29,9 +29,8 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         headers: HTTPMessage,
         newurl: str,
     ) -> urllib.request.Request | None:
-        for key in ('X-Linked-ETag', 'X-Linked-Size'):
-            if headers.get(key):
-                self.stated[key] = headers[key].strip('"')
+        if headers.get('X-Linked-ETag'):
+            self.stated['X-Linked-ETag'] = headers['X-Linked-ETag'].strip('"')
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 

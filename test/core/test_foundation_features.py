@@ -79,6 +79,20 @@ def test_dinov2_loads_the_published_folder_and_both_forms_agree(tmp_path):
     assert not torch.allclose(again, features)
 
 
+@torch.no_grad()
+def test_dinov2_loads_from_the_backbone_of_a_gausstr_checkpoint(tmp_path):
+    parameters = files.official_dinov2()
+    path = tmp_path / 'gausstr_talk2dino.pth'
+    whole = {f'backbone.{name}': value for name, value in parameters.items()}
+    torch.save({'meta': {}, 'state_dict': whole | {'neck.weight': torch.ones(1)}}, path)
+    backbone = under(read_tensors(path), 'backbone.', path)
+    images = photographs(1, 28, 28)
+    features = DinoV2Features.from_official(backbone, heads=2)(images, None)
+    assert torch.equal(features, DinoV2Features.from_official(parameters, 2)(images, None))
+    with pytest.raises(ValueError, match=r"gausstr_talk2dino\.pth has no name under 'encoder\.'"):
+        under(read_tensors(path), 'encoder.', path)
+
+
 def test_dinov2_refuses_what_does_not_fit(tmp_path):
     with pytest.raises(ValueError, match=r'config\.json is not in .* place it at'):
         DinoV2Features.from_folder(tmp_path)
