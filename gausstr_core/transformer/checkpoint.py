@@ -93,8 +93,8 @@ def to_official(checkpoint: Checkpoint) -> dict[str, Tensor]:
         raise ValueError(f'the released code has no place for {", ".join(foreign)}')
     tensors = {name: torch.cat([state[part] for part in ours]) for name, ours in pairs.items()}
     if checkpoint.prototypes is not None:
-        columns = checkpoint.prototypes.T.contiguous()
-        for i in range(config.layers):
+        for i in range(config.layers):  # each with memory of its own: safetensors wants it so
+            columns = checkpoint.prototypes.T.clone(memory_format=torch.contiguous_format)
             tensors[f'gauss_heads.{i}.text_proto_embeds'] = columns
     return tensors
 

@@ -101,7 +101,6 @@ def config_of(state: Mapping[str, Tensor], source: str) -> FullConfig:
     """
     standard = FullConfig()
     dim = _vote(state, r'decoder\.(layers\.\d+\.norms\.\d|norm)\.weight', 'embed_dims', source)
-    layers = {int(i) for key in state for i in re.findall(r'^decoder\.layers\.(\d+)\.', key)}
     offsets = _vote(state, r'.*sampling_offsets\.bias', 'number of sampling points', source)
     per_point = 2 * standard.heads * Pyramid.LEVELS
     if offsets % per_point or dim % standard.heads:
@@ -118,7 +117,7 @@ def config_of(state: Mapping[str, Tensor], source: str) -> FullConfig:
         feature_dim=_vote(state, r'.*feature_head\.layers\.1\.bias', 'feature channels', source),
         dim=dim,
         queries=columns if rows == dim and columns != dim else rows,
-        layers=max(layers, default=-1) + 1,
+        layers=_layers(state),
         points=offsets // per_point,
         hidden=_vote(state, r'.*ffn\.layers\.0\.0\.bias', 'feed-forward width', source),
         reduced=_vote(state, r'.*segment_head\.layers\.0\.bias', 'segment head', source) // 4
@@ -128,6 +127,13 @@ def config_of(state: Mapping[str, Tensor], source: str) -> FullConfig:
         if segmented
         else 0,
     )
+
+
+def _layers(state: Mapping[str, Tensor]) -> int:
+    """How many decoder layers most of their parameters speak of."""
+    found = (re.fullmatch(r'decoder\.layers\.\d+\.(.*)', key) for key in state)
+    per_parameter = Counter(match[1] for match in found if match)
+    return Counter(per_parameter.values()).most_common(1)[0][0]
 
 
 def _vote(state: Mapping[str, Tensor], pattern: str, what: str, source: str) -> int:
