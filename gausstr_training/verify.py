@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,9 +82,8 @@ class Verification:
             raise ValueError(
                 f'device {settings.device!r} was asked for, but torch sees no CUDA device'
             )
-        kind = DTYPES[settings.dtype]
-        self.kind = kind if kind.itemsize >= 4 else torch.float32
-        self.case: Case = load_case(prefix).to(device, self.kind)
+        self.case: Case = load_case(prefix).to(device, DTYPES[settings.dtype])
+        self.kind = self.case.maps.depth.dtype
         self.model: FullTransformer = self.case.checkpoint.model().to(device, self.kind)
         if settings.compile:
             for part in (self.model.neck, *self.model.layers, *self.model.heads):
@@ -109,8 +107,7 @@ class Verification:
     def _predict(self, expected: dict[str, Tensor], reference: Tensor) -> list[Row]:
         if not expected:
             return []
-        with self._precision():
-            ours = predict_arrays(self.model, self.case, reference)
+        ours = predict_arrays(self.model, self.case, reference)
         return self._compared(ours, expected)
 
     def _losses(self, reference: Tensor) -> list[Row]:
@@ -121,8 +118,7 @@ class Verification:
                 self.skipped.append('the gradients (they need the directions in loss.npz)')
             return []
         bases = self._bases(expected)
-        with self._precision():
-            ours, own = loss_arrays(self.model, self.case, reference, bases, self._backend())
+        ours, own = loss_arrays(self.model, self.case, reference, bases, self._backend())
         rows = self._compared(ours, expected)
         named = [
             {f'gradient {name}': value for name, value in group.items()}
@@ -147,12 +143,6 @@ class Verification:
         patch = self.case.maps.depth.shape[-1] // self.case.maps.features.shape[-1]
         whole = with_excerpts(ours, expected, patch)
         return compare(whole, expected, self.settings.tolerance)
-
-    def _precision(self) -> contextlib.AbstractContextManager[object]:
-        kind = DTYPES[self.settings.dtype]
-        if kind.itemsize >= 4:
-            return contextlib.nullcontext()
-        return torch.autocast(torch.device(self.settings.device).type, dtype=kind)
 
     def _arrays(self, ending: str) -> dict[str, Tensor]:
         path = Path(f'{self.prefix}.{ending}')

@@ -39,6 +39,7 @@ class Case:
     opacity_threshold: float | None
     covariance_threshold: float | None
     seed: int  # of the random reference points
+    half: torch.dtype | None = None  # what autocast lowers the model to, if anything
 
     @property
     def views(self) -> int:
@@ -46,7 +47,9 @@ class Case:
         return len(self.rig) // self.scenes
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Case:
-        """A copy on `device`, its floating-point arrays in `dtype`."""
+        """A copy on `device` in `dtype`; half precisions only lower the model, by autocast."""
+        half = dtype if dtype.itemsize < 4 else None
+        dtype = torch.float32 if half else dtype
 
         def rig(cameras: CameraRig) -> CameraRig:
             return replace(
@@ -64,6 +67,7 @@ class Case:
             splat_rig=rig(self.splat_rig),
             focal=self.focal.to(device, dtype),
             segments=None if self.segments is None else self.segments.to(device),
+            half=half,
         )
 
 

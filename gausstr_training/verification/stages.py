@@ -31,9 +31,10 @@ def reference_points(case: Case, stored: Tensor | None) -> Tensor:
 
 def run_model(model: FullTransformer, case: Case, reference: Tensor) -> list[HeadOutput]:
     """All heads of all scenes."""
-    return model.refine(
-        case.maps, case.rig, scenes=case.scenes, reference=reference, focal=case.focal
-    )
+    with torch.autocast(reference.device.type, dtype=case.half, enabled=case.half is not None):
+        return model.refine(
+            case.maps, case.rig, scenes=case.scenes, reference=reference, focal=case.focal
+        )
 
 
 @torch.no_grad()
