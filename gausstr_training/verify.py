@@ -13,15 +13,31 @@ from gausstr_core.splatting import BACKENDS
 from gausstr_core.transformer.checkpoint_files import read_tensors
 from gausstr_core.transformer.full import FullTransformer
 from gausstr_training.verification.case import Case, arrays, load_case
-from gausstr_training.verification.comparison import Row, compare, table
+from gausstr_training.verification.comparison import (
+    Row,
+    compare,
+    compare_end_to_end,
+    table,
+)
 from gausstr_training.verification.excerpts import with_excerpts
 from gausstr_training.verification.stages import loss_arrays, predict_arrays, reference_points
+from gausstr_training.verification.voxels import INPUTS, voxel_arrays
 
 DTYPES = {
     'float32': torch.float32,
     'float64': torch.float64,
     'bfloat16': torch.bfloat16,
     'float16': torch.float16,
+}
+# Any of these asks for the voxels, which take the longest of all stages.
+VOXEL_STAGES = {
+    'voxelizer.density',
+    'voxelizer.feats',
+    'voxelizer.sample_feats',
+    'voxelizer.kept_mask',
+    'merged_probs',
+    'merged_probs.sample',
+    'preds',
 }
 EXAMPLES = """examples:
   gausstr-verify ../shared/reference/small_talk2dino
@@ -108,7 +124,15 @@ class Verification:
         if not expected:
             return []
         ours = predict_arrays(self.model, self.case, reference)
-        return self._compared(ours, expected)
+        if not expected.keys() & VOXEL_STAGES:
+            return self._compared(ours, expected)
+        own = voxel_arrays(self.case, ours)
+        if not all(name in expected for name in INPUTS):
+            return self._compared({**ours, **own}, expected)
+        # each stage by itself: the voxels of the recorded Gaussians, then those of our own
+        rows = self._compared({**ours, **voxel_arrays(self.case, expected)}, expected)
+        whole = with_excerpts(own, expected, self._patch)
+        return rows + compare_end_to_end(whole, expected, self.settings.tolerance)
 
     def _losses(self, reference: Tensor) -> list[Row]:
         expected = self._arrays('loss.npz')
@@ -140,9 +164,13 @@ class Verification:
         return 'reference' if chosen == 'auto' and self.kind == torch.float64 else chosen
 
     def _compared(self, ours: dict[str, Tensor], expected: dict[str, Tensor]) -> list[Row]:
-        patch = self.case.maps.depth.shape[-1] // self.case.maps.features.shape[-1]
-        whole = with_excerpts(ours, expected, patch)
+        whole = with_excerpts(ours, expected, self._patch)
         return compare(whole, expected, self.settings.tolerance)
+
+    @property
+    def _patch(self) -> int:
+        """Pixels of the image per pixel of the feature map."""
+        return self.case.maps.depth.shape[-1] // self.case.maps.features.shape[-1]
 
     def _arrays(self, ending: str) -> dict[str, Tensor]:
         path = Path(f'{self.prefix}.{ending}')

@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from gausstr_core.contracts import VoxelGrid
 from gausstr_core.voxels.released import averaged_voxels, released_voxels
