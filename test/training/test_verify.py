@@ -168,7 +168,9 @@ class PlainModel:
 
 
 def make_inputs(b: int, n: int, h: int, w: int, patch: int, channels: int, scale: float) -> Arrays:
-    """Cameras that look around, turned and shifted a little; noise for features and depth."""
+    """Cameras that look around, images shifted a little; noise for features, rolling depth."""
+    hills = 1 + 70 * torch.rand(b * n, 1, 4, 5)
+    depth = F.interpolate(hills, (h * patch, w * patch), mode='bilinear')
     yaw = torch.arange(n) * 0.9
     c, s, o, e = yaw.cos(), yaw.sin(), torch.zeros(n), torch.ones(n)
     rows = [[s, o, c, c], [-c, o, s, s], [o, -e, o, 1.5 * e], [o, o, o, e]]
@@ -181,7 +183,7 @@ def make_inputs(b: int, n: int, h: int, w: int, patch: int, channels: int, scale
     pixels[..., 0, 3], pixels[..., 1, 3] = -3, -5
     return {
         'cam2img': camera, 'cam2ego': pose, 'img_aug_mat': pixels,
-        'depth': 1 + 70 * torch.rand(b, n, h * patch, w * patch),
+        'depth': depth[:, 0].unflatten(0, (b, n)),
         'feats': torch.randn(b, n, channels, h, w),
     }  # fmt: skip
 
