@@ -59,6 +59,7 @@ setup(
     },
     entry_points={
         'console_scripts': [
+            'gausstr-convert-checkpoint = gausstr_core.transformer.convert:main',
             'gausstr-demo = gausstr_ros.demo:main',
             'gausstr-evaluate = gausstr_training.evaluate:main',
             'gausstr-fetch = gausstr_core.weights.catalogue:main',
@@ -66,6 +67,7 @@ setup(
             'gausstr-replay = gausstr_ros.replay:main',
             'gausstr-synthesize = gausstr_training.synthesize:main',
             'gausstr-train = gausstr_training.train:main',
+            'gausstr-verify = gausstr_training.verify:main',
         ],
     },
 )

@@ -149,8 +149,9 @@ class Vocabulary:
             ValueError: the file cannot be read or is not of that form; the message names the file
                 and the category.
         """
+        categories = read_categories(path)
         try:
-            return cls.build([_parse(entry) for entry in _entries(Path(path))], encoder)
+            return cls.build(categories, encoder)
         except ValueError as error:
             raise ValueError(f'vocabulary file {path}: {error}') from error
 
@@ -202,6 +203,18 @@ class Vocabulary:
             rows.append(F.normalize(vectors - self._common, dim=-1))
             owner += [column] * len(vectors)
         return torch.cat(rows), torch.tensor(owner)
+
+
+def read_categories(path: Path | str) -> list[Category]:
+    """The categories of a vocabulary file; none of their words is encoded.
+
+    Raises:
+        ValueError: as `Vocabulary.from_yaml`.
+    """
+    try:
+        return [_parse(entry) for entry in _entries(Path(path))]
+    except ValueError as error:
+        raise ValueError(f'vocabulary file {path}: {error}') from error
 
 
 def stable_color(name: str) -> tuple[int, int, int]:

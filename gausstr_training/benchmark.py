@@ -24,6 +24,10 @@ from gausstr_core.contracts import Gaussians, VoxelGrid
 from gausstr_core.memory import keep_freed_memory
 from gausstr_core.rig import CameraRig
 from gausstr_core.splatting import splat
+from gausstr_core.transformer.deformable import DeformableAttention, grid_sample_attention
+from gausstr_core.transformer.full import TALK2DINO
+from gausstr_core.transformer.pyramid import Pyramid
+from gausstr_core.transformer.reference_points import spread_points
 from gausstr_core.visibility import observed_voxels
 from gausstr_core.voxels import voxelise
 
@@ -31,6 +35,7 @@ YAWS = (0.0, -55.0, 55.0, 180.0, 110.0, -110.0)  # degrees, like the six of nuSc
 CLASSES, CHANNELS = 18, 32
 SPLAT_SIZE = (45, 80)  # height, width of the images that training splats
 DEPTH_SIZE = (180, 320)
+MEMORY_SIZES = ((144, 256), (72, 128), (36, 64), (18, 32))  # of the full-size talk2dino neck
 
 
 @dataclass(frozen=True)
@@ -124,11 +129,38 @@ def measure(counts: list[int], repeats: int) -> list[Timing]:
             lambda backend: observed_voxels(depth, rig, grid, backend=backend),
             'fast',
             repeats,
-        )
+        ),
+        measure_attention(repeats),
     ]
     for count in counts:
         timings += _measure_gaussians(street_gaussians(count), rig, grid, repeats)
     return timings
+
+
+@torch.no_grad()
+def measure_attention(repeats: int) -> Timing:
+    """The cross-attention of one full-size layer: sampled first, against `grid_sample`."""
+    torch.manual_seed(0)
+    config = TALK2DINO
+    layer = DeformableAttention(
+        config.dim, config.heads, Pyramid.LEVELS, config.points, sample_first=True
+    )
+    torch.nn.init.normal_(layer.offsets.weight, std=0.05)
+    views = len(YAWS)
+    memory = [torch.randn(views, config.dim, *size) for size in MEMORY_SIZES]
+    # the neck leaves its channels last
+    memory = [level.contiguous(memory_format=torch.channels_last) for level in memory]
+    query = torch.randn(views, config.queries, config.dim)
+    points = spread_points(config.queries).expand(views, -1, -1)
+
+    def attend(backend: str) -> object:
+        if backend == 'reference':
+            return grid_sample_attention(layer, query, points, memory)
+        return layer(query, points, memory)
+
+    tokens = sum(height * width for height, width in MEMORY_SIZES)
+    stage = f'cross-attention, {views} x {config.queries} queries, {views} x {tokens} tokens'
+    return compare(stage, attend, 'fast', repeats)
 
 
 def _measure_gaussians(

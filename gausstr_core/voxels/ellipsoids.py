@@ -27,7 +27,16 @@ def ellipsoids(gaussians: Gaussians, grid: VoxelGrid, blur: float, cut: float) -
     Raises:
         ValueError: a mean, covariance or opacity is not finite.
     """
-    covariances = gaussians.covariances
+    diagonal, precisions = _blurred(gaussians.covariances, blur)
+    with torch.no_grad():
+        reach = cut * torch.sqrt(diagonal)
+        first, past = _box(gaussians.means, reach, grid)
+        check_finite(gaussians.means, precisions, gaussians.opacities)
+    return Ellipsoids(gaussians.means, precisions, gaussians.opacities, first, past)
+
+
+def _blurred(covariances: Tensor, blur: float) -> tuple[Tensor, Tensor]:
+    """Diagonal [G, 3] of the covariances [G, 3, 3] + blur^2 I, and their inverse [G, 6]."""
     xx, yy, zz = covariances.diagonal(dim1=-2, dim2=-1).unbind(-1)
     xx, yy, zz = xx + blur**2, yy + blur**2, zz + blur**2
     xy, xz, yz = covariances[:, 0, 1], covariances[:, 0, 2], covariances[:, 1, 2]
@@ -39,12 +48,12 @@ def ellipsoids(gaussians: Gaussians, grid: VoxelGrid, blur: float, cut: float) -
         dim=-1,
     )  # fmt: skip
     determinant = xx * cofactors[:, 0] + xy * cofactors[:, 3] + xz * cofactors[:, 4]
-    precisions = cofactors / determinant[:, None]
-    with torch.no_grad():
-        reach = cut * torch.sqrt(torch.stack([xx, yy, zz], dim=-1))
-        first, past = _box(gaussians.means, reach, grid)
-        _check_finite(gaussians.means, precisions, gaussians.opacities)
-    return Ellipsoids(gaussians.means, precisions, gaussians.opacities, first, past)
+    return torch.stack([xx, yy, zz], dim=-1), cofactors / determinant[:, None]
+
+
+def precisions_of(covariances: Tensor) -> Tensor:
+    """[G, 6] xx, yy, zz, xy, xz, yz of the inverse of covariances [G, 3, 3]."""
+    return _blurred(covariances, 0.0)[1]
 
 
 def _box(means: Tensor, reach: Tensor, grid: VoxelGrid) -> tuple[Tensor, Tensor]:
@@ -57,7 +66,8 @@ def _box(means: Tensor, reach: Tensor, grid: VoxelGrid) -> tuple[Tensor, Tensor]
     return low.long(), high.long()
 
 
-def _check_finite(*tensors: Tensor) -> None:
+def check_finite(*tensors: Tensor) -> None:
+    """Raise ValueError unless means, precisions and opacities of all Gaussians are finite."""
     for what, tensor in zip(('means', 'covariances', 'opacities'), tensors, strict=True):
         bad = ~torch.isfinite(tensor.flatten(1) if tensor.dim() > 1 else tensor[:, None]).all(-1)
         if bad.any():

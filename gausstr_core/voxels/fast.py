@@ -77,7 +77,7 @@ class _Accumulate(torch.autograd.Function):
         class_density = np.zeros((*grid.shape, probabilities.shape[1]), dtype=np.float32)
         inputs = [t.detach().contiguous() for t in (means, precisions, opacities, probabilities)]
         gaussians = Arrays(*[*(t.numpy() for t in inputs), *box])
-        starts, members = _members_of_planes(*box, grid.shape[0])
+        starts, members = members_of_planes(*box, grid.shape[0])
         place = np.array(grid.lower, dtype=np.float32), np.float32(grid.resolution)
         squared = np.float32(cut * cut)
         run(_accumulate, gaussians, starts, members, *place, squared, density, class_density)
@@ -105,7 +105,7 @@ class _Accumulate(torch.autograd.Function):
 
 
 @kernel
-def _members_of_planes(
+def members_of_planes(
     first: np.ndarray, past: np.ndarray, planes: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which Gaussians touch plane i: members[starts[i]:starts[i + 1]], ascending."""
