@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gausstr_core.contracts import VoxelGrid
 from gausstr_core.voxels.exponential import exponentiate
