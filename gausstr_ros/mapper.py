@@ -72,9 +72,8 @@ def build_vocabulary(settings: Settings) -> Vocabulary:
     return Vocabulary.from_yaml(settings.vocabulary_file or SHIPPED_VOCABULARY)
 
 
-def warm_up(pipeline: OccupancyPipeline, settings: Settings, vocabulary: Vocabulary) -> float:
-    """Run once on grey images, so that kernels compile before the first set; seconds it took."""
-    started = time.perf_counter()
+def warm_up(pipeline: OccupancyPipeline, settings: Settings, vocabulary: Vocabulary) -> MappedSet:
+    """Map grey images, so that kernels compile before the first set; what came out of them."""
     count = len(settings.cameras)
     intrinsics = torch.tensor([[250.0, 0.0, 160.0], [0.0, 250.0, 90.0], [0.0, 0.0, 1.0]])
     ego_from_camera = torch.tensor(
@@ -86,8 +85,8 @@ def warm_up(pipeline: OccupancyPipeline, settings: Settings, vocabulary: Vocabul
         ego_from_camera.repeat(count, 1, 1),
         ((180, 320),) * count,
     )
-    pipeline.run([np.full((180, 320, 3), 128, np.uint8)] * count, rig, vocabulary)
-    return time.perf_counter() - started
+    grey = [np.full((180, 320, 3), 128, np.uint8)] * count
+    return MappedSet(0, pipeline.run(grey, rig, vocabulary), vocabulary, {})
 
 
 def see_set(
