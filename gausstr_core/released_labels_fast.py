@@ -63,7 +63,7 @@ def _find_sure(density: np.ndarray, features: np.ndarray, sure: np.ndarray) -> N
                 if density[i, n] == 0 and features.shape[2] > LIMIT:
                     continue
                 for c in missing:
-                    if _is_sure(features[i, n], c):
+                    if _is_sure(features[i, n], int(c)):
                         sure[c] = True
 
 

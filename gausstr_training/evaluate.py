@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from pathlib import Path
 from typing import Any
 
+import torch
+import torch.distributed
+
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.transformer.build import PRESETS
 from gausstr_core.weights import read_card, shipped_weights
+from gausstr_training.evaluation import occ3d
 from gausstr_training.evaluation.methods import Contest
 from gausstr_training.evaluation.report import document, table, write_json
 from gausstr_training.evaluation.scoring import StreetSet, tally
@@ -24,7 +29,8 @@ from gausstr_training.evaluation.thresholds import (
 EXAMPLES = """examples:
   gausstr-evaluate --preset compact streets/test --json scores.json
   gausstr-evaluate --preset compact --calibrate streets/validation --output thresholds.json
-  gausstr-evaluate --weights runs/compact/compact.safetensors --update-card streets/test"""
+  gausstr-evaluate --weights runs/compact/compact.safetensors --update-card streets/test
+  gausstr-evaluate --occ3d data/nuscenes/gts --predictions predictions --json scores.json"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -58,6 +64,18 @@ def parser() -> argparse.ArgumentParser:
         help='only choose the thresholds on these streets and write them to --output',
     )
     result.add_argument('--output', type=Path, metavar='FILE', help='of --calibrate')
+    result.add_argument(
+        '--occ3d',
+        type=Path,
+        metavar='GTS',
+        help='only score --predictions against these label files; also under torchrun',
+    )
+    result.add_argument(
+        '--predictions',
+        type=Path,
+        metavar='DIR',
+        help='of --occ3d: <scene>/<token>/labels.npz with semantics, labels 0..17',
+    )
     result.add_argument(
         '--update-card',
         action='store_true',
@@ -124,6 +142,9 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def run(arguments: argparse.Namespace) -> None:
     """Do what the command line asks for and print the table."""
+    if arguments.occ3d or arguments.predictions:
+        score_occ3d(arguments)
+        return
     if arguments.calibrate:
         if arguments.streets or arguments.output is None:
             raise ValueError('--calibrate needs --output FILE and no streets to score')
@@ -151,6 +172,32 @@ def run(arguments: argparse.Namespace) -> None:
         f'{scores["seconds"]:.0f} s; percent, camera mask; words never seen keep {kept} of the '
         'mIoU'
     )
+
+
+def score_occ3d(arguments: argparse.Namespace) -> None:
+    """Score a folder of predictions; the processes of torchrun share the frames.
+
+    Raises:
+        ValueError: one of the two folders is not given, or a file is not of the form.
+    """
+    if arguments.occ3d is None or arguments.predictions is None or arguments.streets:
+        raise ValueError('--occ3d GTS and --predictions DIR go together, without streets')
+    rank, world = int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
+    if world > 1:
+        torch.distributed.init_process_group('gloo')
+    try:
+        found = occ3d.score_folders(
+            arguments.occ3d, arguments.predictions, rank=rank, world=world
+        ).document()
+    finally:
+        if world > 1:
+            torch.distributed.destroy_process_group()
+    if rank > 0:
+        return
+    if arguments.json:
+        write_json(arguments.json, found)
+    print(occ3d.table(found))
+    print(f'{found["frames"]} frames, percent')
 
 
 def update_card(arguments: argparse.Namespace, facts: dict[str, Any]) -> None:
