@@ -23,6 +23,7 @@ from gausstr_training.evaluation.thresholds import (
     chosen,
     refuse_known_streets,
     refuse_training_streets,
+    temperature_of,
     thresholds_of,
 )
 
@@ -61,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
         nargs='+',
         type=Path,
         metavar='DIR',
-        help='only choose the thresholds on these streets and write them to --output',
+        help='only choose thresholds and temperature on these streets and write them to --output',
     )
     result.add_argument('--output', type=Path, metavar='FILE', help='of --calibrate')
     result.add_argument(
@@ -97,7 +98,7 @@ def load(arguments: argparse.Namespace) -> tuple[Contest, dict[str, Any], str]:
 def calibrate(
     contest: Contest, card: dict[str, Any], folders: list[Path], limit: int | None = None
 ) -> dict[str, Any]:
-    """Choose a threshold per method on validation streets; also how they score there.
+    """Choose a threshold per method, and the temperature, on validation streets.
 
     Raises:
         ValueError: a street is one that the weights were trained on, or cannot be read.
@@ -108,6 +109,7 @@ def calibrate(
     thresholds = chosen(tallies.masked)
     return {
         'thresholds': thresholds,
+        'class_temperature': tallies.temperatures.best(),
         'validation_seeds': [min(streets.seeds), max(streets.seeds)],
         'scores': document(tallies, thresholds),
     }
@@ -126,12 +128,12 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
     validation = StreetSet.find(arguments.validation) if arguments.validation else None
     refuse_known_streets(streets.seeds, card, validation.seeds if validation else ())
     if arguments.validation:
-        thresholds = calibrate(contest, card, arguments.validation)['thresholds']
-    else:
-        thresholds = thresholds_of(card, name)
-    tallies = tally(contest, streets, {key: [value] for key, value in thresholds.items()})
+        card = calibrate(contest, card, arguments.validation)
+    thresholds, temperature = thresholds_of(card, name), temperature_of(card)
+    levels = {key: [value] for key, value in thresholds.items()}
+    tallies = tally(contest, streets, levels, temperature)
     return {
-        **document(tallies, thresholds),
+        **document(tallies, thresholds, temperature),
         'preset': arguments.preset,
         'weights': name,
         'vocabulary': contest.vocabulary.id,
@@ -152,9 +154,13 @@ def run(arguments: argparse.Namespace) -> None:
         found = calibrate(contest, card, arguments.calibrate, arguments.limit)
         write_json(arguments.output, found)
         print(table(found['scores']))
-        print(f'thresholds {found["thresholds"]} -> {arguments.output}')
+        print(
+            f'thresholds {found["thresholds"]}, temperature {found["class_temperature"]} -> '
+            f'{arguments.output}'
+        )
         if arguments.update_card:
-            update_card(arguments, {key: found[key] for key in ('thresholds', 'validation_seeds')})
+            kept = ('thresholds', 'class_temperature', 'validation_seeds')
+            update_card(arguments, {key: found[key] for key in kept})
         return
     if not arguments.streets:
         raise ValueError('expected at least one street folder to score')
@@ -162,7 +168,9 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.json:
         write_json(arguments.json, scores)
     if arguments.update_card:
-        kept = ('streets', 'iou', 'miou', 'unmasked', 'baselines', 'heldout_vocabulary')
+        kept = (
+            'streets', 'iou', 'miou', 'unmasked', 'baselines', 'heldout_vocabulary', 'calibration'
+        )  # fmt: skip
         update_card(arguments, {'scores': {key: scores[key] for key in kept}})
     print(table(scores))
     ratio = scores['heldout_vocabulary']['ratio']

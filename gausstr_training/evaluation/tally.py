@@ -21,6 +21,7 @@ class Guess:
 
     density: Tensor  # [X, Y, Z] >= 0; 0 where there is nothing
     labels: Tensor  # [X, Y, Z] int64 class index; meaningless where the density is 0
+    classes: Tensor | None = None  # [X, Y, Z, K] density of each class, of methods with Gaussians
 
 
 @dataclass(frozen=True)
