@@ -28,6 +28,7 @@ class PipelineSettings:
     """What turns Gaussians into a map."""
 
     occupied_threshold: float = 0.35  # density above which a voxel is occupied
+    class_temperature: float = 1.0  # of the class probabilities in a voxel's confidence
     blur: float = 0.2  # metres added to every Gaussian: a voxel is a volume, not a point
 
 
@@ -86,7 +87,8 @@ class OccupancyPipeline:
             grid: where to map; the Occ3D grid by default.
             weights: a file made by gausstr-train; None for the shipped one; 'untrained' for the
                 seeded start, whose Gaussians are the surface-aligned ones.
-            settings: None takes the threshold found on the validation streets, from the card.
+            settings: None takes the threshold and temperature found on the validation streets,
+                from the card.
 
         Raises:
             ValueError: unknown preset, unreadable or foreign weights, or a device that is absent.
@@ -155,8 +157,8 @@ class OccupancyPipeline:
         visible = depth if seen.known is None else torch.where(seen.known, depth, 0.0)
         observed = observed_voxels(visible, seen.rig, self.grid)
         clock.lap('visibility')
-        threshold = self.settings.occupied_threshold
-        occupancy = label(density, classes, observed, self.grid, threshold)
+        threshold, temperature = self.settings.occupied_threshold, self.settings.class_temperature
+        occupancy = label(density, classes, observed, self.grid, threshold, temperature)
         clock.lap('labelling')
         seconds = {**seen.seconds, **clock.seconds}
         return OccupancyResult(occupancy, gaussians, probabilities, seen.maps, seen.rig, seconds)
@@ -227,10 +229,13 @@ def check_images(images: Sequence[Tensor | np.ndarray], rig: CameraRig) -> None:
 
 
 def settings_from_card(card: dict[str, Any]) -> PipelineSettings:
-    """Settings with the threshold that the validation streets chose."""
+    """Settings with the threshold and the temperature that the validation streets chose."""
     defaults = PipelineSettings()
     threshold = card.get('thresholds', {}).get('gaussians', defaults.occupied_threshold)
-    return PipelineSettings(occupied_threshold=float(threshold))
+    return PipelineSettings(
+        occupied_threshold=float(threshold),
+        class_temperature=float(card.get('class_temperature', defaults.class_temperature)),
+    )
 
 
 class _Clock:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from pathlib import Path
 from typing import Any
+
+import torch
+import torch.distributed
 
 from gausstr_core.memory import keep_freed_memory
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.transformer.build import PRESETS
 from gausstr_core.weights import read_card, shipped_weights
+from gausstr_training.evaluation import occ3d
 from gausstr_training.evaluation.methods import Contest
 from gausstr_training.evaluation.report import document, table, write_json
 from gausstr_training.evaluation.scoring import StreetSet, tally
@@ -19,13 +24,15 @@ from gausstr_training.evaluation.thresholds import (
     chosen,
     refuse_known_streets,
     refuse_training_streets,
+    temperature_of,
     thresholds_of,
 )
 
 EXAMPLES = """examples:
   gausstr-evaluate --preset compact streets/test --json scores.json
   gausstr-evaluate --preset compact --calibrate streets/validation --output thresholds.json
-  gausstr-evaluate --weights runs/compact/compact.safetensors --update-card streets/test"""
+  gausstr-evaluate --weights runs/compact/compact.safetensors --update-card streets/test
+  gausstr-evaluate --occ3d data/nuscenes/gts --predictions predictions --json scores.json"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -56,9 +63,21 @@ def parser() -> argparse.ArgumentParser:
         nargs='+',
         type=Path,
         metavar='DIR',
-        help='only choose the thresholds on these streets and write them to --output',
+        help='only choose thresholds and temperature on these streets and write them to --output',
     )
     result.add_argument('--output', type=Path, metavar='FILE', help='of --calibrate')
+    result.add_argument(
+        '--occ3d',
+        type=Path,
+        metavar='GTS',
+        help='only score --predictions against these label files; also under torchrun',
+    )
+    result.add_argument(
+        '--predictions',
+        type=Path,
+        metavar='DIR',
+        help='of --occ3d: <scene>/<token>/labels.npz with semantics, labels 0..17',
+    )
     result.add_argument(
         '--update-card',
         action='store_true',
@@ -80,7 +99,7 @@ def load(arguments: argparse.Namespace) -> tuple[Contest, dict[str, Any], str]:
 def calibrate(
     contest: Contest, card: dict[str, Any], folders: list[Path], limit: int | None = None
 ) -> dict[str, Any]:
-    """Choose a threshold per method on validation streets; also how they score there.
+    """Choose a threshold per method, and the temperature, on validation streets.
 
     Raises:
         ValueError: a street is one that the weights were trained on, or cannot be read.
@@ -91,6 +110,7 @@ def calibrate(
     thresholds = chosen(tallies.masked)
     return {
         'thresholds': thresholds,
+        'class_temperature': tallies.temperatures.best(),
         'validation_seeds': [min(streets.seeds), max(streets.seeds)],
         'scores': document(tallies, thresholds),
     }
@@ -109,12 +129,12 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
     validation = StreetSet.find(arguments.validation) if arguments.validation else None
     refuse_known_streets(streets.seeds, card, validation.seeds if validation else ())
     if arguments.validation:
-        thresholds = calibrate(contest, card, arguments.validation)['thresholds']
-    else:
-        thresholds = thresholds_of(card, name)
-    tallies = tally(contest, streets, {key: [value] for key, value in thresholds.items()})
+        card = calibrate(contest, card, arguments.validation)
+    thresholds, temperature = thresholds_of(card, name), temperature_of(card)
+    levels = {key: [value] for key, value in thresholds.items()}
+    tallies = tally(contest, streets, levels, temperature)
     return {
-        **document(tallies, thresholds),
+        **document(tallies, thresholds, temperature),
         'preset': arguments.preset,
         'weights': name,
         'vocabulary': contest.vocabulary.id,
@@ -125,6 +145,9 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def run(arguments: argparse.Namespace) -> None:
     """Do what the command line asks for and print the table."""
+    if arguments.occ3d or arguments.predictions:
+        score_occ3d(arguments)
+        return
     if arguments.calibrate:
         if arguments.streets or arguments.output is None:
             raise ValueError('--calibrate needs --output FILE and no streets to score')
@@ -132,9 +155,13 @@ def run(arguments: argparse.Namespace) -> None:
         found = calibrate(contest, card, arguments.calibrate, arguments.limit)
         write_json(arguments.output, found)
         print(table(found['scores']))
-        print(f'thresholds {found["thresholds"]} -> {arguments.output}')
+        print(
+            f'thresholds {found["thresholds"]}, temperature {found["class_temperature"]} -> '
+            f'{arguments.output}'
+        )
         if arguments.update_card:
-            update_card(arguments, {key: found[key] for key in ('thresholds', 'validation_seeds')})
+            kept = ('thresholds', 'class_temperature', 'validation_seeds')
+            update_card(arguments, {key: found[key] for key in kept})
         return
     if not arguments.streets:
         raise ValueError('expected at least one street folder to score')
@@ -142,7 +169,9 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.json:
         write_json(arguments.json, scores)
     if arguments.update_card:
-        kept = ('streets', 'iou', 'miou', 'unmasked', 'baselines', 'heldout_vocabulary')
+        kept = (
+            'streets', 'iou', 'miou', 'unmasked', 'baselines', 'heldout_vocabulary', 'calibration'
+        )  # fmt: skip
         update_card(arguments, {'scores': {key: scores[key] for key in kept}})
     print(table(scores))
     ratio = scores['heldout_vocabulary']['ratio']
@@ -152,6 +181,32 @@ def run(arguments: argparse.Namespace) -> None:
         f'{scores["seconds"]:.0f} s; percent, camera mask; words never seen keep {kept} of the '
         'mIoU'
     )
+
+
+def score_occ3d(arguments: argparse.Namespace) -> None:
+    """Score a folder of predictions; the processes of torchrun share the frames.
+
+    Raises:
+        ValueError: one of the two folders is not given, or a file is not of the form.
+    """
+    if arguments.occ3d is None or arguments.predictions is None or arguments.streets:
+        raise ValueError('--occ3d GTS and --predictions DIR go together, without streets')
+    rank, world = int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
+    if world > 1:
+        torch.distributed.init_process_group('gloo')
+    try:
+        found = occ3d.score_folders(
+            arguments.occ3d, arguments.predictions, rank=rank, world=world
+        ).document()
+    finally:
+        if world > 1:
+            torch.distributed.destroy_process_group()
+    if rank > 0:
+        return
+    if arguments.json:
+        write_json(arguments.json, found)
+    print(occ3d.table(found))
+    print(f'{found["frames"]} frames, percent')
 
 
 def update_card(arguments: argparse.Namespace, facts: dict[str, Any]) -> None:

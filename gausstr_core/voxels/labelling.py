@@ -7,9 +7,16 @@ from torch import Tensor
 
 from gausstr_core.contracts import Occupancy, VoxelGrid
 
+SMALLEST = 1e-6  # share of a class that is tempered; a smaller one would be -inf in logarithms
+
 
 def label(
-    density: Tensor, class_density: Tensor, observed: Tensor, grid: VoxelGrid, threshold: float
+    density: Tensor,
+    class_density: Tensor,
+    observed: Tensor,
+    grid: VoxelGrid,
+    threshold: float,
+    temperature: float = 1.0,
 ) -> Occupancy:
     """Label the voxels whose density exceeds the threshold with their main class.
 
@@ -24,12 +31,14 @@ def label(
         observed: bool [X, Y, Z], what the depth images show or look through.
         grid: the grid of all three.
         threshold: density above which a voxel is occupied.
+        temperature: of the class probabilities; fitted on streets that are not scored.
 
     Returns:
-        The map; confidence = the class's share times 1 - exp(-density), 0 where not occupied.
+        The map; confidence = the class's probability times 1 - exp(-density), the probability
+        that something is there; 0 where not occupied.
 
     Raises:
-        ValueError: a shape is not the grid's.
+        ValueError: a shape is not the grid's, or the temperature is not > 0.
     """
     for what, shape in (
         ('density', density.shape),
@@ -40,10 +49,28 @@ def label(
             raise ValueError(f'{what} must cover the grid {grid.shape}, got {tuple(shape)}')
     occupied = density > threshold
     shares = class_density[occupied]
-    best, index = shares.max(dim=-1)
-    share = best / shares.sum(-1).clamp_min(torch.finfo(shares.dtype).tiny)
+    index = shares.argmax(dim=-1)
+    share = tempered(shares, temperature).amax(-1)
     labels = torch.full(grid.shape, -1, dtype=torch.int64, device=density.device)
     labels[occupied] = index
     confidence = torch.zeros_like(density)
     confidence[occupied] = share * -torch.expm1(-density[occupied])
     return Occupancy(grid, density, labels, confidence, observed | occupied)
+
+
+def tempered(class_density: Tensor, temperature: float) -> Tensor:
+    """Class probabilities [..., K] of the density of each class.
+
+    Their logarithms are divided by the temperature: above 1 the classes become more alike, below
+    1 less; the order stays. At 1 they are the shares of the density.
+
+    Raises:
+        ValueError: the temperature is not > 0.
+    """
+    if not 0 < temperature < float('inf'):
+        raise ValueError(f'the temperature of class probabilities must be > 0, got {temperature}')
+    total = class_density.sum(-1, keepdim=True)
+    shares = class_density / total.clamp_min(torch.finfo(class_density.dtype).tiny)
+    if temperature == 1:
+        return shares
+    return (shares.clamp_min(SMALLEST).log() / temperature).softmax(-1)

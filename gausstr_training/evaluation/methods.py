@@ -77,7 +77,7 @@ class Contest:
         labels = torch.zeros_like(density, dtype=torch.int64)
         reached = density > 0
         labels[reached] = classes[reached].argmax(-1)
-        return Guess(density, labels)
+        return Guess(density, labels, classes)
 
     def _lifted(self, maps: FoundationMaps, rig: CameraRig) -> dict[str, Guess]:
         grid = self.pipeline.grid

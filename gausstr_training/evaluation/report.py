@@ -15,8 +15,13 @@ from gausstr_training.evaluation.tally import SCORED, Scores
 BASELINES = tuple(name for name in METHODS if name != 'gaussians')
 
 
-def document(tallies: Tallies, thresholds: Mapping[str, float]) -> dict[str, Any]:
-    """The scores as JSON-ready values; percent, with the camera mask unless said otherwise."""
+def document(
+    tallies: Tallies, thresholds: Mapping[str, float], temperature: float | None = None
+) -> dict[str, Any]:
+    """The scores as JSON-ready values; percent, with the camera mask unless said otherwise.
+
+    `calibration` says how reliable the confidence of occupied voxels is, at the temperature.
+    """
     masked = {n: t.scores(thresholds[threshold_of(n)]) for n, t in tallies.masked.items()}
     unmasked = {n: t.scores(thresholds[threshold_of(n)]) for n, t in tallies.unmasked.items()}
     ours = masked['gaussians']
@@ -31,6 +36,9 @@ def document(tallies: Tallies, thresholds: Mapping[str, float]) -> dict[str, Any
             name: {**masked[name].as_json(), 'ratio': _ratio(masked[name], ours)}
             for name in HELDOUT
         },
+        'calibration': None
+        if tallies.reliability is None
+        else {'temperature': temperature, **tallies.reliability.calibration().as_json()},
         'thresholds': dict(thresholds),
         'frames': tallies.frames,
     }
@@ -59,6 +67,10 @@ def table(scores: Mapping[str, Any]) -> str:
         (name, *(_cell(column['per_class'][name]) for column in columns.values()))
         for name in SCORED
     ]
+    if scores['calibration'] is not None:
+        error = scores['calibration']['ece']
+        shown = _cell(None if error is None else 100 * error)
+        rows.append(('ECE', shown, *[''] * (len(columns) - 1)))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return '\n'.join(
         '  '.join(

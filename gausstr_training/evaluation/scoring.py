@@ -9,8 +9,11 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from gausstr_core.contracts import VoxelGrid
+from gausstr_core.voxels import label
 from gausstr_training.evaluation.methods import Contest, threshold_of
-from gausstr_training.evaluation.tally import Tally
+from gausstr_training.evaluation.reliability import Reliability, TemperatureFit
+from gausstr_training.evaluation.tally import Guess, Tally
 from gausstr_training.streets.reader import StreetFrame, find_streets, read_street
 
 
@@ -46,19 +49,27 @@ class Tallies:
     masked: dict[str, Tally]
     unmasked: dict[str, Tally]
     frames: int
+    temperatures: TemperatureFit  # of the Gaussians, camera mask
+    reliability: Reliability | None  # of the same; None where no temperature was given
 
 
 def tally(
-    contest: Contest, streets: StreetSet, thresholds: Mapping[str, Sequence[float]]
+    contest: Contest,
+    streets: StreetSet,
+    thresholds: Mapping[str, Sequence[float]],
+    temperature: float | None = None,
 ) -> Tallies:
     """Run every method on every frame and count at the thresholds of each.
+
+    With a temperature, and one threshold for the Gaussians, also how reliable confidence is.
 
     Raises:
         ValueError: a street has no voxel truth, or truth on another grid.
     """
     masked: dict[str, Tally] = {}
     unmasked: dict[str, Tally] = {}
-    frames = 0
+    frames, fit = 0, TemperatureFit()
+    reliability = None if temperature is None else Reliability()
     for frame in streets.frames():
         if frame.voxels is None or frame.camera_mask is None:
             raise ValueError('a street was synthesised with --no-voxels: it has no 3D truth')
@@ -69,5 +80,28 @@ def tally(
                 if name not in counts:
                     counts[name] = Tally(thresholds[threshold_of(name)])
                 counts[name].add(guess, truth, where)
+            if name == 'gaussians' and guess.classes is not None:
+                fit.add(guess.density, guess.classes, truth.long(), mask)
+                if reliability is not None and temperature is not None:
+                    level = thresholds['gaussians'][0]
+                    measure(reliability, guess, truth, mask, level, temperature)
         frames += 1
-    return Tallies(masked, unmasked, frames)
+    return Tallies(masked, unmasked, frames, fit, reliability)
+
+
+def measure(
+    reliability: Reliability,
+    guess: Guess,
+    truth: torch.Tensor,
+    mask: torch.Tensor,
+    threshold: float,
+    temperature: float,
+) -> None:
+    """Count the confidence of the voxels [X, Y, Z] that the pipeline would publish as occupied."""
+    assert guess.classes is not None
+    # only labels and confidence are read, which do not depend on where the grid lies
+    cells = truth.shape
+    grid = VoxelGrid((0.0, 0.0, 0.0), (float(cells[0]), float(cells[1]), float(cells[2])), 1.0)
+    said = label(guess.density, guess.classes, mask, grid, threshold, temperature)
+    counted = (said.labels >= 0) & mask
+    reliability.add(said.confidence[counted], said.labels[counted] == truth.long()[counted])

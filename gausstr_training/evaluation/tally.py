@@ -21,6 +21,7 @@ class Guess:
 
     density: Tensor  # [X, Y, Z] >= 0; 0 where there is nothing
     labels: Tensor  # [X, Y, Z] int64 class index; meaningless where the density is 0
+    classes: Tensor | None = None  # [X, Y, Z, K] density of each class, of methods with Gaussians
 
 
 @dataclass(frozen=True)
@@ -32,18 +33,21 @@ class Scores:
     per_class: dict[str, float]
 
     @classmethod
-    def of(cls, confusion: Tensor) -> Scores:
-        """Scores of a confusion matrix [17, 17], rows truth, columns prediction, free last."""
-        counts = confusion.double()
-        both = counts[:COUNT, :COUNT].sum()
-        either = counts.sum() - counts[COUNT, COUNT]
-        hits = counts.diagonal()[:COUNT]
-        union = counts[:COUNT].sum(1) + counts[:, :COUNT].sum(0) - hits
+    def of(cls, confusion: Tensor, names: Sequence[str] = SCORED) -> Scores:
+        """Scores of a confusion matrix [M + 1, M + 1] of M named classes, free last.
+
+        Rows are the truth, columns the prediction.
+        """
+        counts, known = confusion.double(), len(names)
+        both = counts[:known, :known].sum()
+        either = counts.sum() - counts[known, known]
+        hits = counts.diagonal()[:known]
+        union = counts[:known].sum(1) + counts[:, :known].sum(0) - hits
         ratios = 100 * hits / union  # 0 / 0 is NaN
         return cls(
             iou=float(100 * both / either),
             miou=float(ratios.nanmean()),
-            per_class={name: float(value) for name, value in zip(SCORED, ratios, strict=True)},
+            per_class={name: float(value) for name, value in zip(names, ratios, strict=True)},
         )
 
     def as_json(self) -> dict[str, object]:

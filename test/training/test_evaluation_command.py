@@ -81,9 +81,13 @@ def test_scores_are_printed_and_written(
         'tiny.safetensors',
     )
     assert set(HELDOUT) <= set(scores)
+    calibration = scores['calibration']
+    assert calibration['temperature'] == 1.0 and calibration['voxels'] > 100
+    assert 0 <= calibration['ece'] <= 1 and 0 < calibration['confidence'] < 1
     assert scores['heldout_vocabulary']['iou'] <= 100
     printed = capsys.readouterr().out
     assert 'construction vehicle' in printed and 'lift_strong' in printed
+    assert f'{100 * calibration["ece"]:.1f}' in printed.split('ECE')[1].splitlines()[0]
 
 
 def test_calibration_writes_thresholds_that_evaluation_finds_again(
@@ -99,7 +103,9 @@ def test_calibration_writes_thresholds_that_evaluation_finds_again(
     command(
         monkeypatch, *options, streets / 'street_000500', '--validation', other, '--json', path
     )
-    assert json.loads(path.read_text())['thresholds'] == found['thresholds']
+    scores = json.loads(path.read_text())
+    assert scores['thresholds'] == found['thresholds']
+    assert scores['calibration']['temperature'] == found['class_temperature'] != 1.0
 
 
 def test_refusals_name_what_is_wrong(
