@@ -31,12 +31,12 @@ $(VENV)/bin/python:
 $(VENV)/.ready: $(PACKAGED) $(UNDERLAY) | $(VENV)/bin/python
 	@if $(PYTHON) -c 'import rclpy' 2>/dev/null; then \
 		echo 'setup: rclpy comes from the ROS install, installing only what pip has to give'; \
-		$(PIP) --editable '.[training,dev]'; \
+		$(PIP) --editable '.[training,foundation,dev]'; \
 		$(BIN)/python -c 'import gausstr_msgs' 2>/dev/null || \
 			echo 'setup: for the node, build the messages and source them: colcon build --base-paths . gausstr_msgs && . install/setup.sh'; \
 	else \
 		echo 'setup: no ROS install found, installing ROS and everything else from PyPI (several GB with torch)'; \
-		$(PIP) --editable '.[training,dev]' ./underlay && \
+		$(PIP) --editable '.[training,foundation,dev]' ./underlay && \
 		$(BIN)/python underlay/bootstrap.py; \
 	fi
 	@touch $@

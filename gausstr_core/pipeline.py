@@ -33,6 +33,16 @@ class PipelineSettings:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """What the foundation network made of one cycle; the first half of `OccupancyPipeline.run`."""
+
+    maps: FoundationMaps  # at network size
+    known: Tensor | None  # bool [N, H, W] where depth was measured; None: the network's own depth
+    rig: CameraRig  # at network size
+    seconds: dict[str, float] = field(default_factory=dict)  # wall time per stage
+
+
+@dataclass(frozen=True)
 class OccupancyResult:
     """Everything one cycle produced, all at the same instant, in the ego frame."""
 
@@ -92,7 +102,6 @@ class OccupancyPipeline:
             settings = settings or settings_from_card(read_card(path))
         return cls(model, device, grid, settings)
 
-    @torch.inference_mode()
     def run(
         self,
         images: Sequence[Tensor | np.ndarray],
@@ -100,7 +109,7 @@ class OccupancyPipeline:
         vocabulary: Vocabulary,
         depth: Sequence[Tensor | np.ndarray] | None = None,
     ) -> OccupancyResult:
-        """Map one cycle.
+        """Map one cycle: `look`, then `map`.
 
         Args:
             images: uint8 RGB [H_i, W_i, 3], one per camera of the rig, in its order and sizes.
@@ -112,6 +121,16 @@ class OccupancyPipeline:
         Raises:
             ValueError: images, depth and rig do not fit together; the camera is named.
         """
+        return self.map(self.look(images, rig, depth), vocabulary)
+
+    @torch.inference_mode()
+    def look(
+        self,
+        images: Sequence[Tensor | np.ndarray],
+        rig: CameraRig,
+        depth: Sequence[Tensor | np.ndarray] | None = None,
+    ) -> Seen:
+        """The half that knows no words and no 3D; arguments and errors as `run`."""
         clock = _Clock()
         check_images(images, rig)
         maps, small = self.see(images, rig)
@@ -119,21 +138,30 @@ class OccupancyPipeline:
         if depth is not None:
             maps, known = self._measured(maps, depth, rig)
         clock.lap('foundation')
-        gaussians = self.model.transformer(maps, small)
-        if known is not None:
-            gaussians = gaussians.select(self._seats_at(known, small))
+        return Seen(maps, known, small, clock.seconds)
+
+    @torch.inference_mode()
+    def map(self, seen: Seen, vocabulary: Vocabulary) -> OccupancyResult:
+        """The other half; may run in another thread, beside the next cycle's `look`."""
+        clock = _Clock()
+        measured = seen.known is not None
+        gaussians = self.model.transformer(seen.maps, seen.rig, measured=measured)
+        if seen.known is not None:
+            gaussians = gaussians.select(self._seats_at(seen.known, seen.rig))
         clock.lap('transformer')
         gaussians, probabilities = drop_sky(gaussians, vocabulary)
         clock.lap('vocabulary')
         density, classes = voxelise(gaussians, probabilities, self.grid, blur=self.settings.blur)
         clock.lap('voxels')
-        seen = maps.depth if known is None else torch.where(known, maps.depth, 0.0)
-        observed = observed_voxels(seen, small, self.grid)
+        depth = seen.maps.depth
+        visible = depth if seen.known is None else torch.where(seen.known, depth, 0.0)
+        observed = observed_voxels(visible, seen.rig, self.grid)
         clock.lap('visibility')
         threshold, temperature = self.settings.occupied_threshold, self.settings.class_temperature
         occupancy = label(density, classes, observed, self.grid, threshold, temperature)
         clock.lap('labelling')
-        return OccupancyResult(occupancy, gaussians, probabilities, maps, small, clock.seconds)
+        seconds = {**seen.seconds, **clock.seconds}
+        return OccupancyResult(occupancy, gaussians, probabilities, seen.maps, seen.rig, seconds)
 
     @torch.inference_mode()
     def see(

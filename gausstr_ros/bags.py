@@ -135,8 +135,9 @@ class BagWriter:
         )
 
     def write(self, topic: str, message: Any, now: int) -> None:
-        """Write a ROS message; the topic must have been added."""
-        self._writer.write(self._connections[topic], now, serialize_message(message))
+        """Write a ROS message, or one that is serialised; the topic must have been added."""
+        raw = message if isinstance(message, bytes) else serialize_message(message)
+        self._writer.write(self._connections[topic], now, raw)
 
     def copy(self, connection: Connection, raw: bytes, now: int) -> None:
         """Write a message of another bag as it is.

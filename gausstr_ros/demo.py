@@ -21,6 +21,7 @@ import numpy as np
 import rclpy
 from rclpy.signals import SignalHandlerOptions
 
+from gausstr_core.memory import keep_freed_memory
 from gausstr_core.weights import read_card, shipped_weights
 from gausstr_ros.demo_drive import Drive
 from gausstr_ros.demo_page import Report, draw_pictures, write_page
@@ -194,6 +195,7 @@ def _summarise(report: Report, frames: Sequence[Frame], page: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     options = _parser().parse_args(sys.argv[1:] if arguments is None else arguments)
+    keep_freed_memory()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end the children then too
     try:
         if not options.rate > 0:

@@ -35,6 +35,7 @@ _STAGES = {
     'waiting': 'waiting for transforms and the worker',
     'decode': 'decoding six JPEGs, building the rig',
     'foundation': 'foundation network',
+    'handover': 'waiting for the second thread',
     'publishing': 'rendering, converting and publishing 15 outputs',
     'total': 'whole cycle in the node',
 }

@@ -92,11 +92,7 @@ def record_drive(
 
 def _start_node(weights: str, logs: Path) -> Child:
     say('starting the node')
-    settings = {
-        'diagnostics_period': 0.2,
-        'publish.max_gaussians': 1500,  # serialising markers costs
-        'weights': weights,
-    }
+    settings = {'diagnostics_period': 0.2, 'weights': weights}
     given = [f'{name}:={value}' for name, value in settings.items() if value]
     arguments = [argument for value in given for argument in ('-p', value)]
     return Child('node', ['gausstr_ros.node', '--ros-args', *arguments], logs)

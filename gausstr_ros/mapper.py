@@ -1,4 +1,4 @@
-"""One cycle: a set of images and what its rig is made of -> the result of the core."""
+"""One cycle in two halves: a set of images and what its rig is made of -> the core's result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gausstr_core.pipeline import OccupancyPipeline, OccupancyResult
+from gausstr_core.pipeline import OccupancyPipeline, OccupancyResult, Seen
 from gausstr_core.rig import CameraRig
 from gausstr_core.vocabulary import SHIPPED_VOCABULARY, Vocabulary
 from gausstr_ros.calibration import build_rig
@@ -20,6 +20,15 @@ from gausstr_ros.parameters import Settings
 from gausstr_ros.synchroniser import ImageSet
 
 _LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SeenSet:
+    """What the foundation network made of a set of images."""
+
+    stamp: int  # nanoseconds
+    seen: Seen
+    seconds: dict[str, float]  # wall time per stage
 
 
 @dataclass(frozen=True)
@@ -63,9 +72,8 @@ def build_vocabulary(settings: Settings) -> Vocabulary:
     return Vocabulary.from_yaml(settings.vocabulary_file or SHIPPED_VOCABULARY)
 
 
-def warm_up(pipeline: OccupancyPipeline, settings: Settings, vocabulary: Vocabulary) -> float:
-    """Run once on grey images, so that kernels compile before the first set; seconds it took."""
-    started = time.perf_counter()
+def warm_up(pipeline: OccupancyPipeline, settings: Settings, vocabulary: Vocabulary) -> MappedSet:
+    """Map grey images, so that kernels compile before the first set; what came out of them."""
     count = len(settings.cameras)
     intrinsics = torch.tensor([[250.0, 0.0, 160.0], [0.0, 250.0, 90.0], [0.0, 0.0, 1.0]])
     ego_from_camera = torch.tensor(
@@ -77,25 +85,23 @@ def warm_up(pipeline: OccupancyPipeline, settings: Settings, vocabulary: Vocabul
         ego_from_camera.repeat(count, 1, 1),
         ((180, 320),) * count,
     )
-    pipeline.run([np.full((180, 320, 3), 128, np.uint8)] * count, rig, vocabulary)
-    return time.perf_counter() - started
+    grey = [np.full((180, 320, 3), 128, np.uint8)] * count
+    return MappedSet(0, pipeline.run(grey, rig, vocabulary), vocabulary, {})
 
 
-def map_set(
+def see_set(
     pipeline: OccupancyPipeline,
     images: ImageSet[Shot],
     inputs: RigInputs,
-    vocabulary: Vocabulary,
     *,
     measured_depth: bool,
-) -> MappedSet:
-    """Decode, build the rig, run the core.
+) -> SeenSet:
+    """Decode, build the rig, run the foundation network.
 
     Args:
         pipeline: the core.
         images: one set.
         inputs: calibrations and poses of its cameras.
-        vocabulary: the words.
         measured_depth: use the depth images of the set instead of the network's depth.
 
     Raises:
@@ -115,8 +121,14 @@ def map_set(
     rig = build_rig(inputs.infos, sizes, inputs.poses)
     decoded = time.perf_counter() - started
     planes = [np.ascontiguousarray(image) for image in pixels.values()]
-    result = pipeline.run(planes, rig, vocabulary, depths if measured_depth else None)
-    return MappedSet(images.stamp, result, vocabulary, {'decode': decoded, **result.seconds})
+    seen = pipeline.look(planes, rig, depths if measured_depth else None)
+    return SeenSet(images.stamp, seen, {'decode': decoded})
+
+
+def map_seen(pipeline: OccupancyPipeline, seen: SeenSet, vocabulary: Vocabulary) -> MappedSet:
+    """The rest of the core: Gaussians, names, voxels."""
+    result = pipeline.map(seen.seen, vocabulary)
+    return MappedSet(seen.stamp, result, vocabulary, {**seen.seconds, **result.seconds})
 
 
 def _copied(plane: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""The lifecycle node `gausstr`: parameters, wiring, one worker thread.
+"""The lifecycle node `gausstr`: parameters, wiring, one worker.
 
 The executor's thread only stores messages. Text is encoded in a thread of its own, so that
 set_categories delays neither images nor maps; its reply comes when the first set uses the new
@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -23,8 +25,10 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
+from gausstr_core.memory import keep_freed_memory
 from gausstr_core.vocabulary import Vocabulary
 from gausstr_msgs.msg import Categories
 from gausstr_msgs.srv import GetCategories, SetCategories
@@ -43,6 +47,8 @@ from gausstr_ros.worker import Worker
 _LOGGER = logging.getLogger('gausstr_ros.node')  # also where this file is __main__
 
 REPLY_WITHIN = 2.0
+NOTICE_WITHIN = 0.2  # seconds from a signal to its effect: rclpy waits without looking at them
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 # A latched map reaches who comes later, as Nav2's static layer expects; others may ignore it.
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 NEWEST = QoSProfile(depth=1)
@@ -131,11 +137,14 @@ class GaussTRNode(LifecycleNode):
         settings = read_settings(parameter_values(self))
         vocabulary = build_vocabulary(settings)
         pipeline = build_pipeline(settings)
-        seconds = warm_up(pipeline, settings, vocabulary)
-        _LOGGER.info('%s on %s is ready, first run took %.1f s',
-                     settings.preset, settings.device, seconds)  # fmt: skip
-        self.health.configured(settings)
         outputs = Outputs(settings)
+        started = time.monotonic()
+        # every output once: on a fresh machine compiling what draws them takes as long as a drive
+        for _ in outputs.make(list(outputs.types), warm_up(pipeline, settings, vocabulary)):
+            pass
+        _LOGGER.info('%s on %s is ready, first run took %.1f s',
+                     settings.preset, settings.device, time.monotonic() - started)  # fmt: skip
+        self.health.configured(settings)
         publishers = {
             name: self.create_lifecycle_publisher(
                 kind, f'~/{name}', LATCHED if name == 'occupancy_grid' else NEWEST
@@ -283,8 +292,13 @@ def main(arguments: list[str] | None = None) -> None:
     if {'-h', '--help'} & set(arguments):
         print(HELP)
         return
+    if not keep_freed_memory():
+        _LOGGER.debug('the allocator stays as it is')
     use_shared_memory_profile(os.environ)
-    rclpy.init(args=[sys.argv[0], *arguments])
+    # rclpy's own handlers end the context while the worker still publishes.
+    for number in _INTERRUPTS:
+        signal.signal(number, _interrupt)
+    rclpy.init(args=[sys.argv[0], *arguments], signal_handler_options=SignalHandlerOptions.NO)
     try:
         _run()
     except ValueError as error:
@@ -293,6 +307,13 @@ def main(arguments: list[str] | None = None) -> None:
         pass
     finally:
         rclpy.try_shutdown()
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    """End in order at the first signal, at once at the second."""
+    for each in _INTERRUPTS:
+        signal.signal(each, signal.SIG_DFL)
+    raise KeyboardInterrupt
 
 
 def _run() -> None:
@@ -307,7 +328,8 @@ def _run() -> None:
                     node.trigger_activate()
                 if node.fault:
                     raise ValueError(node.fault)
-            executor.spin()
+            while True:
+                executor.spin_once(NOTICE_WITHIN)
         finally:
             node.close()
 

@@ -91,6 +91,17 @@ PARAMETERS = (
     ),
     Parameter('publish.max_gaussians', 5000, 'Most ellipsoids drawn in ~/gaussians.', (1, 10**6)),
     Parameter('publish.max_cubes', 60000, 'Most cubes drawn in ~/voxel_markers.', (1, 10**7)),
+    Parameter(
+        'publish.image_scale',
+        0.5,
+        'Size of the images ~/<camera>/*, as a share of the network size; drawing costs by pixel.',
+        (0.05, 1.0),
+    ),
+    Parameter(
+        'activation_category',
+        '',
+        'Name of the category whose probability ~/<camera>/activation shows; empty: not offered.',
+    ),
     Parameter('diagnostics_period', 1.0, 'Seconds between two /diagnostics.', (0.05, 60.0)),
 )
 
@@ -148,6 +159,8 @@ class Settings:
     occupied_threshold: float
     max_gaussians: int
     max_cubes: int
+    image_scale: float
+    activation_category: str
     diagnostics_period: float
 
     @property
@@ -254,6 +267,8 @@ def _assemble(chosen: Mapping[str, Any]) -> Settings:
         occupied_threshold=chosen['map.occupied_threshold'],
         max_gaussians=chosen['publish.max_gaussians'],
         max_cubes=chosen['publish.max_cubes'],
+        image_scale=chosen['publish.image_scale'],
+        activation_category=chosen['activation_category'],
         diagnostics_period=chosen['diagnostics_period'],
     )
 

@@ -22,13 +22,14 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 from tqdm import tqdm
 
+from gausstr_core.memory import keep_freed_memory
 from gausstr_msgs.msg import Categories
 from gausstr_ros.bags import BagReader, BagWriter
 from gausstr_ros.categories import categories_message
 from gausstr_ros.conversions import stamp_of
 from gausstr_ros.diagnostics import Health
 from gausstr_ros.inputs import DepthPairing, RigSource, Shot
-from gausstr_ros.mapper import MappedSet, build_pipeline, build_vocabulary, map_set
+from gausstr_ros.mapper import MappedSet, build_pipeline, build_vocabulary, map_seen, see_set
 from gausstr_ros.outputs import Outputs
 from gausstr_ros.parameters import Settings, read_parameter_file, read_settings
 from gausstr_ros.synchroniser import ImageSet
@@ -122,13 +123,10 @@ class Replay:
         for since, images in self._pending:
             try:
                 inputs = self._rigs.inputs_for(images)
-                mapped = map_set(
-                    self._pipeline,
-                    images,
-                    inputs,
-                    self.vocabulary,
-                    measured_depth=self.settings.measured_depth,
+                seen = see_set(
+                    self._pipeline, images, inputs, measured_depth=self.settings.measured_depth
                 )
+                mapped = map_seen(self._pipeline, seen, self.vocabulary)
             except NotReady as error:
                 if self._now - since < patience * 1e9:
                     still.append((since, images))
@@ -169,10 +167,10 @@ def replay(source: Path, target: Path, settings: Settings, names: Sequence[str])
 
             def write(mapped: MappedSet, now: int) -> None:
                 if run.mapped == 1:
-                    message = categories_message(run.vocabulary, mapped.stamp)
-                    writer.write(f'{NODE}/categories', message, now)
-                for name in kinds:
-                    writer.write(f'{NODE}/{name}', outputs.make(name, mapped), now)
+                    words = categories_message(run.vocabulary, mapped.stamp)
+                    writer.write(f'{NODE}/categories', words, now)
+                for name, message in outputs.make(kinds, mapped):
+                    writer.write(f'{NODE}/{name}', message, now)
                 writer.write('/diagnostics', run.report(mapped.stamp), now)
 
             now = 0
@@ -220,6 +218,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     options = _parser().parse_args(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(level=logging.WARNING, format='%(levelname)s: %(message)s')
+    keep_freed_memory()
     try:
         values = read_parameter_file(options.params_file) if options.params_file else {}
         settings = read_settings(values)

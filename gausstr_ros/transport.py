@@ -8,13 +8,9 @@ from pathlib import Path
 VARIABLE = 'FASTRTPS_DEFAULT_PROFILES_FILE'
 PROFILE = 'fastdds_shared_memory.xml'
 
-# Read at start by the C library and by OpenMP, so launch and demo set them for their children.
+# Read by OpenMP when it is loaded, so launch and demo set it for their children.
 ENVIRONMENT = {
-    # Freed buffers of images stay with the process: giving them back and asking again costs more
-    # CPU than receiving.
-    'MALLOC_MMAP_THRESHOLD_': '67108864',
-    'MALLOC_TRIM_THRESHOLD_': '536870912',
-    # OpenMP threads sleep between loops: spinning takes the core that decoding needs (splatting
+    # Its threads sleep between loops: spinning takes the core that decoding needs (splatting
     # forward used 40 ms of CPU spinning, 13 ms sleeping, at the same wall time).
     'OMP_WAIT_POLICY': 'passive',
 }

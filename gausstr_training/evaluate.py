@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.distributed
 
+from gausstr_core.memory import keep_freed_memory
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.transformer.build import PRESETS
 from gausstr_core.weights import read_card, shipped_weights
@@ -223,6 +224,7 @@ def update_card(arguments: argparse.Namespace, facts: dict[str, Any]) -> None:
 def main() -> None:
     """Entry point of gausstr-evaluate."""
     arguments = parser().parse_args()
+    keep_freed_memory()
     try:
         run(arguments)
     except (ValueError, OSError) as error:

@@ -44,8 +44,12 @@ def silog_loss(predicted: Tensor, target: Tensor) -> Tensor:
     return (square - 0.5 * mean * mean).clamp_min(1e-12).sqrt().mean()
 
 
+def absolute_loss(predicted: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute error of depth [N, h, w] in metres; pixels with target 0 do not count."""
+    valid = target > EPSILON
+    return ((predicted - target).abs() * valid).sum() / valid.sum().clamp_min(1)
+
+
 def depth_loss(predicted: Tensor, target: Tensor) -> Tensor:
     """SILog + 0.2 L1 of depth [N, h, w] in metres; pixels with target 0 do not count."""
-    valid = target > EPSILON
-    absolute = (predicted - target).abs() * valid
-    return silog_loss(predicted, target) + 0.2 * absolute.sum() / valid.sum().clamp_min(1)
+    return silog_loss(predicted, target) + 0.2 * absolute_loss(predicted, target)

@@ -42,7 +42,7 @@ RECIPES: dict[str, Recipe] = {
             steps=1500, views=6, learning_rate=2e-3, streets=(0, 0.75), clip=5.0
         ),
         # on the other streets: there the foundation network errs as it will on new ones
-        transformer=StageRecipe(steps=1200, views=6, learning_rate=1e-3, streets=(0.75, 1)),
+        transformer=StageRecipe(steps=1200, views=6, learning_rate=5e-4, streets=(0.75, 1)),
         rendering=(45, 80),
         synthesize='gausstr-synthesize --seed 10000 --streets 640 --frames 1 --no-voxels '
         '--workers 2 --output data/train',

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from gausstr_core.memory import keep_freed_memory
 from gausstr_training.streets.drive import DriveSettings, write_drive
 from gausstr_training.streets.reader import check_street
 
@@ -25,6 +26,7 @@ examples:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     options = _parser().parse_args(arguments)
+    keep_freed_memory()
     try:
         synthesize(options)
     except (ValueError, OSError) as error:

@@ -12,12 +12,13 @@ from typing import Any
 
 import torch
 
+from gausstr_core.memory import keep_freed_memory
 from gausstr_core.weights import save_weights
 from gausstr_training.recipes import RECIPES
 from gausstr_training.trainer import Trainer
 
 EXAMPLE = """example:
-  gausstr-synthesize --seed 10000 --streets 480 --frames 1 --no-voxels --output data/train
+  gausstr-synthesize --seed 10000 --streets 640 --frames 1 --no-voxels --output data/train
   gausstr-train --recipe compact --data data/train --output runs/compact
 Interrupt it whenever you like: the same command goes on from the last checkpoint.
 Curves: tensorboard --logdir runs/compact/curves
@@ -27,6 +28,7 @@ Curves: tensorboard --logdir runs/compact/curves
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the console script."""
     options = parser().parse_args(arguments)
+    keep_freed_memory()
     try:
         train(options)
     except (ValueError, OSError) as error:

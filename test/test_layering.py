@@ -20,7 +20,9 @@ FORBIDDEN = {
     'gausstr_training': ROS | {'gausstr_ros'},
     'gausstr_ros': {'gausstr_training'},
 }
-IN_ONE_FILE_ONLY = ('embreex', 'gsplat', 'open_clip', 'tensorboard', 'transformers')
+IN_ONE_FILE_ONLY = (
+    'embreex', 'gsplat', 'onnxruntime', 'open_clip', 'tensorboard', 'transformers',
+)  # fmt: skip
 NAMELESS = ('common', 'helpers', 'misc', 'util', 'utils')
 
 

@@ -20,6 +20,7 @@ from gausstr_core.contracts import FoundationMaps
 from gausstr_core.foundation.efficientnet_lite import (
     CHANNELS,
     EfficientNetLite0,
+    absorb_padding,
     fuse_batch_norms,
 )
 from gausstr_core.rig import CameraRig
@@ -95,9 +96,10 @@ class CompactNetwork(nn.Module):
         return share * ground + (1 - share) * free
 
     def optimise_for_inference(self) -> CompactNetwork:
-        """Switch to eval mode and fold the batch norms; the outputs stay the same."""
+        """Switch to eval mode, fold batch norms and padding; the outputs stay the same."""
         self.eval()
         fuse_batch_norms(self)
+        absorb_padding(self.encoder)  # `forward` pads to multiples of 16: every size is even
         return self.to(memory_format=torch.channels_last)
 
 

@@ -1,7 +1,12 @@
-"""The one small interface behind which every foundation network stands."""
+"""The one small interface behind which every foundation network stands.
+
+A `FoundationNetwork` gives features and depth. Where they come from two networks, one file holds
+one `FeatureNetwork` or one `DepthNetwork`, and `combined.py` puts a pair together.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -10,6 +15,12 @@ from torch import Tensor
 
 from gausstr_core.contracts import FoundationMaps
 from gausstr_core.rig import CameraRig
+from gausstr_core.weights.fetch import RemoteFile
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 class FoundationNetwork(Protocol):
@@ -23,11 +34,48 @@ class FoundationNetwork(Protocol):
         ...
 
 
-def resize_images(images: list[Tensor], height: int, width: int) -> Tensor:
+@dataclass(frozen=True)
+class NetworkCard:
+    """What one must know of a network before using it."""
+
+    name: str
+    gives: str  # 'features' or 'depth'
+    input_size: tuple[int, int] | None  # (height, width) it was made for; None: any
+    normalisation: str
+    stride: int | None  # pixels per feature; None for depth, which is at full resolution
+    channels: int | None
+    licence: str  # of the weights
+    files: tuple[RemoteFile, ...]  # the weights; empty where there are none
+
+
+class FeatureNetwork(Protocol):
+    """Images -> text-aligned features; knows no depth."""
+
+    card: NetworkCard
+    input_size: tuple[int, int]
+    feature_dim: int
+
+    def __call__(self, images: Tensor, rig: CameraRig) -> Tensor:
+        """uint8 RGB images [N, H, W, 3] -> features [N, C, H / stride, W / stride]."""
+        ...
+
+
+class DepthNetwork(Protocol):
+    """Images -> metric z-depth; takes images of any size."""
+
+    card: NetworkCard
+
+    def __call__(self, images: Tensor, rig: CameraRig) -> Tensor:
+        """uint8 RGB images [N, H, W, 3], rig at that size -> depth [N, H, W] > 0 in metres."""
+        ...
+
+
+def resize_images(images: list[Tensor], height: int, width: int, mode: str = 'bilinear') -> Tensor:
     """Bring uint8 RGB images [H_i, W_i, 3] of any sizes to one uint8 batch [N, height, width, 3].
 
     Shrinking averages over the pixel's footprint (antialias), so that a 1600x900 camera and a
-    448x252 one look alike to the network.
+    448x252 one look alike to the network. `mode` 'bicubic' is Pillow's default filter, with which
+    the released models were trained.
     """
     batch = []
     for image in images:
@@ -36,7 +84,39 @@ def resize_images(images: list[Tensor], height: int, width: int) -> Tensor:
             continue
         planes = image.permute(2, 0, 1)[None]
         planes = F.interpolate(
-            planes, (height, width), mode='bilinear', align_corners=False, antialias=True
+            planes, (height, width), mode=mode, align_corners=False, antialias=True
         )
         batch.append(planes[0].permute(1, 2, 0))
     return torch.stack(batch)
+
+
+def normalised(
+    images: Tensor, mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD
+) -> Tensor:
+    """uint8 RGB images [N, H, W, 3] -> float32 [N, 3, H, W], (x / 255 - mean) / std.
+
+    Raises:
+        ValueError: the images have another type or shape.
+    """
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[-1] != 3:
+        raise ValueError(
+            f'expected uint8 RGB images [N, H, W, 3], got {images.dtype} {tuple(images.shape)}'
+        )
+    planes = images.permute(0, 3, 1, 2).float() / 255.0
+    shape = (1, 3, 1, 1)
+    return (planes - planes.new_tensor(mean).view(shape)) / planes.new_tensor(std).view(shape)
+
+
+def check_patches(images: Tensor, patch: int, name: str) -> tuple[int, int]:
+    """(rows, columns) of patches in images [N, H, W, 3].
+
+    Raises:
+        ValueError: the size is not a whole number of patches.
+    """
+    height, width = images.shape[1:3]
+    if height % patch or width % patch:
+        raise ValueError(
+            f'{name} expects images whose sides are multiples of {patch} pixels, '
+            f'got {height}x{width} (HxW)'
+        )
+    return height // patch, width // patch

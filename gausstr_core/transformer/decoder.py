@@ -1,4 +1,4 @@
-"""The decoder as the paper has it: cross-attention, self-attention over all, feed-forward."""
+"""The decoder: cross-attention, self-attention, feed-forward; and the neck of `compact`."""
 
 from __future__ import annotations
 
@@ -68,11 +68,28 @@ class SelfAttention(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Cross-attention per view, self-attention across all Gaussians of the scene, feed-forward."""
+    """Cross-attention per view, self-attention among the queries, feed-forward.
 
-    def __init__(self, dim: int, heads: int, levels: int, points: int, hidden: int) -> None:
+    Args:
+        dim, heads, levels, points, hidden: sizes, as of the parts.
+        sample_first, dropout: of the cross-attention.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        levels: int,
+        points: int,
+        hidden: int,
+        *,
+        sample_first: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
-        self.cross = DeformableAttention(dim, heads, levels, points)
+        self.cross = DeformableAttention(
+            dim, heads, levels, points, sample_first=sample_first, dropout=dropout
+        )
         self.self_attention = SelfAttention(dim, heads)
         self.feed_forward = nn.Sequential(
             nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, dim)
@@ -80,14 +97,31 @@ class DecoderLayer(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(3))
 
     def forward(
-        self, query: Tensor, position: Tensor, reference: Tensor, memory: list[Tensor]
+        self,
+        query: Tensor,
+        position: Tensor,
+        reference: Tensor,
+        memory: list[Tensor],
+        groups: int = 1,
     ) -> Tensor:
-        """query, position [N, Q, D]; reference [N, Q, 2]; memory per level [N, D, h, w]."""
-        n = query.shape[0]
+        """Refine the queries.
+
+        Args:
+            query, position: [N, Q, D].
+            reference: [N, Q, 2] normalised.
+            memory: per level [N, D, h, w].
+            groups: how many groups of neighbouring views attend apart: 1 lets all views attend to
+                each other, N leaves each alone; more scenes than one are so many groups.
+        """
         x = self.norms[0](query + self.cross(query + position, reference, memory))
-        scene, where = x.flatten(0, 1)[None], position.flatten(0, 1)[None]
-        x = self.norms[1](scene + self.self_attention(scene, where))[0].unflatten(0, (n, -1))
+        together, where = _grouped(x, groups), _grouped(position, groups)
+        x = self.norms[1](together + self.self_attention(together, where)).reshape(x.shape)
         return self.norms[2](x + self.feed_forward(x))
+
+
+def _grouped(x: Tensor, groups: int) -> Tensor:
+    """[N, Q, D] -> [groups, N / groups * Q, D]."""
+    return x.reshape(groups, -1, x.shape[-1])
 
 
 class PositionEncoding(nn.Module):

@@ -36,6 +36,18 @@ class Lattice:
         return self.sub * self.sub
 
 
+def spread_points(count: int) -> Tensor:
+    """[count, 2] fixed points (x, y) in (0, 1) without gaps or clusters, whatever the count.
+
+    The additive recurrence on the plastic number (Roberts 2018, "R2"): the largest empty box
+    shrinks as 1 / count, where that of random points is log(count) times as large.
+    """
+    plastic = 1.32471795724474602596  # the real root of p^3 = p + 1
+    step = torch.tensor([1 / plastic, 1 / plastic**2], dtype=torch.float64)
+    index = torch.arange(1, count + 1, dtype=torch.float64)
+    return torch.frac(0.5 + index[:, None] * step).float()
+
+
 def seat_points(rig: CameraRig, lattice: Lattice) -> tuple[Tensor, Tensor]:
     """Seats and their spacing, both normalised to the image.
 

@@ -53,13 +53,14 @@ def weighted_rows(table: Tensor, index: Tensor, weight: Tensor) -> Tensor:
     return summed.view(*index.shape[:-1], table.shape[1])
 
 
-def sample(values: Tensor, points: Tensor) -> Tensor:
+def sample(values: Tensor, points: Tensor, *, border: bool = True) -> Tensor:
     """Bilinear samples [N, P, C] of a map [N, C, h, w] at normalised points [N, P, 2].
 
-    The border is repeated: zero padding would dim whatever lies within half a cell of it.
+    The border is repeated: zero padding, which `border=False` asks for, dims whatever lies within
+    half a cell of it.
     """
     n, channels, height, width = values.shape
-    index, weight = bilinear_taps(points, height, width, border=True)
+    index, weight = bilinear_taps(points, height, width, border=border)
     view = torch.arange(n, device=values.device)[:, None, None] * (height * width)
     table = values.permute(0, 2, 3, 1).reshape(-1, channels)
     return weighted_rows(table, index + view, weight)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -54,16 +56,28 @@ class GaussianTransformer(nn.Module):
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
 
-    def forward(self, maps: FoundationMaps, rig: CameraRig) -> Gaussians:
-        """Gaussians [N * Q * K] of the last layer, ordered by view, query, seat."""
-        return self.forward_layers(maps, rig, only_last=True)[-1]
+    def forward(self, maps: FoundationMaps, rig: CameraRig, measured: bool = False) -> Gaussians:
+        """Gaussians [N * Q * K] of the last layer, ordered by view, query, seat.
+
+        Args:
+            maps: what the foundation network saw.
+            rig: N cameras at the size of `maps.depth`.
+            measured: depth is measured, not estimated: the Gaussians stay where it puts them.
+                What the layers learned about places is to correct an estimate.
+        """
+        return self.forward_layers(maps, rig, only_last=True, measured=measured)[-1]
 
     def forward_layers(
-        self, maps: FoundationMaps, rig: CameraRig, only_last: bool = False
+        self,
+        maps: FoundationMaps,
+        rig: CameraRig,
+        only_last: bool = False,
+        measured: bool = False,
     ) -> list[Gaussians]:
-        """Gaussians after each layer, for the losses; `rig` is at the size of `maps.depth`."""
+        """Gaussians after each layer, for the losses; arguments as `forward`."""
         points, spacing = seat_points(rig, self.lattice)
-        state = GaussianState.start(points, surface_start(maps.depth, points, spacing, rig))
+        start = surface_start(maps.depth, points, spacing, rig)
+        state = GaussianState.start(points, start)
         memory = self.neck(maps)
         seen = F.normalize(sample(maps.features, points.flatten(1, 2)), dim=-1)
         seats = self.seat_code(seen.unflatten(1, points.shape[1:3]), state.log_depth)
@@ -74,6 +88,8 @@ class GaussianTransformer(nn.Module):
             position = self.position(_means(state, rig).mean(2))
             query = layer(query, position, state.points.mean(2), memory)
             state = head(query, seats, state, spacing)
+            if measured:
+                state = replace(state, points=points, log_depth=start.depth.log())
             if not only_last or head is self.heads[-1]:
                 outputs.append(self._gaussians(state, query, seen, rig))
         return outputs

@@ -185,3 +185,17 @@ def test_building_leaves_the_global_generator_alone(preset: str) -> None:
 def test_unknown_preset_names_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r'compact.*huge'):
         build('huge')
+
+
+def test_measured_places_stay(scene: tuple[FoundationMaps, CameraRig]) -> None:
+    maps, rig = scene
+    model = build('tiny').transformer
+    start = untrained_gaussians(maps, rig)
+    torch.manual_seed(0)
+    for head in model.heads:
+        torch.nn.init.normal_(head.step.weight, std=1.0)
+    with torch.no_grad():
+        free, held = model(maps, rig), model(maps, rig, measured=True)
+    assert (free.means - start.means).abs().max() > 0.1
+    torch.testing.assert_close(held.means, start.means)
+    assert (held.scales - start.scales).abs().max() > 0.1

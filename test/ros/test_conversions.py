@@ -16,11 +16,10 @@ from hypothesis import strategies as st
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from sensor_msgs_py.point_cloud2 import read_points
 from std_msgs.msg import Header
-from visualization_msgs.msg import Marker
 
-from gausstr_core.contracts import Gaussians, Occupancy, VoxelGrid
+from gausstr_core.contracts import Occupancy, VoxelGrid
 from gausstr_core.vocabulary import Category
-from gausstr_ros import conversions, markers
+from gausstr_ros import conversions
 from gausstr_ros.calibration import intrinsics
 
 WORDS = (
@@ -170,50 +169,6 @@ def test_the_cloud_holds_the_occupied_voxels():
 
 def test_an_empty_map_is_a_message_too():
     assert conversions.voxel_cloud(occupancy(), WORDS, Header()).width == 0
-    message, left_out = markers.voxel_markers(
-        occupancy(), WORDS, Header(), markers.VoxelPoints(GRID), 10
-    )
-    assert [m.action for m in message.markers] == [Marker.DELETEALL] and left_out == 0
-
-
-def test_gaussians_become_ellipsoids_and_old_ones_are_removed():
-    """Rviz 631, 790: old markers stay, large arrays lag."""
-    turn = torch.tensor([0.5**0.5, 0.0, 0.0, 0.5**0.5])  # wxyz, x to y
-    gaussians = Gaussians(
-        torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]]),
-        torch.tensor([[0.1, 0.2, 0.3]] * 3),
-        turn.repeat(3, 1),
-        torch.tensor([0.9, 0.3, 0.6]),
-        torch.zeros(3, 4),
-    )
-    best = np.array([1, 0, 0])
-    message, left_out = markers.gaussian_markers(
-        gaussians, best, WORDS, Header(frame_id='base_link'), 2
-    )
-    first, most, next_ = message.markers
-    assert left_out == 1 and first.action == Marker.DELETEALL
-    assert (most.type, most.header.frame_id) == (Marker.SPHERE, 'base_link')
-    assert (most.pose.position.x, next_.pose.position.x) == (1.0, 7.0)
-    assert np.allclose([most.scale.x, most.scale.y, most.scale.z], [0.2, 0.4, 0.6])
-    assert np.isclose(most.pose.orientation.z, 0.5**0.5) and most.pose.orientation.x == 0
-    assert np.isclose(most.color.r, 200 / 255)
-    assert len({(m.ns, m.id) for m in message.markers[1:]}) == 2
-
-
-def test_cubes_are_grouped_by_category_and_the_nearest_are_kept():
-    world = occupancy({(4, 2, 0): 0, (7, 3, 3): 0, (3, 1, 0): 1})
-    points = markers.VoxelPoints(GRID)
-    message, left_out = markers.voxel_markers(world, WORDS, Header(), points, 2)
-    assert left_out == 1
-    assert [(m.ns, m.id, len(m.points)) for m in message.markers[1:]] == [
-        ('road', 0, 1),
-        ('car', 1, 1),
-    ]
-    cube = message.markers[1]
-    assert cube.type == Marker.CUBE_LIST and cube.scale.x == 0.5
-    assert (cube.points[0].x, cube.points[0].y, cube.points[0].z) == (0.25, 0.25, 0.25)
-    again, _ = markers.voxel_markers(world, WORDS, Header(), points, 2)
-    assert again.markers[1].points[0] is cube.points[0]
 
 
 def info(width=160, height=90, focal=100.0, **fields):

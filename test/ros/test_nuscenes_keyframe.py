@@ -108,9 +108,7 @@ def test_most_lidar_points_lie_in_or_next_to_an_occupied_voxel(frame, start_node
         **{
             'grid.range': [*VoxelGrid().lower, *VoxelGrid().upper],
             'sync.tolerance': 0.1,
-            # measured depth is sure of itself: the card's threshold is for estimated depth
-            'map.occupied_threshold': 0.3,
-            'sync.timeout': 1.0,
+            'sync.timeout': 30.0,  # a busy machine takes its time; a partial map proves nothing
         },
     )
     every = [publisher for group in publishers.values() for publisher in group]

@@ -9,6 +9,11 @@ import sys
 
 import pytest
 
+pytest.importorskip('rclpy')
+
+from sensor_msgs.msg import Image, PointCloud2
+from visualization_msgs.msg import MarkerArray
+
 pytestmark = pytest.mark.ros
 PARAMETERS = ['preset:=tiny', 'weights:=untrained', 'diagnostics_period:=0.1']
 
@@ -37,6 +42,35 @@ def test_it_configures_itself_serves_and_stops_on_interrupt(tester):
     assert process.returncode == 0, output
     assert 'Traceback' not in output
     assert 'is ready' in output
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_in_the_middle_of_a_set_ends_it_in_order(tester, number):
+    """The worker publishes until it is stopped: the context must not end before it."""
+    outputs = {'/gausstr/voxels': PointCloud2, '/gausstr/gaussians': MarkerArray}
+    for camera in tester.cameras:
+        outputs |= {f'/gausstr/{camera}/{kind}': Image for kind in ('depth', 'semantics')}
+    for topic, kind in outputs.items():
+        tester.listen(topic, kind)
+    given = [*PARAMETERS, 'cameras:=[CAM_A, CAM_B, CAM_C]', 'sync.tolerance:=0.03']
+    process = subprocess.Popen(
+        command(*given), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        tester.wait_for_text('state=active', timeout=120)
+        tester.wait_matched()
+        tester.play_transforms()
+        for index in range(3):
+            stamp = tester.play_set(index)
+            tester.wait(
+                lambda stamp=stamp: stamp in tester.stamps('/gausstr/voxels'), what='first output'
+            )
+        process.send_signal(number)  # the other outputs of the set are still to come
+        output, _ = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 0, output
+    assert 'Traceback' not in output and 'context' not in output, output
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ def test_the_table_and_the_file_agree(tmp_path: Path, capsys: pytest.CaptureFixt
     record = json.loads(target.read_text())
     printed = capsys.readouterr().out
     assert record['device'] in printed
-    assert len(record['timings']) == 5
+    assert len(record['timings']) == 6
     for timing in record['timings']:
         assert timing['stage'] in printed
         assert timing['ratio'] > 1.5, timing

@@ -1,0 +1,82 @@
+"""MaskCLIP features, sharpened by FeatUp: the image side of the `featup` preset.
+
+Input 432x768 RGB, normalised with CLIP's mean and std; CLIP ViT-B/16 gives 27x48 patches of 512
+channels, FeatUp raises them to full size with the image as guide, and 16x16 pooling brings them
+back to stride 16, now averaged along the borders of things. Not normalised in length. Weights:
+CLIP (MIT, OpenAI) and FeatUp's `maskclip` without channel norm (MIT).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from gausstr_core.foundation.clip_vision import ClipVision
+from gausstr_core.foundation.interface import (
+    CLIP_MEAN,
+    CLIP_STD,
+    NetworkCard,
+    check_patches,
+    normalised,
+)
+from gausstr_core.foundation.jbu import JointBilateralStack
+from gausstr_core.rig import CameraRig
+from gausstr_core.weights.catalogue import CLIP, FEATUP
+from gausstr_core.weights.fetch import locate
+from gausstr_core.weights.tensors import fill, read_tensors, under
+
+CARD = NetworkCard(
+    'MaskCLIP ViT-B/16 with FeatUp', 'features', (432, 768), 'CLIP mean and std',
+    16, 512, 'MIT', (CLIP, FEATUP),
+)  # fmt: skip
+ENLARGEMENT = 16  # of FeatUp's four doublings
+
+
+class MaskClipFeatures(nn.Module):
+    """uint8 images [N, H, W, 3] -> features [N, 512, H / 16, W / 16]."""
+
+    card = CARD
+
+    def __init__(
+        self,
+        tower: ClipVision,
+        upsampler: JointBilateralStack,
+        input_size: tuple[int, int] = (432, 768),
+    ) -> None:
+        super().__init__()
+        if tower.patch != ENLARGEMENT:
+            raise ValueError(f'FeatUp enlarges by {ENLARGEMENT}, the tower has {tower.patch}')
+        self.tower, self.upsampler = tower.eval(), upsampler.eval()
+        self.input_size, self.feature_dim = input_size, tower.out
+
+    @classmethod
+    def from_folder(
+        cls, folder: Path | str | None = None, input_size: tuple[int, int] = (432, 768)
+    ) -> MaskClipFeatures:
+        """Load both published files; None fetches them.
+
+        Raises:
+            ValueError: a file is missing or does not fit; the message names it.
+        """
+        tower = ClipVision.from_file(locate(CLIP, folder))
+        path = locate(FEATUP, folder)
+        upsampler = JointBilateralStack(tower.out)
+        fill(upsampler, under(read_tensors(path), 'upsampler.', path), path)
+        return cls(tower, upsampler, input_size)
+
+    def forward(self, images: Tensor, rig: CameraRig) -> Tensor:
+        """See `FeatureNetwork`.
+
+        Raises:
+            ValueError: the sides are no multiples of 16.
+        """
+        check_patches(images, self.tower.patch, CARD.name)
+        maps = []
+        # one image at a time: the last step holds maps of the full image size
+        for image in images:
+            planes = normalised(image[None], CLIP_MEAN, CLIP_STD)
+            dense = self.tower.dense(planes)
+            maps.append(self.upsampler.pooled(dense, planes, self.tower.patch))
+        return torch.cat(maps)

@@ -1,0 +1,157 @@
+"""Metric3D v2 (arXiv 2404.15506): metric depth with a canonical camera, as GaussTR uses it.
+
+Any image size. The image, normalised with ImageNet's mean and std, is scaled to fit into 616x1064
+and padded evenly with the mean colour; the network answers as if the focal length were 1000
+pixels, and the real one at that scale turns the answer into metres. Weights BSD-2-Clause.
+
+Two ways to the network: an ONNX file through onnxruntime, which is the default; or the authors'
+own code by torch.hub, which runs that repository's Python and needs mmengine.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gausstr_core.foundation.interface import NetworkCard, normalised
+from gausstr_core.foundation.onnx_network import OnnxNetwork
+from gausstr_core.rig import CameraRig
+from gausstr_core.weights.catalogue import METRIC3D, METRIC3D_TORCH
+from gausstr_core.weights.fetch import locate
+from gausstr_core.weights.tensors import read_tensors
+
+log = logging.getLogger(__name__)
+
+CARD = NetworkCard(
+    'Metric3D v2 ViT-L', 'depth', (616, 1064), 'ImageNet mean and std, letter-box',
+    None, None, 'BSD-2-Clause', (METRIC3D,),
+)  # fmt: skip
+CANONICAL_FOCAL = 1000.0  # pixels
+MIN_DEPTH, MAX_DEPTH = 1e-3, 300.0  # metres; the authors cut at 300
+REPOSITORY = 'yvanyin/metric3d'
+
+CanonicalNetwork = Callable[[Tensor], Tensor]
+
+
+class Metric3DDepth(nn.Module):
+    """uint8 images [N, H, W, 3], rig -> z-depth [N, H, W] in metres."""
+
+    card = CARD
+
+    def __init__(
+        self, network: CanonicalNetwork, input_size: tuple[int, int] = (616, 1064)
+    ) -> None:
+        """Wrap a network.
+
+        Args:
+            network: normalised images [N, 3, h, w] at `input_size` -> depth [N, h, w] for the
+                canonical focal length.
+            input_size: (h, w) of the letter-box; 544x1216 for the ConvNeXt variants.
+        """
+        super().__init__()
+        self.network, self.input_size = network, input_size
+
+    @classmethod
+    def from_onnx(cls, path: Path | str | None = None) -> Metric3DDepth:
+        """Run an ONNX file; None fetches it. The letter-box is what the graph asks for.
+
+        Raises:
+            ValueError: onnxruntime is missing, or the file is missing or another network.
+        """
+        file = Path(path) if path else None
+        if file is None or file.is_dir():
+            file = locate(METRIC3D, file)
+        # both public exports normalise inside the graph, so it wants pixels 0..255
+        network = OnnxNetwork(file, pixels_in=True)
+        return cls(network, network.image_size or (616, 1064))
+
+    @classmethod
+    def from_hub(
+        cls,
+        repository: Path | str,
+        weights: Path | str | None = None,
+        entry: str = 'metric3d_vit_large',
+    ) -> Metric3DDepth:
+        """Run the authors' code by torch.hub.
+
+        Args:
+            repository: a clone on this machine; or 'yvanyin/metric3d', which fetches and runs
+                whatever that repository holds today.
+            weights: metric_depth_vit_large_800k.pth; None fetches it.
+            entry: the function of hubconf.py.
+
+        Raises:
+            ValueError: the code does not load, or a parameter is missing or misshapen.
+        """
+        local = Path(repository).is_dir()
+        if not local and str(repository) != REPOSITORY:
+            raise ValueError(f'repository must be {REPOSITORY!r} or a folder, got {repository}')
+        source = {'source': 'local'} if local else {'trust_repo': True}
+        try:
+            network = torch.hub.load(str(repository), entry, pretrain=False, **source)
+        except Exception as error:  # foreign code may raise anything
+            raise ValueError(f'{entry} of {repository} does not load: {error}') from error
+        path = Path(weights) if weights else locate(METRIC3D_TORCH)
+        _fill_parameters(network, path)
+        return cls(_HubNetwork(network.eval()))
+
+    @torch.no_grad()
+    def forward(self, images: Tensor, rig: CameraRig) -> Tensor:
+        """See `DepthNetwork`."""
+        return self.from_normalised(normalised(images), rig.intrinsics[:, 0, 0])
+
+    def from_normalised(self, planes: Tensor, focal: Tensor) -> Tensor:
+        """Depth [N, H, W] of normalised images [N, 3, H, W]; focal [N] in pixels at that size."""
+        height, width = planes.shape[2:]
+        scale = min(self.input_size[0] / height, self.input_size[1] / width)
+        # with the factor itself, not the ratio of whole sizes: so GaussTR's depth was made
+        small = F.interpolate(planes, scale_factor=scale, mode='bilinear')
+        rows, columns = small.shape[2:]
+        top, left = (self.input_size[0] - rows) // 2, (self.input_size[1] - columns) // 2
+        below, right = self.input_size[0] - rows - top, self.input_size[1] - columns - left
+        canonical = self.network(F.pad(small, (left, right, top, below)))
+        if canonical.shape[-2:] != self.input_size:
+            raise ValueError(
+                f'Metric3D: expected depth {self.input_size} from the network, '
+                f'got {tuple(canonical.shape)}'
+            )
+        inside = canonical[:, None, top : top + rows, left : left + columns]
+        depth = F.interpolate(inside, (height, width), mode='bilinear')[:, 0]
+        factor = focal.to(depth) * scale / CANONICAL_FOCAL
+        return (depth * factor[:, None, None]).clamp(MIN_DEPTH, MAX_DEPTH)
+
+
+class _HubNetwork(nn.Module):
+    """The authors' model: `inference` takes a dictionary and returns three things."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, planes: Tensor) -> Tensor:
+        """Normalised images [N, 3, h, w] -> canonical depth [N, h, w]."""
+        depth = self.model.inference({'input': planes})[0]
+        return depth[:, 0] if depth.ndim == 4 else depth
+
+
+def _fill_parameters(network: nn.Module, path: Path) -> None:
+    """Every parameter must come from the file; what else it holds is only reported.
+
+    The authors themselves load without strictness, so neither missing statistics nor leftovers
+    are a fault, but an untrained parameter would be.
+    """
+    report = network.load_state_dict(read_tensors(path), strict=False)
+    parameters = {name for name, _ in network.named_parameters()}
+    missing = [name for name in report.missing_keys if name in parameters]
+    if missing:
+        raise ValueError(
+            f'weights file {path} lacks {len(missing)} parameters: {", ".join(missing[:5])}'
+        )
+    if report.unexpected_keys:
+        log.warning('%s: %d tensors were not used', path, len(report.unexpected_keys))

@@ -1,0 +1,117 @@
+"""Load networks of transformers from folders or tensors, strictly and without the network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+LISTED = 5  # faults named in a message
+
+
+def load_pretrained(
+    kind: str, source: Path | Any, tensors: Mapping[str, Tensor] | None = None
+) -> Any:
+    """A network in eval mode, float32.
+
+    Args:
+        kind: the name of the class in transformers.
+        source: a folder with config.json and model.safetensors; or a configuration object, to go
+            with `tensors`.
+        tensors: parameters with the names of the published file.
+
+    Raises:
+        ValueError: transformers is missing or too old, the folder is damaged, or a parameter is
+            missing, unexpected, of another shape or not finite.
+    """
+    model = _class(kind)
+    where = source if tensors is None else 'the given tensors'
+    settings: dict[str, Any] = {
+        'output_loading_info': True,
+        # a wrong shape is reported with its name, instead of an error that only says "see above"
+        'ignore_mismatched_sizes': True,
+    }
+    if tensors is None:
+        settings |= {'local_files_only': True, 'use_safetensors': True}
+    else:
+        settings |= {'config': source, 'state_dict': dict(tensors)}
+    try:
+        with _quiet():
+            network, report = model.from_pretrained(
+                source if tensors is None else None, **settings
+            )
+    except Exception as error:  # the library raises its own kinds for a damaged file
+        raise ValueError(f'{kind} does not load from {where}: {error}') from None
+    faults = _faults(network, report)
+    if faults:
+        raise ValueError(
+            f'{kind} does not fit {where}: {"; ".join(faults[:LISTED])} ({len(faults)} in all)'
+        )
+    return network.float().eval()
+
+
+def configuration(kind: str, **sizes: Any) -> Any:
+    """A configuration object of transformers.
+
+    Raises:
+        ValueError: transformers is missing or too old.
+    """
+    return _class(kind)(**sizes)
+
+
+def random_network(kind: str, config: Any) -> Any:
+    """An untrained network: for tests and for measuring time and memory."""
+    return _class(kind)(config).eval()
+
+
+def library_class(kind: str) -> Any:
+    """A class of transformers by name: the only door to that library, which is slow to import.
+
+    Raises:
+        ImportError: transformers is not installed or too old.
+    """
+    try:
+        import transformers
+    except ImportError as error:
+        raise ImportError(f'install it with: pip install transformers ({error})') from error
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    if not hasattr(transformers, kind):
+        raise ImportError(f'{kind} is not in transformers {transformers.__version__}: upgrade it')
+    return getattr(transformers, kind)
+
+
+def _class(kind: str) -> Any:
+    try:
+        return library_class(kind)
+    except ImportError as error:
+        raise ValueError(f'{kind} of transformers is needed: {error}') from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the library's load report: our error says the same, with the file's name."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def _faults(network: torch.nn.Module, report: Mapping[str, Any]) -> list[str]:
+    faults = [f'missing {name}' for name in sorted(report['missing_keys'])]
+    faults += [f'unexpected {name}' for name in sorted(report['unexpected_keys'])]
+    for name, got, expected in sorted(report['mismatched_keys']):
+        faults.append(f'{name} has shape {tuple(got)}, expected {tuple(expected)}')
+    for name, value in network.state_dict().items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            faults.append(f'{name} is not finite')
+    return faults

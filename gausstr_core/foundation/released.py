@@ -1,0 +1,87 @@
+"""The foundation side of the `talk2dino` and `featup` presets, from published files.
+
+The image networks come from here, the words from clip_text.py. Depth is Metric3D v2 as in the
+released models, or another network by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from gausstr_core.foundation.clip_vision import ClipVision
+from gausstr_core.foundation.combined import CombinedFoundation
+from gausstr_core.foundation.depth_anything import DepthAnythingDepth
+from gausstr_core.foundation.depth_pro import DepthProDepth
+from gausstr_core.foundation.dinov2 import DinoV2Features
+from gausstr_core.foundation.interface import DepthNetwork
+from gausstr_core.foundation.jbu import JointBilateralStack
+from gausstr_core.foundation.maskclip import MaskClipFeatures
+from gausstr_core.foundation.metric3d import Metric3DDepth
+from gausstr_core.foundation.pretrained import configuration, random_network
+
+RANDOM_SEED = 20261122
+
+DEPTH_NETWORKS: dict[str, Callable[[Path | str | None], DepthNetwork]] = {
+    'metric3d': Metric3DDepth.from_onnx,
+    'depth-anything': DepthAnythingDepth.from_folder,
+    'depth-pro': DepthProDepth.from_folder,
+}
+
+
+def load_depth(name: str, folder: Path | str | None = None) -> DepthNetwork:
+    """A depth network by name; a folder of files, or None to fetch them.
+
+    Raises:
+        ValueError: no network has that name, or its files are missing or do not fit.
+    """
+    if name not in DEPTH_NETWORKS:
+        raise ValueError(f'depth must be one of {", ".join(DEPTH_NETWORKS)}, got {name!r}')
+    return DEPTH_NETWORKS[name](folder)
+
+
+def talk2dino(
+    folder: Path | str | None = None, depth: str | DepthNetwork = 'metric3d'
+) -> CombinedFoundation:
+    """DINOv2 features (768 channels, 504x896 -> 36x64) and depth.
+
+    Args:
+        folder: where the published files lie; None fetches them into the cache.
+        depth: a name in `DEPTH_NETWORKS`, or a network.
+
+    Raises:
+        ValueError: a file is missing or does not fit; the message says what to place where.
+    """
+    return CombinedFoundation(DinoV2Features.from_folder(folder), _depth(depth, folder))
+
+
+def featup(
+    folder: Path | str | None = None, depth: str | DepthNetwork = 'metric3d'
+) -> CombinedFoundation:
+    """MaskCLIP features through FeatUp (512 channels, 432x768 -> 27x48) and depth; see above."""
+    return CombinedFoundation(MaskClipFeatures.from_folder(folder), _depth(depth, folder))
+
+
+def random_talk2dino(depth: DepthNetwork) -> CombinedFoundation:
+    """Full size with random weights: to measure time and memory; the features mean nothing."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(RANDOM_SEED)
+        # its defaults are the Base size
+        config = configuration('Dinov2WithRegistersConfig', patch_size=14, image_size=518)
+        network = random_network('Dinov2WithRegistersModel', config)
+    return CombinedFoundation(DinoV2Features(network), depth)
+
+
+def random_featup(depth: DepthNetwork) -> CombinedFoundation:
+    """Full size with random weights: to measure time and memory; the features mean nothing."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(RANDOM_SEED)
+        tower = ClipVision()
+        upsampler = JointBilateralStack(tower.out)
+    return CombinedFoundation(MaskClipFeatures(tower, upsampler), depth)
+
+
+def _depth(depth: str | DepthNetwork, folder: Path | str | None) -> DepthNetwork:
+    return load_depth(depth, folder) if isinstance(depth, str) else depth

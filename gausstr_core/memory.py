@@ -1,0 +1,42 @@
+"""Memory that is freed stays with the process, for the large buffers of the next cycle."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+_MMAP_THRESHOLD, _TRIM_THRESHOLD, _ARENA_MAX = -3, -1, -8  # of mallopt(3)
+# Up to this size from the heap. Some versions of glibc refuse more than half of HEAP_MAX_SIZE.
+_FROM_HEAP = (64 << 20, 32 << 20)
+_KEEP_FREE = 512 << 20
+_CHOSEN_BY_USER = (
+    'MALLOC_MMAP_THRESHOLD_',
+    'MALLOC_TRIM_THRESHOLD_',
+    'MALLOC_ARENA_MAX',
+    'GLIBC_TUNABLES',
+)
+
+
+def keep_freed_memory() -> bool:
+    """Tell glibc to keep what is freed; call it first thing in a process that runs the core.
+
+    By default a buffer of more than 128 KiB is mapped anew each time, and its pages fault in one
+    by one: a cycle takes a third longer. And a thread that is not the main one would get a heap
+    of its own, which never holds such a buffer (10 000 page faults a cycle in the worker).
+
+    Returns:
+        Whether it was done: not where the environment chooses, nor with another C library.
+    """
+    if any(name in os.environ for name in _CHOSEN_BY_USER):
+        return False
+    try:
+        library = ctypes.CDLL(None)
+        mallopt, _ = library.mallopt, library.gnu_get_libc_version
+    except (AttributeError, OSError, TypeError):
+        return False
+    # The first also stops glibc from moving the thresholds by itself.
+    return (
+        any(mallopt(_MMAP_THRESHOLD, size) == 1 for size in _FROM_HEAP)
+        and mallopt(_TRIM_THRESHOLD, _KEEP_FREE) == 1
+        and mallopt(_ARENA_MAX, 1) == 1
+    )

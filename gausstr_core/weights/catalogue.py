@@ -1,0 +1,112 @@
+"""Every file that others publish and we can fetch: one list, also of `gausstr-fetch`.
+
+Sizes and checksums stand here only where they are known for certain; see fetch.py for the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from gausstr_core.weights.fetch import RemoteFile, cache_folder, check_sum, locate
+
+HUB = 'https://huggingface.co/{}/resolve/main/{}'
+
+
+def _folder(folder: str, repository: str, licence: str) -> tuple[RemoteFile, ...]:
+    """The two files that make a folder which transformers can load."""
+    return tuple(
+        RemoteFile(f'{folder}/{name}', HUB.format(repository, name), licence)
+        for name in ('config.json', 'model.safetensors')
+    )
+
+
+DINOV2 = _folder('dinov2-with-registers-base', 'facebook/dinov2-with-registers-base', 'Apache-2.0')
+CLIP = RemoteFile(
+    'clip-vit-b-16/open_clip_model.safetensors',
+    HUB.format('timm/vit_base_patch16_clip_224.openai', 'open_clip_model.safetensors'),
+    'MIT (OpenAI), Apache-2.0 (conversion)',
+)
+TALK2DINO = RemoteFile(
+    'talk2dino/vitb_mlp_infonce.pth',
+    'https://raw.githubusercontent.com/lorebianchi98/Talk2DINO/main/weights/vitb_mlp_infonce.pth',
+    'not stated by its authors',
+    size=3940664,
+    sha256='5f6efcc520f22916ecf3dfdfb01d6f57e701c1c2e1feda71a80d89e3cd752f0f',
+)
+FEATUP = RemoteFile(
+    'featup/maskclip_jbu_stack_cocostuff.ckpt',
+    'https://marhamilresearch4.blob.core.windows.net/feature-upsampling-public/pretrained/'
+    'no_norm/maskclip_jbu_stack_cocostuff.ckpt',
+    'MIT',
+)
+METRIC3D = RemoteFile(
+    'metric3d/metric3d_vit_large.onnx',
+    HUB.format('onnx-community/metric3d-vit-large', 'onnx/model.onnx'),
+    'BSD-2-Clause (model), CC0-1.0 (conversion)',
+)
+METRIC3D_SMALL = RemoteFile(
+    'metric3d/metric3d_vit_small.onnx',
+    HUB.format('onnx-community/metric3d-vit-small', 'onnx/model.onnx'),
+    'BSD-2-Clause (model), CC0-1.0 (conversion)',
+)
+METRIC3D_TORCH = RemoteFile(
+    'metric3d/metric_depth_vit_large_800k.pth',
+    HUB.format('JUGGHM/Metric3D', 'metric_depth_vit_large_800k.pth'),
+    'BSD-2-Clause',
+)
+DEPTH_ANYTHING = _folder(
+    'depth-anything-v2-metric-outdoor-small',
+    'depth-anything/Depth-Anything-V2-Metric-Outdoor-Small-hf',
+    'Apache-2.0',
+)
+DEPTH_PRO = _folder('depth-pro', 'apple/DepthPro-hf', 'Apple AMLR (research only)')
+
+# what a name on the command line stands for
+GROUPS: dict[str, tuple[RemoteFile, ...]] = {
+    'dinov2': DINOV2,
+    'clip': (CLIP,),
+    'talk2dino': (*DINOV2, CLIP, TALK2DINO, METRIC3D),
+    'featup': (CLIP, FEATUP, METRIC3D),
+    'metric3d': (METRIC3D,),
+    'metric3d-small': (METRIC3D_SMALL,),
+    'metric3d-torch': (METRIC3D_TORCH,),
+    'depth-anything': DEPTH_ANYTHING,
+    'depth-pro': DEPTH_PRO,
+}
+
+
+def locate_folder(files: tuple[RemoteFile, ...], folder: Path | str | None = None) -> Path:
+    """The folder that holds all of `files`, fetched where `folder` is not given.
+
+    Raises:
+        ValueError: as `locate`, or the files of `folder` do not lie together.
+    """
+    paths = [locate(file, folder) for file in files]
+    if len({path.parent for path in paths}) > 1:
+        raise ValueError(f'expected together in one folder: {", ".join(map(str, paths))}')
+    return paths[0].parent
+
+
+def main() -> None:
+    """Fetch or check published weights from the command line."""
+    parser = argparse.ArgumentParser(
+        description='Fetch published weights into the cache, or check those in a folder.',
+        epilog='example: gausstr-fetch talk2dino && rsync -a ~/.cache/gausstr robot:.cache/',
+    )
+    parser.add_argument('groups', nargs='+', choices=sorted(GROUPS), metavar='name',
+                        help=', '.join(sorted(GROUPS)))  # fmt: skip
+    parser.add_argument('--check', metavar='FOLDER', help='fetch nothing, compare the checksums')
+    options = parser.parse_args()
+    try:
+        for file in dict.fromkeys(file for group in options.groups for file in GROUPS[group]):
+            path = locate(file, options.check)
+            print(f'{check_sum(file, path)}  {path}  ({file.licence})')
+    except (OSError, ValueError) as error:
+        raise SystemExit(f'gausstr-fetch: {error}') from error
+    if not options.check:
+        print(f'all under {cache_folder()}')
+
+
+if __name__ == '__main__':
+    main()

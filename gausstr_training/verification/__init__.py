@@ -1,0 +1,1 @@
+"""Comparison with arrays that the released code wrote."""

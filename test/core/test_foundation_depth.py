@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import foundation_files as files
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from gausstr_core.foundation.depth_anything import DepthAnythingDepth, fitting_size
+from gausstr_core.foundation.depth_pro import DepthProDepth
+from gausstr_core.foundation.interface import normalised, resize_images
+from gausstr_core.foundation.metric3d import Metric3DDepth
+from gausstr_core.rig import CameraRig
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+UNITS = next(
+    (
+        path
+        for folder in (REPOSITORY.parent, *REPOSITORY.parents)
+        if (path := folder / 'shared' / 'reference' / 'units.npz').is_file()
+    ),
+    None,
+)
+needs_units = pytest.mark.skipif(UNITS is None, reason='units.npz is not beside the repository')
+
+
+def rig(number, height, width, focal=60.0):
+    intrinsics = torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
+    return CameraRig(
+        tuple(f'camera{i}' for i in range(number)),
+        torch.stack([zoomed(intrinsics, 1.0 + i) for i in range(number)]),
+        torch.eye(4).repeat(number, 1, 1),
+        ((height, width),) * number,
+    )
+
+
+def zoomed(intrinsics, factor):
+    return intrinsics * torch.tensor([[factor, 1, 1], [1, factor, 1], [1, 1, 1]])
+
+
+def photographs(number, height, width):
+    return torch.randint(0, 256, (number, height, width, 3), dtype=torch.uint8)
+
+
+@needs_units
+def test_metric3d_wrapper_equals_the_released_one():
+    units = np.load(UNITS)
+    seen = []
+
+    def stand_in(planes):
+        seen.append(planes.shape)
+        return planes.mean(1) + 5
+
+    wrapper = Metric3DDepth(stand_in)
+    focal = torch.from_numpy(units['m3d.cam2img'])[:, 0, 0]
+    depth = wrapper.from_normalised(torch.from_numpy(units['m3d.in']), focal)
+    assert tuple(seen[0]) == tuple(units['m3d.net_input_shape'])
+    np.testing.assert_allclose(depth, units['m3d.out'], rtol=1e-5)
+
+
+@pytest.mark.parametrize('size', [(56, 112), (64, 64)])
+def test_metric3d_in_an_onnx_file_equals_the_network_in_torch(tmp_path, size):
+    pytest.importorskip('onnx')
+    pytest.importorskip('onnxruntime')
+    path = files.write_metric3d(tmp_path, size)
+    images, cameras = photographs(2, 45, 80), rig(2, 45, 80)
+    depth = Metric3DDepth.from_onnx(path)(images, cameras)
+    stand_in = Metric3DDepth(lambda planes: planes.mean(1) + 5, size)
+    expected = stand_in.from_normalised(normalised(images), cameras.intrinsics[:, 0, 0])
+    torch.testing.assert_close(depth, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(Metric3DDepth.from_onnx(tmp_path)(images, cameras), depth)
+
+
+def test_an_onnx_file_of_half_precision_or_another_output_name(tmp_path):
+    pytest.importorskip('onnx')
+    pytest.importorskip('onnxruntime')
+    images, cameras = photographs(1, 45, 80), rig(1, 45, 80)
+    path = files.write_metric3d(tmp_path, (56, 112))
+    whole = Metric3DDepth.from_onnx(path)(images, cameras)
+    files.write_metric3d(tmp_path, (56, 112), half=True)
+    half = Metric3DDepth.from_onnx(path)(images, cameras)
+    torch.testing.assert_close(half, whole, atol=0.01, rtol=0.01)
+    files.write_metric3d(tmp_path, (56, 112), output='pred_depth')
+    torch.testing.assert_close(Metric3DDepth.from_onnx(path)(images, cameras), whole)
+    files.write_metric3d(tmp_path, (56, 112), output='confidence')
+    with pytest.raises(ValueError, match=r'expected an output predicted_depth or pred_depth'):
+        Metric3DDepth.from_onnx(path)
+
+
+def test_metric3d_depth_scales_with_the_focal_length(tmp_path):
+    wrapper = Metric3DDepth(lambda planes: torch.full((len(planes), 616, 1064), 4.0))
+    depth = wrapper(photographs(1, 450, 800), rig(1, 450, 800, focal=500.0))
+    # 800 pixels fill 1064: the focal length is 665 there, and 4 * 665 / 1000 metres remain
+    torch.testing.assert_close(depth, torch.full((1, 450, 800), 2.66))
+
+
+def test_metric3d_faults_are_named(tmp_path, monkeypatch):
+    pytest.importorskip('onnxruntime')
+    with pytest.raises(ValueError, match=r'metric3d_vit_large\.onnx is not in'):
+        Metric3DDepth.from_onnx(tmp_path)
+    (tmp_path / 'bad.onnx').write_bytes(b'no graph')
+    with pytest.raises(ValueError, match=r'bad\.onnx cannot be read'):
+        Metric3DDepth.from_onnx(tmp_path / 'bad.onnx')
+    with pytest.raises(ValueError, match='expected depth'):
+        Metric3DDepth(lambda planes: planes[:, 0, ::2])(photographs(1, 45, 80), rig(1, 45, 80))
+    monkeypatch.setitem(sys.modules, 'onnxruntime', None)
+    with pytest.raises(ValueError, match='pip install'):
+        Metric3DDepth.from_onnx(tmp_path / 'bad.onnx')
+
+
+HUBCONF = """
+import torch
+
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(3))
+
+    def inference(self, data):
+        depth = (data['input'] * self.weight[:, None, None]).sum(1, keepdim=True) + 5
+        return depth, None, {}
+
+def metric3d_vit_large(pretrain=False):
+    assert not pretrain, 'weights must not be fetched by foreign code'
+    return Model()
+"""
+
+
+def test_metric3d_from_a_clone_of_the_authors_code(tmp_path):
+    (tmp_path / 'hubconf.py').write_text(HUBCONF)
+    weights = tmp_path / 'weights.pth'
+    torch.save({'model_state_dict': {'weight': torch.full((3,), 1 / 3)}}, weights)
+    images, cameras = photographs(1, 45, 80), rig(1, 45, 80)
+    depth = Metric3DDepth.from_hub(tmp_path, weights)(images, cameras)
+    stand_in = Metric3DDepth(lambda planes: planes.mean(1) + 5)
+    torch.testing.assert_close(depth, stand_in(images, cameras), atol=1e-4, rtol=1e-4)
+    torch.save({'model_state_dict': {'other': torch.ones(1)}}, weights)
+    with pytest.raises(ValueError, match=r'lacks 1 parameters: weight'):
+        Metric3DDepth.from_hub(tmp_path, weights)
+    with pytest.raises(ValueError, match='repository must be'):
+        Metric3DDepth.from_hub('somebody/else')
+
+
+@torch.no_grad()
+def test_depth_anything_from_the_published_folder(tmp_path):
+    files.write_depth_anything(tmp_path)
+    network = DepthAnythingDepth.from_folder(tmp_path, side=56)
+    images = photographs(2, 45, 80)
+    from transformers import DepthAnythingForDepthEstimation
+
+    path = tmp_path / 'depth-anything-v2-metric-outdoor-small'
+    other = DepthAnythingForDepthEstimation.from_pretrained(path).eval()
+    assert fitting_size(45, 80, 56, 14) == (56, 98)
+    small = resize_images(list(images), 56, 98, 'bicubic')
+    inside = other(pixel_values=normalised(small)).predicted_depth
+    expected = F.interpolate(inside[:, None], (45, 80), mode='bilinear')[:, 0]
+    depth = network(images, rig(2, 45, 80))
+    torch.testing.assert_close(depth, expected)
+
+
+def test_depth_anything_looks_at_the_size_that_its_own_processor_chooses():
+    pytest.importorskip('torchvision')
+    from transformers import DPTImageProcessor
+
+    processor = DPTImageProcessor(
+        size={'height': 518, 'width': 518}, keep_aspect_ratio=True, ensure_multiple_of=14,
+        resample=3, image_mean=[0.485, 0.456, 0.406], image_std=[0.229, 0.224, 0.225],
+    )  # fmt: skip
+    for height, width in ((900, 1600), (504, 896), (375, 1242), (252, 448)):
+        image = photographs(1, height, width)
+        planes = processor(images=[image[0].numpy()], return_tensors='pt')['pixel_values']
+        size = fitting_size(height, width, 518, 14)
+        assert planes.shape[2:] == size
+        ours = normalised(resize_images(list(image), *size, mode='bicubic'))
+        assert (ours - planes).abs().mean() < 0.01
+
+
+def test_a_relative_depth_anything_is_refused(tmp_path):
+    files.write_depth_anything(tmp_path, kind='relative')
+    with pytest.raises(ValueError, match='must be a metric variant'):
+        DepthAnythingDepth.from_folder(tmp_path)
+
+
+@torch.no_grad()
+def test_depth_pro_uses_the_calibrated_focal_length(tmp_path):
+    path = files.write_depth_pro(tmp_path)
+    images, cameras = photographs(2, 45, 80), rig(2, 45, 80)
+    depth = DepthProDepth.from_folder(tmp_path, (112, 112))(images, cameras)
+    from transformers import DepthProForDepthEstimation
+
+    other = DepthProForDepthEstimation.from_pretrained(path).eval()
+    planes = F.interpolate(images.permute(0, 3, 1, 2) / 127.5 - 1, (112, 112), mode='bilinear')
+    inverse = other(pixel_values=planes).predicted_depth
+    for i in range(2):
+        focal = cameras.intrinsics[i, 0, 0]
+        metric = F.interpolate((inverse[i] * 80 / focal)[None, None], (45, 80), mode='bilinear')
+        expected = 1 / metric[0, 0].clamp(1e-4, 1e4)
+        torch.testing.assert_close(depth[i], expected, rtol=1e-4, atol=1e-4)

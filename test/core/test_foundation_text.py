@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import foundation_files as files
+import pytest
+import torch
+import torch.nn.functional as F
+
+from gausstr_core.foundation import clip_text
+from gausstr_core.foundation.clip_text import (
+    clip_encoder,
+    prototypes,
+    read_prototypes,
+    talk2dino_encoder,
+)
+from gausstr_core.vocabulary import Vocabulary
+from gausstr_core.weights.tensors import read_tensors
+
+open_clip = pytest.importorskip('open_clip')
+WORDS = ['car', 'traffic cone', 'construction vehicle']
+
+
+@torch.no_grad()
+def reference(path, words):
+    """open_clip's whole model with the published file, vectors not normalised."""
+    vision = open_clip.CLIPVisionCfg(layers=2, width=128, image_size=48, patch_size=16)
+    text = open_clip.CLIPTextCfg(context_length=20, width=64, heads=1, layers=2)
+    model = open_clip.CLIP(32, vision, text, quick_gelu=True).eval()
+    model.load_state_dict(read_tensors(path))
+    return model.encode_text(open_clip.SimpleTokenizer(context_length=20)(words))
+
+
+def test_clip_words_equal_open_clips(tmp_path):
+    path = files.write_clip(tmp_path)
+    encoder = clip_encoder(tmp_path)
+    vectors = encoder.encode(WORDS)
+    expected = F.normalize(reference(path, WORDS), dim=-1)
+    torch.testing.assert_close(vectors, expected, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(encoder.encode([' Car ']), vectors[:1])
+
+
+def test_talk2dino_words_go_through_the_projection(tmp_path):
+    path, projection = files.write_clip(tmp_path), files.write_talk2dino(tmp_path)
+    p = read_tensors(projection)
+    x = reference(path, WORDS) @ p['linear_layer.weight'].T + p['linear_layer.bias']
+    x = torch.tanh(x) @ p['hidden_layers.0.weight'].T + p['hidden_layers.0.bias']
+    expected = F.normalize(x, dim=-1)
+    vectors = talk2dino_encoder(tmp_path).encode(WORDS)
+    torch.testing.assert_close(vectors, expected, atol=1e-6, rtol=1e-5)
+    old = {k.replace('hidden_layers.0', 'linear_layer2'): v for k, v in p.items()}
+    torch.save(old, projection)
+    torch.testing.assert_close(talk2dino_encoder(tmp_path).encode(WORDS), vectors)
+
+
+def test_a_vocabulary_works_with_the_released_words(tmp_path):
+    files.write_clip(tmp_path)
+    files.write_talk2dino(tmp_path)
+    encoder = talk2dino_encoder(tmp_path)
+    vocabulary = Vocabulary.from_names(WORDS, encoder)
+    probabilities = vocabulary.probabilities(encoder.encode(WORDS))
+    assert probabilities[:, :3].argmax(-1).tolist() == [0, 1, 2]
+    assert vocabulary.id != Vocabulary.from_names(WORDS, clip_encoder(tmp_path)).id
+
+
+def test_prototypes_are_unit_columns_and_can_be_read(tmp_path):
+    files.write_clip(tmp_path)
+    columns = prototypes(clip_encoder(tmp_path), WORDS)
+    assert columns.shape == (32, 3)
+    torch.testing.assert_close(columns.norm(dim=0), torch.ones(3))
+    path = tmp_path / 'text_proto_embeds_clip.pth'
+    torch.save(columns, path)
+    assert torch.equal(read_prototypes(path, 32, 3), columns)
+    with pytest.raises(ValueError, match=r'expected a tensor \(512, 21\), got \(32, 3\)'):
+        read_prototypes(path, 512, 21)
+    torch.save(columns / 0, path)
+    with pytest.raises(ValueError, match='not finite'):
+        read_prototypes(path, 32, 3)
+
+
+def test_missing_files_are_named_only_when_a_word_is_needed(tmp_path, monkeypatch):
+    encoder = talk2dino_encoder(tmp_path)
+    assert encoder.encode([]).shape == (0, 768)
+    with pytest.raises(ValueError, match=r'open_clip_model\.safetensors is not in'):
+        encoder.encode(['car'])
+    monkeypatch.setitem(clip_text.__dict__, 'TEXT_NAMES', ('nothing',))
+    files.write_clip(tmp_path)
+    with pytest.raises(ValueError, match=r"has no 'ln_final\.weight'"):
+        clip_encoder(tmp_path).encode(['car'])
+
+
+def test_without_open_clip_the_message_says_what_to_install(tmp_path, monkeypatch):
+    files.write_clip(tmp_path)
+    monkeypatch.setitem(__import__('sys').modules, 'open_clip', None)
+    with pytest.raises(ValueError, match='pip install'):
+        clip_encoder(tmp_path).encode(['car'])

@@ -1,0 +1,219 @@
+"""Tiny foundation networks with random weights, in the files and names of the published ones."""
+
+from __future__ import annotations
+
+import torch
+from safetensors.torch import save_file
+
+
+def random_tensors(shapes, seed=0, scale=0.2):
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: scale * torch.randn(shape, generator=generator) for name, shape in shapes.items()
+    }
+
+
+def official_dinov2(dim=24, layers=2, grid=5, patch=14):
+    """Parameters with the names of DINOv2's own .pth files."""
+    shapes = {
+        'cls_token': (1, 1, dim), 'mask_token': (1, dim), 'register_tokens': (1, 4, dim),
+        'pos_embed': (1, 1 + grid * grid, dim),
+        'patch_embed.proj.weight': (dim, 3, patch, patch), 'patch_embed.proj.bias': (dim,),
+        'norm.weight': (dim,), 'norm.bias': (dim,),
+    }  # fmt: skip
+    for i in range(layers):
+        shapes |= {
+            f'blocks.{i}.{name}': shape
+            for name, shape in {
+                'norm1.weight': (dim,), 'norm1.bias': (dim,),
+                'norm2.weight': (dim,), 'norm2.bias': (dim,),
+                'attn.qkv.weight': (3 * dim, dim), 'attn.qkv.bias': (3 * dim,),
+                'attn.proj.weight': (dim, dim), 'attn.proj.bias': (dim,),
+                'ls1.gamma': (dim,), 'ls2.gamma': (dim,),
+                'mlp.fc1.weight': (4 * dim, dim), 'mlp.fc1.bias': (4 * dim,),
+                'mlp.fc2.weight': (dim, 4 * dim), 'mlp.fc2.bias': (dim,),
+            }.items()
+        }  # fmt: skip
+    return random_tensors(shapes)
+
+
+def _blocks(prefix, width, layers):
+    shapes = {}
+    for i in range(layers):
+        shapes |= {
+            f'{prefix}transformer.resblocks.{i}.{name}': shape
+            for name, shape in {
+                'ln_1.weight': (width,), 'ln_1.bias': (width,),
+                'ln_2.weight': (width,), 'ln_2.bias': (width,),
+                'attn.in_proj_weight': (3 * width, width), 'attn.in_proj_bias': (3 * width,),
+                'attn.out_proj.weight': (width, width), 'attn.out_proj.bias': (width,),
+                'mlp.c_fc.weight': (4 * width, width), 'mlp.c_fc.bias': (4 * width,),
+                'mlp.c_proj.weight': (width, 4 * width), 'mlp.c_proj.bias': (width,),
+            }.items()
+        }  # fmt: skip
+    return shapes
+
+
+def official_clip(vision=128, text=64, out=32, layers=2, patch=16, grid=3, context=20):
+    """Both towers with the names of open_clip_model.safetensors."""
+    shapes = {
+        'visual.conv1.weight': (vision, 3, patch, patch), 'visual.class_embedding': (vision,),
+        'visual.positional_embedding': (1 + grid * grid, vision), 'visual.proj': (vision, out),
+        'visual.ln_pre.weight': (vision,), 'visual.ln_pre.bias': (vision,),
+        'visual.ln_post.weight': (vision,), 'visual.ln_post.bias': (vision,),
+        'token_embedding.weight': (49408, text), 'positional_embedding': (context, text),
+        'ln_final.weight': (text,), 'ln_final.bias': (text,), 'text_projection': (text, out),
+        'logit_scale': (),
+    }  # fmt: skip
+    shapes |= _blocks('visual.', vision, layers) | _blocks('', text, layers)
+    return random_tensors(shapes, 1)
+
+
+def official_featup(channels=32):
+    """The upsampler with the names of FeatUp's Lightning checkpoint."""
+    shapes = {
+        'upsampler.fixup_proj.1.weight': (channels, channels, 1, 1),
+        'upsampler.fixup_proj.1.bias': (channels,),
+    }
+    for step in range(1, 5):
+        shapes |= {
+            f'upsampler.up{step}.{name}': shape
+            for name, shape in {
+                'range_temp': (), 'sigma_spatial': (),
+                'range_proj.0.weight': (32, 3, 1, 1), 'range_proj.0.bias': (32,),
+                'range_proj.3.weight': (32, 32, 1, 1), 'range_proj.3.bias': (32,),
+                'fixup_proj.0.weight': (49, 52, 1, 1), 'fixup_proj.0.bias': (49,),
+                'fixup_proj.3.weight': (49, 49, 1, 1), 'fixup_proj.3.bias': (49,),
+            }.items()
+        }  # fmt: skip
+    tensors = random_tensors(shapes, 2)
+    for name in tensors:
+        if name.endswith('sigma_spatial'):
+            tensors[name] = tensors[name].abs() + 0.5
+    return tensors
+
+
+def write_featup(folder, channels=32):
+    """As Lightning leaves it: parameters of other parts, counters, and more than tensors."""
+    extra = {'model.model.visual.conv1.weight': torch.ones(1), 'scale_net.weight': torch.ones(1)}
+    content = {'epoch': 3, 'state_dict': official_featup(channels) | extra, 'callbacks': {}}
+    path = folder / 'featup' / 'maskclip_jbu_stack_cocostuff.ckpt'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(content, path)
+    return path
+
+
+def write_clip(folder, **sizes):
+    path = folder / 'clip-vit-b-16' / 'open_clip_model.safetensors'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(official_clip(**sizes), path)
+    return path
+
+
+def write_talk2dino(folder, width=32, out=24):
+    shapes = {
+        'linear_layer.weight': (out, width), 'linear_layer.bias': (out,),
+        'hidden_layers.0.weight': (out, out), 'hidden_layers.0.bias': (out,),
+    }  # fmt: skip
+    path = folder / 'talk2dino' / 'vitb_mlp_infonce.pth'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(random_tensors(shapes, 3), path)
+    return path
+
+
+def write_dinov2(folder, dim=24, layers=2, heads=2, grid=5):
+    """A folder as transformers publishes it: config.json and model.safetensors."""
+    from transformers import Dinov2WithRegistersConfig, Dinov2WithRegistersModel
+
+    config = Dinov2WithRegistersConfig(
+        hidden_size=dim, num_hidden_layers=layers, num_attention_heads=heads, patch_size=14,
+        image_size=grid * 14,
+    )  # fmt: skip
+    path = folder / 'dinov2-with-registers-base'
+    Dinov2WithRegistersModel(config).save_pretrained(path)
+    return path
+
+
+TINY_VIT = {
+    'model_type': 'dinov2', 'image_size': 28, 'patch_size': 14, 'hidden_size': 24,
+    'num_hidden_layers': 4, 'num_attention_heads': 2,
+}  # fmt: skip
+
+
+def write_depth_anything(folder, kind='metric'):
+    from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation
+
+    stages = {'out_features': ['stage1', 'stage2', 'stage3', 'stage4'],
+              'reshape_hidden_states': False, 'apply_layernorm': True}  # fmt: skip
+    config = DepthAnythingConfig(
+        backbone_config=TINY_VIT | stages, reassemble_hidden_size=24, patch_size=14,
+        neck_hidden_sizes=[8, 8, 8, 8], fusion_hidden_size=8, head_hidden_size=4,
+        depth_estimation_type=kind, max_depth=80,
+    )  # fmt: skip
+    path = folder / 'depth-anything-v2-metric-outdoor-small'
+    DepthAnythingForDepthEstimation(config).save_pretrained(path)
+    return path
+
+
+def write_depth_pro(folder):
+    from transformers import DepthProConfig, DepthProForDepthEstimation
+
+    config = DepthProConfig(
+        image_model_config=TINY_VIT, patch_model_config=TINY_VIT, fov_model_config=TINY_VIT,
+        patch_size=28, fusion_hidden_size=8, intermediate_hook_ids=[2, 1],
+        intermediate_feature_dims=[8, 8], scaled_images_feature_dims=[8, 8, 8],
+        use_fov_model=True,
+    )  # fmt: skip
+    path = folder / 'depth-pro'
+    DepthProForDepthEstimation(config).save_pretrained(path)
+    return path
+
+
+def write_metric3d(folder, size=(616, 1064), output='predicted_depth', half=False):
+    """An ONNX graph in the form of the public ones: pixels 0..255 in, normalised inside.
+
+    Its depth is the mean over the normalised channels plus 5, the stand-in of units.npz.
+    """
+    import numpy as np
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    kind, dtype = (TensorProto.FLOAT16, np.float16) if half else (TensorProto.FLOAT, np.float32)
+    mean = np.array([123.675, 116.28, 103.53], dtype).reshape(1, 3, 1, 1)
+    std = np.array([58.395, 57.12, 57.375], dtype).reshape(1, 3, 1, 1)
+    constants = {'mean': mean, 'std': std, 'five': np.array(5, dtype)}
+    nodes = [
+        helper.make_node('Sub', ['pixel_values', 'mean'], ['centred']),
+        helper.make_node('Div', ['centred', 'std'], ['scaled']),
+        helper.make_node('ReduceMean', ['scaled'], ['grey'], axes=[1], keepdims=1),
+        helper.make_node('Add', ['grey', 'five'], [output]),
+        helper.make_node('Neg', ['grey'], ['predicted_normal']),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        'metric3d',
+        [helper.make_tensor_value_info('pixel_values', kind, [1, 3, *size])],
+        [
+            helper.make_tensor_value_info('predicted_normal', kind, [1, 1, *size]),
+            helper.make_tensor_value_info(output, kind, [1, 1, *size]),
+        ],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 13)], ir_version=8)
+    path = folder / 'metric3d' / 'metric3d_vit_large.onnx'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, path)
+    return path
+
+
+def write_full_size(folder):
+    """Random weights of the released sizes for both presets; about 1 GB of files.
+
+    Only Metric3D stays the stand-in of `write_metric3d`: the form is right, the size is not.
+    """
+    write_dinov2(folder, dim=768, layers=12, heads=12, grid=37)
+    write_clip(folder, vision=768, text=512, out=512, layers=12, grid=14, context=77)
+    write_talk2dino(folder, width=512, out=768)
+    write_featup(folder, channels=512)
+    write_metric3d(folder)
+    return folder
