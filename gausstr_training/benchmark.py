@@ -22,7 +22,6 @@ from torch import Tensor
 
 from gausstr_core.contracts import Gaussians, VoxelGrid
 from gausstr_core.memory import keep_freed_memory
-from gausstr_core.released_labels import released_labels, released_owners
 from gausstr_core.rig import CameraRig
 from gausstr_core.splatting import splat
 from gausstr_core.transformer.deformable import DeformableAttention, grid_sample_attention
@@ -31,14 +30,13 @@ from gausstr_core.transformer.pyramid import Pyramid
 from gausstr_core.transformer.reference_points import spread_points
 from gausstr_core.visibility import observed_voxels
 from gausstr_core.voxels import voxelise
-from gausstr_core.voxels.released import released_voxels
+from gausstr_training.benchmark_released import released_post_processing
 
 YAWS = (0.0, -55.0, 55.0, 180.0, 110.0, -110.0)  # degrees, like the six of nuScenes
 CLASSES, CHANNELS = 18, 32
 SPLAT_SIZE = (45, 80)  # height, width of the images that training splats
 DEPTH_SIZE = (180, 320)
 MEMORY_SIZES = ((144, 256), (72, 128), (36, 64), (18, 32))  # of the full-size talk2dino neck
-PIXELS, FOCAL = 7.5, 1266.0  # of the released scale law: metres = (1..16) * depth * 7.5 / focal
 
 
 @dataclass(frozen=True)
@@ -104,53 +102,6 @@ def street_gaussians(count: int, seed: int = 0) -> Gaussians:
     )
 
 
-def released_gaussians(count: int, grid: VoxelGrid, seed: int = 0) -> tuple[Tensor, ...]:
-    """`count` Gaussians all over the grid, as large and opaque as the released model makes them.
-
-    Returns:
-        means [G, 3], opacities [G], class probabilities [G, 21] and covariances [G, 3, 3].
-    """
-    random = torch.Generator().manual_seed(seed)
-    lower, upper = torch.tensor(grid.lower), torch.tensor(grid.upper)
-    means = lower + (upper - lower) * torch.rand(count, 3, generator=random)
-    spread = 1 + 15 * torch.sigmoid(torch.randn(count, 3, generator=random))
-    yaw = 2 * math.pi * torch.rand(count, generator=random)
-    zero, one = torch.zeros(count), torch.ones(count)
-    turn = torch.stack(
-        [yaw.cos(), -yaw.sin(), zero, yaw.sin(), yaw.cos(), zero, zero, zero, one], dim=-1
-    ).reshape(-1, 3, 3)
-    half = turn * (spread * means.norm(dim=-1, keepdim=True) * PIXELS / FOCAL)[:, None]
-    opacities = 0.6 + 0.4 * torch.rand(count, generator=random)
-    shares = torch.softmax(3 * torch.randn(count, 21, generator=random), dim=-1)
-    return means, opacities, shares, half @ half.transpose(1, 2)
-
-
-def measure_released(count: int, grid: VoxelGrid, repeats: int) -> Timing:
-    """Time the released voxeliser and labels together.
-
-    Raises:
-        ValueError: the two sides disagree by more than 1e-4, or in a label that is no tie.
-    """
-    gaussians, owners = released_gaussians(count, grid), released_owners()
-
-    def both(backend: str) -> tuple[Tensor, ...]:
-        density, features, _ = released_voxels(
-            *gaussians, grid, opacity_threshold=0.6, covariance_threshold=0.015, backend=backend
-        )
-        return density, features, *released_labels(density, features, owners, backend=backend)
-
-    for plain, fast in zip(both('reference'), both('fast'), strict=True):
-        if plain.dtype == torch.uint8:
-            off = int((plain != fast).sum())
-            if off > 1e-5 * plain.numel():  # ties: the twin itself differs so between machines
-                raise ValueError(f'released labels: the fast side differs in {off} voxels')
-        elif not torch.allclose(plain, fast, rtol=1e-4, atol=1e-4):
-            worst = float((plain - fast).abs().max())
-            raise ValueError(f'released voxels: the fast side is off by {worst}')
-    title = f'released voxels + labels, {count} Gaussians, {len(owners)} prompts'
-    return compare(title, both, 'fast', repeats)
-
-
 def best_of(call: Callable[[], object], repeats: int) -> float:
     """Milliseconds of the fastest of `repeats` calls, after one that is not counted."""
     call()
@@ -184,7 +135,8 @@ def measure(counts: list[int], repeats: int) -> list[Timing]:
     ]
     for count in counts:
         timings += _measure_gaussians(street_gaussians(count), rig, grid, repeats)
-        timings.append(measure_released(count, grid, repeats))
+        title, call = released_post_processing(count, grid)
+        timings.append(compare(title, call, 'fast', repeats))
     return timings
 
 
