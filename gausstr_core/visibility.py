@@ -53,7 +53,7 @@ def observed_voxels(
         _projection(rig).numpy(),
         np.array(grid.lower, dtype=np.float64),
         float(grid.resolution),
-        _margin(grid),
+        half_diagonal(grid),
         seen,
     )
     return torch.from_numpy(seen)
@@ -72,7 +72,8 @@ def _check(depth: Tensor, rig: CameraRig) -> None:
             )
 
 
-def _margin(grid: VoxelGrid) -> float:
+def half_diagonal(grid: VoxelGrid) -> float:
+    """Half the diagonal of a voxel in metres: how far past the depth a voxel is still seen."""
     return 0.5 * math.sqrt(3.0) * grid.resolution
 
 
@@ -104,7 +105,7 @@ def _reference(depth: Tensor, projection: Tensor, grid: VoxelGrid) -> Tensor:
         column = torch.where(inside, u, 0.0).long()
         row_index = torch.where(inside, v, 0.0).long()
         surface = image[row_index, column]
-        seen |= inside & (surface > 0) & (far <= surface + _margin(grid))
+        seen |= inside & (surface > 0) & (far <= surface + half_diagonal(grid))
     return seen
 
 

@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import rclpy
@@ -137,14 +137,16 @@ class GaussTRNode(LifecycleNode):
         settings = read_settings(parameter_values(self))
         vocabulary = build_vocabulary(settings)
         pipeline = build_pipeline(settings)
-        outputs = Outputs(settings)
         started = time.monotonic()
-        # every output once: on a fresh machine compiling what draws them takes as long as a drive
-        for _ in outputs.make(list(outputs.types), warm_up(pipeline, settings, vocabulary)):
+        # every output once: on a fresh machine compiling what draws them takes as long as a drive;
+        # nothing is left out of what nobody sees, so that no warning is spent on it
+        unlimited = Outputs(replace(settings, max_gaussians=10**6, max_cubes=10**7))
+        for _ in unlimited.make(list(unlimited.types), warm_up(pipeline, settings, vocabulary)):
             pass
         _LOGGER.info('%s on %s is ready, first run took %.1f s',
                      settings.preset, settings.device, time.monotonic() - started)  # fmt: skip
         self.health.configured(settings)
+        outputs = Outputs(settings)
         publishers = {
             name: self.create_lifecycle_publisher(
                 kind, f'~/{name}', LATCHED if name == 'occupancy_grid' else NEWEST

@@ -11,9 +11,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
@@ -108,9 +108,7 @@ class Worker:
             if taken is None:
                 self._handed.put(None)
                 return
-            with self._reported(taken[1]) as reported:
-                self._see(*taken)
-            if reported.failed:
+            if not self._attempt(taken[1], partial(self._see, *taken)):
                 self._room.release()
 
     def _see(self, arrival: float, images: ImageSet[Shot], inputs: RigInputs) -> None:
@@ -122,8 +120,7 @@ class Worker:
     def _map_all(self) -> None:
         while (task := self._handed.get()) is not None:
             self._room.release()
-            with self._reported(task.images):
-                self._map(task)
+            self._attempt(task.images, partial(self._map, task))
 
     def _map(self, task: _Task) -> None:
         begun = time.monotonic()
@@ -148,24 +145,16 @@ class Worker:
         }
         self._health.mapped(seconds, task.images.missing)
 
-    @contextmanager
-    def _reported(self, images: ImageSet[Shot]) -> Iterator[_Outcome]:
-        """Whatever goes wrong with a set, it is reported and the next one gets its chance."""
-        outcome = _Outcome()
+    def _attempt(self, images: ImageSet[Shot], work: Callable[[], None]) -> bool:
+        """Whether it went well; if not, it is reported, and the next set gets its chance."""
         try:
-            yield outcome
+            work()
         except ValueError as error:
-            outcome.failed = True
             _LOGGER.error('set at %.3f s not mapped: %s', images.stamp / 1e9, error)
             self._health.dropped(BAD_INPUT, str(error))
         except Exception as error:
-            outcome.failed = True
             _LOGGER.exception('set at %.3f s not mapped', images.stamp / 1e9)
             self._health.dropped(FAILURE, f'{type(error).__name__}: {error}')
-
-
-@dataclass
-class _Outcome:
-    """Whether a set failed."""
-
-    failed: bool = False
+        else:
+            return True
+        return False

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from gausstr_core.contracts import Gaussians, VoxelGrid
 from gausstr_core.rig import CameraRig
-from gausstr_core.visibility import observed_voxels
+from gausstr_core.visibility import half_diagonal, observed_voxels
 from gausstr_core.voxels import voxelise
+from gausstr_training.landing import landing_voxels
 
 CLEARANCE = 0.1  # metres before the surface up to which a ray empties the voxels
 HALF_FULL = 0.7  # density at which a voxel counts half
@@ -41,24 +42,14 @@ def carve(depth: Tensor, weight: Tensor, rig: CameraRig, grid: VoxelGrid) -> Car
         rig: N cameras at the depth's size.
         grid: where the voxels are, ego frame.
     """
-    n, height, width = depth.shape
-    row, column = torch.meshgrid(
-        torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing='ij'
-    )
-    pixels = torch.stack([column, row], dim=-1).reshape(1, -1, 2).expand(n, -1, 2).to(depth)
-    hit = depth.flatten() > 0
-    points = rig.unproject(pixels, depth.flatten(1)).flatten(0, 1)[hit]
-    cell = torch.floor((points - points.new_tensor(grid.lower)) / grid.resolution).long()
-    inside = ((cell >= 0) & (cell < torch.tensor(grid.shape))).all(-1)
-    x, y, z = cell[inside].unbind(-1)
-    voxel = (x * grid.shape[1] + y) * grid.shape[2] + z
+    voxel, lands = landing_voxels(depth, rig, grid)
     # the maximum, because which of several writes comes last is a matter of threads
     filled = torch.zeros(math.prod(grid.shape)).scatter_reduce_(
-        0, voxel, weight.flatten()[hit][inside], 'amax'
+        0, voxel, weight.flatten()[lands], 'amax'
     )
     filled = filled.reshape(grid.shape)
     # `observed_voxels` looks half a diagonal past the depth it is given
-    margin = 0.5 * math.sqrt(3.0) * grid.resolution + CLEARANCE
+    margin = half_diagonal(grid) + CLEARANCE
     through = torch.where(depth > 0, depth - margin, torch.inf)
     return Carving(filled, observed_voxels(through, rig, grid) & (filled == 0))
 

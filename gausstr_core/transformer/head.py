@@ -13,8 +13,8 @@ START_OPACITY = 0.9
 LOG_MIDDLE = 2.7  # logarithm of 15 m, where depth codes are zero
 
 # How far one layer may go. The start is a good one, and ground seen at a grazing angle forgives
-# neither a turn nor a step in depth: bounds twice to five times as wide lost more on the ground
-# than objects gained.
+# neither a turn nor a step in depth: with free turns and steps twice as wide, trained on splatted
+# images alone, the ground lost more than objects gained (docs/training.md).
 MOVE = 0.5  # of the seat spacing, in the image
 DEPTH = 0.2  # of the logarithm of the depth
 SCALE = 0.5  # of the logarithm of the scales

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,6 +11,7 @@ from torch import Tensor
 from gausstr_core.contracts import VoxelGrid
 from gausstr_core.rig import CameraRig
 from gausstr_training.evaluation.tally import COUNT, Guess
+from gausstr_training.landing import landing_voxels
 
 EDGE = 1.15  # neighbours whose depths differ by a larger factor: an edge, not a slope
 
@@ -23,23 +26,10 @@ def lift(depth: Tensor, labels: Tensor, keep: Tensor, rig: CameraRig, grid: Voxe
         rig: N cameras at that size.
         grid: where to lift to.
     """
-    n, height, width = depth.shape
-    rows, columns = torch.meshgrid(
-        torch.arange(height, device=depth.device) + 0.5,
-        torch.arange(width, device=depth.device) + 0.5,
-        indexing='ij',
-    )
-    pixels = torch.stack([columns, rows], dim=-1).reshape(1, -1, 2).expand(n, -1, 2)
-    points = rig.unproject(pixels.to(depth), depth.flatten(1)).flatten(0, 1)
-    lower = points.new_tensor(grid.lower)
-    cell = torch.floor((points - lower) / grid.resolution).long()
-    shape = torch.tensor(grid.shape, device=cell.device)
-    named = (labels >= 0) & (labels < COUNT) & keep & (depth > 0)
-    inside = ((cell >= 0) & (cell < shape)).all(-1) & named.flatten()
-    x, y, z = cell[inside].unbind(-1)
-    voxel = (x * grid.shape[1] + y) * grid.shape[2] + z
+    named = (labels >= 0) & (labels < COUNT) & keep
+    voxel, lands = landing_voxels(torch.where(named, depth, 0.0), rig, grid)
     votes = torch.bincount(
-        voxel * COUNT + labels.flatten()[inside], minlength=shape.prod() * COUNT
+        voxel * COUNT + labels.flatten()[lands], minlength=math.prod(grid.shape) * COUNT
     )
     votes = votes.reshape(*grid.shape, COUNT)
     return Guess(votes.sum(-1).float(), votes.argmax(-1))
