@@ -1,9 +1,13 @@
-"""Memory that is freed stays with the process, for the large buffers of the next cycle."""
+"""The process's memory: what is freed stays for the buffers of the next cycle; its peak."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import resource
+import sys
+
+import torch
 
 _MMAP_THRESHOLD, _TRIM_THRESHOLD, _ARENA_MAX = -3, -1, -8  # of mallopt(3)
 # Up to this size from the heap. Some versions of glibc refuse more than half of HEAP_MAX_SIZE.
@@ -40,3 +44,13 @@ def keep_freed_memory() -> bool:
         and mallopt(_TRIM_THRESHOLD, _KEEP_FREE) == 1
         and mallopt(_ARENA_MAX, 1) == 1
     )
+
+
+def peak_memory(device: torch.device | str = 'cpu') -> str:
+    """The most that this process has held so far, in words; with a GPU also what lay on that."""
+    unit = 1 if sys.platform == 'darwin' else 1024  # of ru_maxrss, in bytes
+    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+    text = f'{host:.1f} GiB'
+    if torch.device(device).type == 'cuda':
+        text += f', on the device {torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB'
+    return text

@@ -6,30 +6,17 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gausstr_core.contracts import FoundationMaps, Gaussians, Occupancy, VoxelGrid
-from gausstr_core.foundation.interface import resize_images
+from gausstr_core.foundation.interface import DepthNetwork
+from gausstr_core.presets import Assembly, assemble
 from gausstr_core.rig import CameraRig
-from gausstr_core.transformer.build import GaussTR, build
-from gausstr_core.transformer.reference_points import seat_points
 from gausstr_core.visibility import observed_voxels
 from gausstr_core.vocabulary import Vocabulary
-from gausstr_core.voxels import label, voxelise
-from gausstr_core.weights import load_weights, read_card, shipped_weights
-
-
-@dataclass(frozen=True)
-class PipelineSettings:
-    """What turns Gaussians into a map."""
-
-    occupied_threshold: float = 0.35  # density above which a voxel is occupied
-    class_temperature: float = 1.0  # of the class probabilities in a voxel's confidence
-    blur: float = 0.2  # metres added to every Gaussian: a voxel is a volume, not a point
 
 
 @dataclass(frozen=True)
@@ -58,17 +45,15 @@ class OccupancyPipeline:
     """Images + rig + vocabulary -> `OccupancyResult`. Holds weights, no state between cycles."""
 
     def __init__(
-        self,
-        model: GaussTR,
-        device: str = 'cpu',
-        grid: VoxelGrid | None = None,
-        settings: PipelineSettings | None = None,
+        self, assembly: Assembly, device: str = 'cpu', grid: VoxelGrid | None = None
     ) -> None:
         self.device = torch.device(device)
-        self.model = model.to(self.device).eval()
+        self.model = assembly.model.to(self.device).eval()
         self.model.foundation.optimise_for_inference()
+        self.encoder = assembly.encoder
+        self.rule = assembly.rule
         self.grid = grid or VoxelGrid()
-        self.settings = settings or PipelineSettings()
+        self._first_words = assembly.vocabulary
 
     @classmethod
     def from_preset(
@@ -77,30 +62,32 @@ class OccupancyPipeline:
         device: str = 'cpu',
         grid: VoxelGrid | None = None,
         weights: str | Path | None = None,
-        settings: PipelineSettings | None = None,
+        *,
+        folder: str | Path | None = None,
+        depth: str | DepthNetwork | None = None,
+        rule: str | None = None,
     ) -> OccupancyPipeline:
-        """Build a preset.
+        """Load a preset.
 
         Args:
-            preset: a name in `transformer.build.PRESETS`.
+            preset, weights, folder, depth, rule: see `presets.assemble`.
             device: a torch device; never replaced by another one.
             grid: where to map; the Occ3D grid by default.
-            weights: a file made by gausstr-train; None for the shipped one; 'untrained' for the
-                seeded start, whose Gaussians are the surface-aligned ones.
-            settings: None takes the threshold and temperature found on the validation streets,
-                from the card.
 
         Raises:
-            ValueError: unknown preset, unreadable or foreign weights, or a device that is absent.
+            ValueError: as `presets.assemble`, or the device is absent.
         """
         if torch.device(device).type == 'cuda' and not torch.cuda.is_available():
             raise ValueError(f'device {device!r} was asked for, but torch sees no CUDA device')
-        model = build(preset)
-        if weights != 'untrained':
-            path = Path(weights) if weights else shipped_weights(preset)
-            load_weights(model, path, preset)
-            settings = settings or settings_from_card(read_card(path))
-        return cls(model, device, grid, settings)
+        return cls(assemble(preset, weights, folder, depth, rule), device, grid)
+
+    def vocabulary(self, path: Path | str | None = None) -> Vocabulary:
+        """The words of a vocabulary file for this model; None: those that it starts with.
+
+        Raises:
+            ValueError: as `Vocabulary.from_yaml`.
+        """
+        return Vocabulary.from_yaml(path or self._first_words, self.encoder)
 
     def run(
         self,
@@ -133,6 +120,8 @@ class OccupancyPipeline:
         """The half that knows no words and no 3D; arguments and errors as `run`."""
         clock = _Clock()
         check_images(images, rig)
+        if depth is None and not self.model.foundation.sees_depth:
+            raise ValueError('expected measured depth: the pipeline has no depth network')
         maps, small = self.see(images, rig)
         known = None
         if depth is not None:
@@ -142,36 +131,42 @@ class OccupancyPipeline:
 
     @torch.inference_mode()
     def map(self, seen: Seen, vocabulary: Vocabulary) -> OccupancyResult:
-        """The other half; may run in another thread, beside the next cycle's `look`."""
+        """The other half; may run in another thread, beside the next cycle's `look`.
+
+        Raises:
+            ValueError: the vocabulary was encoded for another model.
+        """
+        self._check_words(vocabulary)
         clock = _Clock()
-        measured = seen.known is not None
-        gaussians = self.model.transformer(seen.maps, seen.rig, measured=measured)
+        gaussians = self.model.transformer(seen.maps, seen.rig, measured=seen.known is not None)
         if seen.known is not None:
-            gaussians = gaussians.select(self._seats_at(seen.known, seen.rig))
+            gaussians = gaussians.select(at_known_pixels(gaussians, seen.known, seen.rig))
         clock.lap('transformer')
-        gaussians, probabilities = drop_sky(gaussians, vocabulary)
-        clock.lap('vocabulary')
-        density, classes = voxelise(gaussians, probabilities, self.grid, blur=self.settings.blur)
-        clock.lap('voxels')
         depth = seen.maps.depth
         visible = depth if seen.known is None else torch.where(seen.known, depth, 0.0)
         observed = observed_voxels(visible, seen.rig, self.grid)
         clock.lap('visibility')
-        threshold, temperature = self.settings.occupied_threshold, self.settings.class_temperature
-        occupancy = label(density, classes, observed, self.grid, threshold, temperature)
-        clock.lap('labelling')
+        found = self.rule(gaussians, vocabulary, observed, self.grid, clock.lap)
         seconds = {**seen.seconds, **clock.seconds}
-        return OccupancyResult(occupancy, gaussians, probabilities, seen.maps, seen.rig, seconds)
+        return OccupancyResult(
+            found.occupancy, found.gaussians, found.probabilities, seen.maps, seen.rig, seconds
+        )
 
     @torch.inference_mode()
     def see(
         self, images: Sequence[Tensor | np.ndarray], rig: CameraRig
     ) -> tuple[FoundationMaps, CameraRig]:
         """The foundation maps, and the rig at the network's size."""
-        height, width = self.model.foundation.input_size
-        batch = resize_images([torch.as_tensor(image) for image in images], height, width)
-        small = rig.resized(height, width).to(self.device)
-        return self.model.foundation(batch.to(self.device), small), small
+        tensors = [torch.as_tensor(image) for image in images]
+        return self.model.foundation.see(tensors, rig, self.device)
+
+    def _check_words(self, vocabulary: Vocabulary) -> None:
+        wanted = self.model.foundation.feature_dim
+        if vocabulary.dimension != wanted:
+            raise ValueError(
+                f'the words of vocabulary {vocabulary.id} have {vocabulary.dimension} channels, '
+                f'the features of the model {wanted}; encode them with the encoder of the pipeline'
+            )
 
     def _measured(
         self, maps: FoundationMaps, depth: Sequence[Tensor | np.ndarray], rig: CameraRig
@@ -189,30 +184,21 @@ class OccupancyPipeline:
         known = torch.isfinite(measured) & (measured > 0)
         return FoundationMaps(maps.features, torch.where(known, measured, maps.depth)), known
 
-    def _seats_at(self, known: Tensor, rig: CameraRig) -> Tensor:
-        """Which Gaussians [G] started on a known pixel; the order is that of the transformer."""
-        points, _ = seat_points(rig, self.model.transformer.lattice)
-        height, width = known.shape[1:]
-        size = points.new_tensor([width, height])
-        pixel = (points.flatten(1, 2) * size).long()
-        column, row = pixel[..., 0].clamp(0, width - 1), pixel[..., 1].clamp(0, height - 1)
-        view = torch.arange(len(rig), device=known.device)[:, None]
-        return known[view, row, column].flatten()
 
+def at_known_pixels(gaussians: Gaussians, known: Tensor, rig: CameraRig) -> Tensor:
+    """Which Gaussians [G], ordered by view, lie in a pixel of their own view that is known.
 
-def drop_sky(gaussians: Gaussians, vocabulary: Vocabulary) -> tuple[Gaussians, Tensor]:
-    """Name the Gaussians and leave out those that are sky: free space, not an obstacle.
-
-    Returns:
-        The Gaussians kept, and their probabilities over the visible categories, renormalised.
+    Args:
+        gaussians: as a transformer gives them: the same number for each of the N views.
+        known: bool [N, H, W].
+        rig: the N cameras at that size.
     """
-    probabilities = vocabulary.probabilities(gaussians.features)
-    sky = list(vocabulary.sky_columns)
-    best = probabilities.argmax(-1)
-    keep = ~torch.isin(best, torch.tensor(sky, device=best.device))
-    shown = probabilities[keep][:, : len(vocabulary)].clone()
-    shown[:, [column for column in sky if column < len(vocabulary)]] = 0
-    return gaussians.select(keep), shown / shown.sum(-1, keepdim=True).clamp_min(1e-9)
+    pixels, _ = rig.project(gaussians.means)
+    views = torch.arange(len(rig), device=known.device)[:, None]
+    own = pixels.unflatten(1, (len(rig), -1))[views[:, 0], views[:, 0]].long()
+    height, width = known.shape[1:]
+    column, row = own[..., 0].clamp(0, width - 1), own[..., 1].clamp(0, height - 1)
+    return known[views, row, column].flatten()
 
 
 def check_images(images: Sequence[Tensor | np.ndarray], rig: CameraRig) -> None:
@@ -226,16 +212,6 @@ def check_images(images: Sequence[Tensor | np.ndarray], rig: CameraRig) -> None:
                 f'camera {name}: expected a uint8 RGB image {height}x{width}x3, '
                 f'got {dtype} {shape}'
             )
-
-
-def settings_from_card(card: dict[str, Any]) -> PipelineSettings:
-    """Settings with the threshold and the temperature that the validation streets chose."""
-    defaults = PipelineSettings()
-    threshold = card.get('thresholds', {}).get('gaussians', defaults.occupied_threshold)
-    return PipelineSettings(
-        occupied_threshold=float(threshold),
-        class_temperature=float(card.get('class_temperature', defaults.class_temperature)),
-    )
 
 
 class _Clock:

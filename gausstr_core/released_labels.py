@@ -67,6 +67,7 @@ def released_labels(
     owners: Tensor,
     *,
     labels: Sequence[int] = LABELS,
+    free: int = FREE,
     occupied_threshold: float = OCCUPIED,
     backend: str = 'auto',
 ) -> tuple[Tensor, Tensor]:
@@ -76,7 +77,8 @@ def released_labels(
         density: [X, Y, Z] of a released voxeliser.
         features: [X, Y, Z, K] of the same.
         owners: [K] category 0..M-1 of each prompt.
-        labels: the label of each of the M categories; `FREE` for the sky.
+        labels: the label 0..255 of each of the M categories; `free` for the sky.
+        free: the label of voxels that hold nothing.
         occupied_threshold: density above which a voxel is not free.
         backend: 'reference' (torch, any device), 'fast' (numba, CPU) or 'auto', by device.
 
@@ -98,11 +100,13 @@ def released_labels(
     if backend == 'fast':
         from gausstr_core import released_labels_fast
 
-        return released_labels_fast.label(density, features, owners, labels, occupied_threshold)
+        return released_labels_fast.label(
+            density, features, owners, labels, free, occupied_threshold
+        )
     merged = merged_probabilities(denoised_probabilities(features), owners)
     table = torch.tensor(labels, dtype=torch.uint8, device=density.device)
     chosen = table[merged.argmax(-1)]
-    return torch.where(density > occupied_threshold, chosen, FREE), merged
+    return torch.where(density > occupied_threshold, chosen, free), merged
 
 
 def _check(density: Tensor, features: Tensor, owners: Tensor, labels: Sequence[int]) -> None:

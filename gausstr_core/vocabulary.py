@@ -21,14 +21,13 @@ import torch.nn.functional as F
 import yaml
 from torch import Tensor
 
-from gausstr_core.text_encoder import CONFIG, TextEncoder, training_synonyms
+from gausstr_core.text_encoder import CONFIG, TextEncoder
 
 ROLES = ('object', 'ground', 'sky')
 MAX_CATEGORIES = 255  # a label fits into a byte
 MAX_PROMPTS = 32
 MAX_LENGTH = 100  # characters of a name or prompt
 TEMPERATURE = 0.05
-FAMILIAR = 0.5  # cosine to the closest taught word below which a prompt is remarked upon
 
 SHIPPED_VOCABULARY = CONFIG / 'vocabulary_occ3d.yaml'
 
@@ -90,7 +89,7 @@ class Vocabulary:
         self.id = _content_id(categories, encoder.id)
         self.remarks = _remarks(categories, encoder)
         spoken = list(categories)
-        synonyms = training_synonyms()
+        synonyms = encoder.street_words
         self._implicit_sky = not any(category.role == 'sky' for category in categories)
         if self._implicit_sky:
             spoken.append(Category('implicit sky', tuple(synonyms['sky']), role='sky'))
@@ -100,6 +99,9 @@ class Vocabulary:
         self._taught = F.normalize(centroids - self._common, dim=-1)
         self._taught_sky = list(synonyms).index('sky')
         self._rows, self._owner = self._represent(spoken, encoder)
+        # [P, C], and the column 0..columns-1 that each belongs to: what `ReleasedRule` goes by
+        self.prompt_vectors = encoder.encode([p for c in spoken for p in c.prompts])
+        self.prompt_owners = torch.tensor([i for i, c in enumerate(spoken) for _ in c.prompts])
 
     @classmethod
     def build(
@@ -189,6 +191,18 @@ class Vocabulary:
         """
         return (self.scores(features) / self.temperature).softmax(-1)
 
+    def prompt_probabilities(self, features: Tensor) -> Tensor:
+        """Probabilities [..., P] of prompts as the released code has them; rows sum to one.
+
+        A softmax over raw products: the length of the features [..., C] is the temperature.
+        """
+        return (features @ self.prompt_vectors.to(features).T).softmax(-1)
+
+    @property
+    def dimension(self) -> int:
+        """C, channels of the features that these words are compared with."""
+        return self.prompt_vectors.shape[1]
+
     @property
     def columns(self) -> int:
         """Number of columns of `probabilities`."""
@@ -249,13 +263,15 @@ def _content_id(categories: tuple[Category, ...], encoder_id: str) -> str:
 
 def _remarks(categories: tuple[Category, ...], encoder: TextEncoder) -> tuple[str, ...]:
     """One sentence per prompt that lies close to nothing the network was taught."""
-    taught = [word for words in training_synonyms().values() for word in words]
+    if encoder.familiar is None:
+        return ()
+    taught = [word for words in encoder.street_words.values() for word in words]
     vectors = encoder.encode(taught)
     remarks = []
     for category in categories:
         cosines, closest = (encoder.encode(category.prompts) @ vectors.T).max(-1)
         for prompt, cosine, index in zip(category.prompts, cosines, closest, strict=True):
-            if cosine < FAMILIAR:
+            if cosine < encoder.familiar:
                 remarks.append(
                     f'{category.name}: the word {prompt!r} is far from everything the model was '
                     f'taught (closest: {taught[int(index)]!r}, cosine {cosine:.2f}); '

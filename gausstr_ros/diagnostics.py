@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
+from gausstr_core.memory import peak_memory
 from gausstr_ros.conversions import header_message
 from gausstr_ros.parameters import Settings
 
@@ -142,6 +143,7 @@ class Health:
         values |= {f'sets {kind}': str(count) for kind, count in self._sets.items()}
         values |= {f'sets dropped: {why}': str(n) for why, n in self._dropped.items()}
         values |= {f'{stage} [ms]': f'{1e3 * s:.1f}' for stage, s in self._seconds.items()}
+        values['peak memory'] = peak_memory(values.get('device', 'cpu'))
         if values.get('device', 'cpu').startswith('cuda') and torch.cuda.is_available():
             used = torch.cuda.memory_allocated(values['device']) / 2**20
             values['device memory [MiB]'] = f'{used:.0f}'

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from gausstr_core.pipeline import OccupancyPipeline, OccupancyResult, Seen
 from gausstr_core.rig import CameraRig
-from gausstr_core.vocabulary import SHIPPED_VOCABULARY, Vocabulary
+from gausstr_core.rules import CalibratedRule, ReleasedRule, Rule
+from gausstr_core.vocabulary import Vocabulary
 from gausstr_ros.calibration import build_rig
 from gausstr_ros.conversions import depth_image, rgb_image
 from gausstr_ros.inputs import RigInputs, Shot
@@ -54,22 +55,31 @@ def build_pipeline(settings: Settings) -> OccupancyPipeline:
     except RuntimeError as error:
         raise ValueError(f'device {settings.device!r} is no torch device: {error}') from error
     pipeline = OccupancyPipeline.from_preset(
-        settings.preset, settings.device, settings.grid, settings.weights or None
+        settings.preset,
+        settings.device,
+        settings.grid,
+        settings.weights or None,
+        folder=settings.weights_folder or None,
+        depth='none' if settings.measured_depth else settings.depth_network or None,
+        rule=settings.rule or None,
     )
-    if settings.occupied_threshold > 0:
-        pipeline.settings = replace(
-            pipeline.settings, occupied_threshold=settings.occupied_threshold
-        )
+    pipeline.rule = _adjusted(pipeline.rule, settings)
     return pipeline
 
 
-def build_vocabulary(settings: Settings) -> Vocabulary:
-    """The vocabulary at start.
-
-    Raises:
-        ValueError: the file cannot be read or holds no vocabulary; it is named.
-    """
-    return Vocabulary.from_yaml(settings.vocabulary_file or SHIPPED_VOCABULARY)
+def _adjusted(rule: Rule, settings: Settings) -> Rule:
+    """The rule with the thresholds that the parameters set."""
+    if settings.class_temperature > 0:
+        if not isinstance(rule, CalibratedRule):
+            raise ValueError(
+                'map.class_temperature is of the calibrated rule; '
+                f'preset {settings.preset} has the released one, see map.rule'
+            )
+        rule = replace(rule, class_temperature=settings.class_temperature)
+    if settings.occupied_threshold > 0:
+        assert isinstance(rule, CalibratedRule | ReleasedRule)
+        rule = replace(rule, occupied_threshold=settings.occupied_threshold)
+    return rule
 
 
 def warm_up(pipeline: OccupancyPipeline, settings: Settings, vocabulary: Vocabulary) -> MappedSet:

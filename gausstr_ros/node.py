@@ -28,7 +28,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
-from gausstr_core.memory import keep_freed_memory
+from gausstr_core.memory import keep_freed_memory, peak_memory
 from gausstr_core.vocabulary import Vocabulary
 from gausstr_msgs.msg import Categories
 from gausstr_msgs.srv import GetCategories, SetCategories
@@ -36,7 +36,7 @@ from gausstr_ros.categories import VocabularyInForce, categories_message, catego
 from gausstr_ros.conversions import time_message
 from gausstr_ros.declaration import declare_parameters, parameter_values
 from gausstr_ros.diagnostics import Health
-from gausstr_ros.mapper import build_pipeline, build_vocabulary, warm_up
+from gausstr_ros.mapper import build_pipeline, warm_up
 from gausstr_ros.outputs import Outputs
 from gausstr_ros.parameters import Settings, read_settings
 from gausstr_ros.ros_logging import RosHandler
@@ -135,16 +135,19 @@ class GaussTRNode(LifecycleNode):
 
     def _configure(self) -> None:
         settings = read_settings(parameter_values(self))
-        vocabulary = build_vocabulary(settings)
         pipeline = build_pipeline(settings)
+        vocabulary = pipeline.vocabulary(settings.vocabulary_file or None)
         started = time.monotonic()
         # every output once: on a fresh machine compiling what draws them takes as long as a drive;
         # nothing is left out of what nobody sees, so that no warning is spent on it
         unlimited = Outputs(replace(settings, max_gaussians=10**6, max_cubes=10**7))
         for _ in unlimited.make(list(unlimited.types), warm_up(pipeline, settings, vocabulary)):
             pass
-        _LOGGER.info('%s on %s is ready, first run took %.1f s',
-                     settings.preset, settings.device, time.monotonic() - started)  # fmt: skip
+        _LOGGER.info(
+            '%s on %s is ready, first run took %.1f s, peak memory %s',
+            settings.preset, settings.device, time.monotonic() - started,
+            peak_memory(settings.device),
+        )  # fmt: skip
         self.health.configured(settings)
         outputs = Outputs(settings)
         publishers = {
@@ -257,7 +260,7 @@ class GaussTRNode(LifecycleNode):
         """In the text thread: encode, replace, wait for the first set, fill in the reply."""
         try:
             wanted = [category_from_message(message) for message in request.categories]
-            vocabulary = Vocabulary.build(wanted)
+            vocabulary = Vocabulary.build(wanted, parts.pipeline.encoder)
             parts.vocabulary.replace(vocabulary)
             self._announce(vocabulary, None)
             stamp = parts.vocabulary.wait_for_first_stamp(REPLY_WITHIN)

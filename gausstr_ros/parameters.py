@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 from gausstr_core.contracts import VoxelGrid
-from gausstr_core.transformer.build import PRESETS
+from gausstr_core.foundation.released import DEPTH_NETWORKS
+from gausstr_core.presets import PRESETS, RULES
 from gausstr_ros.conversions import band_slice
 from gausstr_ros.synchroniser import Synchroniser
 
@@ -38,7 +39,23 @@ class Parameter:
 
 PARAMETERS = (
     Parameter('preset', 'compact', 'Which model.', choices=tuple(sorted(PRESETS))),
-    Parameter('weights', '', 'File of weights; empty: those that ship with the preset.'),
+    Parameter(
+        'weights',
+        '',
+        'File of weights; empty: those that ship or are published; untrained: none, to measure.',
+    ),
+    Parameter(
+        'weights_folder',
+        '',
+        'Where the published files of talk2dino and featup lie; empty: fetched into the cache.',
+    ),
+    Parameter(
+        'depth_network',
+        '',
+        'Depth network of talk2dino and featup; empty: metric3d, or none where depth comes from '
+        'topics.',
+        choices=('', *DEPTH_NETWORKS),
+    ),
     Parameter('device', 'cpu', 'Torch device, such as cpu or cuda:0; never replaced by another.'),
     Parameter('threads', 0, 'Threads for the network on the CPU; 0: what torch takes.', (0, 1024)),
     Parameter('cameras', list(NUSCENES_CAMERAS), 'Names of the cameras, in the order of the rig.'),
@@ -88,6 +105,20 @@ PARAMETERS = (
         "Density above which a voxel is occupied; 0: the value in the weights' card, found on "
         'validation streets.',
         (0.0, 1e6),
+    ),
+    Parameter(
+        'map.rule',
+        '',
+        'How Gaussians become voxels: as the public checkpoints were scored, or calibrated; '
+        "empty: the preset's.",
+        choices=('', *RULES),
+    ),
+    Parameter(
+        'map.class_temperature',
+        0.0,
+        "Of the classes in a voxel's confidence, with the calibrated rule; 0: the value in the "
+        "weights' card.",
+        (0.0, 1e3),
     ),
     Parameter('publish.max_gaussians', 5000, 'Most ellipsoids drawn in ~/gaussians.', (1, 10**6)),
     Parameter('publish.max_cubes', 60000, 'Most cubes drawn in ~/voxel_markers.', (1, 10**7)),
@@ -141,6 +172,8 @@ class Settings:
 
     preset: str
     weights: str
+    weights_folder: str
+    depth_network: str
     device: str
     threads: int
     cameras: tuple[CameraSettings, ...]
@@ -157,6 +190,8 @@ class Settings:
     grid: VoxelGrid
     band: tuple[float, float]
     occupied_threshold: float
+    rule: str
+    class_temperature: float
     max_gaussians: int
     max_cubes: int
     image_scale: float
@@ -249,6 +284,8 @@ def _assemble(chosen: Mapping[str, Any]) -> Settings:
     return Settings(
         preset=chosen['preset'],
         weights=chosen['weights'],
+        weights_folder=chosen['weights_folder'],
+        depth_network=chosen['depth_network'],
         device=chosen['device'],
         threads=chosen['threads'],
         cameras=tuple(_camera(name, chosen, compressed) for name in chosen['cameras']),
@@ -265,6 +302,8 @@ def _assemble(chosen: Mapping[str, Any]) -> Settings:
         grid=grid,
         band=(chosen['map.min_height'], chosen['map.max_height']),
         occupied_threshold=chosen['map.occupied_threshold'],
+        rule=chosen['map.rule'],
+        class_temperature=chosen['map.class_temperature'],
         max_gaussians=chosen['publish.max_gaussians'],
         max_cubes=chosen['publish.max_cubes'],
         image_scale=chosen['publish.image_scale'],
@@ -291,6 +330,10 @@ def _check_together(settings: Settings) -> None:
     if not low < high:
         raise ValueError(f'map.min_height must be below map.max_height, got {low} and {high} m')
     band_slice(settings.grid, settings.band)
+    if settings.measured_depth and settings.depth_network:
+        raise ValueError(
+            f'depth_network is {settings.depth_network!r}, but depth_source is topic: leave one'
+        )
     if not settings.base_frame:
         raise ValueError('base_frame must not be empty')
     if settings.base_frame == settings.fixed_frame:

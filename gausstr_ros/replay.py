@@ -29,7 +29,7 @@ from gausstr_ros.categories import categories_message
 from gausstr_ros.conversions import stamp_of
 from gausstr_ros.diagnostics import Health
 from gausstr_ros.inputs import DepthPairing, RigSource, Shot
-from gausstr_ros.mapper import MappedSet, build_pipeline, build_vocabulary, map_seen, see_set
+from gausstr_ros.mapper import MappedSet, build_pipeline, map_seen, see_set
 from gausstr_ros.outputs import Outputs
 from gausstr_ros.parameters import Settings, read_parameter_file, read_settings
 from gausstr_ros.synchroniser import ImageSet
@@ -55,8 +55,8 @@ class Replay:
 
     def __init__(self, settings: Settings, buffer: tf2_ros.Buffer) -> None:
         self.settings = settings
-        self.vocabulary = build_vocabulary(settings)
         self._pipeline = build_pipeline(settings)
+        self.vocabulary = self._pipeline.vocabulary(settings.vocabulary_file or None)
         self._now = 0  # of the bag, nanoseconds
         self.health = Health(clock=lambda: self._now / 1e9)
         self.health.configured(settings)

@@ -13,7 +13,7 @@ import torch.distributed
 
 from gausstr_core.memory import keep_freed_memory
 from gausstr_core.pipeline import OccupancyPipeline
-from gausstr_core.transformer.build import PRESETS
+from gausstr_core.transformer.build import COMPACT_PRESETS
 from gausstr_core.weights import read_card, shipped_weights
 from gausstr_training.evaluation import occ3d
 from gausstr_training.evaluation.methods import Contest
@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         'streets', nargs='*', type=Path, metavar='DIR', help='a street, or a folder of streets'
     )
-    result.add_argument('--preset', default='compact', choices=list(PRESETS))
+    result.add_argument('--preset', default='compact', choices=list(COMPACT_PRESETS))
     result.add_argument('--weights', help="a file, or 'untrained' (default: the shipped ones)")
     result.add_argument('--device', default='cpu')
     result.add_argument('--limit', type=int, metavar='N', help='score only the first N streets')

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gausstr_core.contracts import Gaussians, VoxelGrid
-from gausstr_core.pipeline import PipelineSettings
 from gausstr_core.rig import CameraRig
+from gausstr_core.rules import CalibratedRule
 from gausstr_core.transformer.build import GaussTR
 from gausstr_training.carving import carve, carving_loss
 from gausstr_training.frames import Batch, FrameStore, mirrored, photometric
@@ -158,7 +158,7 @@ class TransformerStage(Stage):
         carving = carve(batch.depth, weight, batch.rig, self.grid)
         named = self.teacher.nearest(gaussians.features.detach())
         solid = gaussians.select(named != CLASSES.index('sky'))
-        return carving_loss(solid, carving, self.grid, PipelineSettings().blur)
+        return carving_loss(solid, carving, self.grid, CalibratedRule().blur)
 
     def _targets(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """PCA-reduced target features [N, D, h, w], the basis [C, D], target depth [N, h, w]."""

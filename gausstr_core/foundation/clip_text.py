@@ -8,7 +8,7 @@ so that a `Vocabulary` works with either.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gausstr_core.foundation.clip_vision import HEAD_WIDTH
-from gausstr_core.text_encoder import EncodeFunction, TextEncoder
+from gausstr_core.text_encoder import (
+    EncodeFunction,
+    TextEncoder,
+    normalise_word,
+    training_synonyms,
+)
 from gausstr_core.weights.catalogue import CLIP, TALK2DINO
 from gausstr_core.weights.fetch import locate
 from gausstr_core.weights.tensors import fill, read_tensors, require
@@ -59,23 +64,55 @@ class TextProjection(nn.Module):
         return self.hidden_layers[0](torch.tanh(self.linear_layer(x)))
 
 
-def clip_encoder(folder: Path | str | None = None) -> TextEncoder:
-    """The words of the `featup` preset, 512 channels. Nothing loads before the first word."""
+def clip_encoder(
+    folder: Path | str | None = None, known: Mapping[str, Tensor] | None = None
+) -> TextEncoder:
+    """The words of the `featup` preset, 512 channels. Nothing loads before the first new word.
+
+    Args:
+        folder: where the published files lie; None fetches them into the cache.
+        known: word -> vector [512] that a checkpoint brings; see `known_words`.
+    """
 
     def load() -> EncodeFunction:
         return _encode_with(load_text_tower(locate(CLIP, folder)), None)
 
-    return TextEncoder({}, load, 'clip-vit-b-16', CLIP_WIDTH)
+    return _encoder(load, 'clip-vit-b-16', CLIP_WIDTH, known)
 
 
-def talk2dino_encoder(folder: Path | str | None = None) -> TextEncoder:
-    """The words of the `talk2dino` preset, 768 channels. Nothing loads before the first word."""
+def talk2dino_encoder(
+    folder: Path | str | None = None, known: Mapping[str, Tensor] | None = None
+) -> TextEncoder:
+    """The words of the `talk2dino` preset, 768 channels; arguments as `clip_encoder`."""
 
     def load() -> EncodeFunction:
         tower = load_text_tower(locate(CLIP, folder))
         return _encode_with(tower, TextProjection.from_file(locate(TALK2DINO, folder)))
 
-    return TextEncoder({}, load, 'talk2dino-vitb', DINO_WIDTH)
+    return _encoder(load, 'talk2dino-vitb', DINO_WIDTH, known)
+
+
+def known_words(prototypes: Tensor, prompts: Sequence[str], id: str) -> dict[str, Tensor]:
+    """The vectors by word of a checkpoint's text prototypes [P, C], for `known` above.
+
+    Raises:
+        ValueError: there is not one prototype per prompt; `id` says whose they are.
+    """
+    if len(prototypes) != len(prompts):
+        raise ValueError(
+            f'{id}: expected text prototypes of {len(prompts)} prompts, got {len(prototypes)}'
+        )
+    return dict(zip(map(normalise_word, prompts), prototypes.float(), strict=True))
+
+
+def _encoder(
+    load: Callable[[], EncodeFunction], id: str, width: int, known: Mapping[str, Tensor] | None
+) -> TextEncoder:
+    # nothing was taught these words, and each takes a tenth of a second on a CPU: one per class
+    names = {name: words[:1] for name, words in training_synonyms().items()}
+    return TextEncoder(
+        dict(known or {}), load, id, width, street_words=names, familiar=None
+    )  # fmt: skip
 
 
 def load_text_tower(path: Path) -> Any:

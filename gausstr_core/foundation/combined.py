@@ -12,11 +12,16 @@ from gausstr_core.contracts import FoundationMaps
 from gausstr_core.foundation.interface import DepthNetwork, FeatureNetwork, resize_images
 from gausstr_core.rig import CameraRig
 
+FAR = 51.2  # metres: where the released models end, and the depth of what nothing measures
+
 
 class CombinedFoundation(nn.Module):
-    """A feature network and a depth network as a `FoundationNetwork`. Both stay frozen."""
+    """A feature network and a depth network as a `FoundationNetwork`. Both stay frozen.
 
-    def __init__(self, features: FeatureNetwork, depth: DepthNetwork) -> None:
+    Without a depth network (None) every pixel is at `FAR`, until measured depth takes its place.
+    """
+
+    def __init__(self, features: FeatureNetwork, depth: DepthNetwork | None) -> None:
         super().__init__()
         self.features, self.depth = features, depth
         self.input_size, self.feature_dim = features.input_size, features.feature_dim
@@ -26,7 +31,7 @@ class CombinedFoundation(nn.Module):
     def forward(self, images: Tensor, rig: CameraRig) -> FoundationMaps:
         """See `FoundationNetwork`: both networks see the same small images."""
         with torch.no_grad():
-            return FoundationMaps(self.features(images, rig), self.depth(images, rig))
+            return FoundationMaps(self.features(images, rig), self._depth(images, rig))
 
     @torch.no_grad()
     def see(
@@ -52,9 +57,19 @@ class CombinedFoundation(nn.Module):
         # one camera at a time: sizes may differ, and depth networks are large
         for name, image in zip(rig.names, images, strict=True):
             one = rig.select((name,)).to(device)
-            depth = self.depth(image[None].to(device), one)
+            depth = self._depth(image[None].to(device), one)
             planes.append(F.interpolate(depth[None], (height, width), mode='bilinear')[0])
         return FoundationMaps(self.features(batch.to(device), small), torch.cat(planes)), small
+
+    @property
+    def sees_depth(self) -> bool:
+        """Whether depth comes from a network."""
+        return self.depth is not None
+
+    def _depth(self, images: Tensor, rig: CameraRig) -> Tensor:
+        if self.depth is None:
+            return torch.full(images.shape[:3], FAR, device=images.device)
+        return self.depth(images, rig)
 
     def train(self, mode: bool = True) -> CombinedFoundation:
         """Stay in eval mode: the networks are frozen, whatever is trained on top of them."""

@@ -12,6 +12,8 @@ ground, so the calibration knows the ground better than any regression does.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,6 +25,7 @@ from gausstr_core.foundation.efficientnet_lite import (
     absorb_padding,
     fuse_batch_norms,
 )
+from gausstr_core.foundation.interface import resize_images
 from gausstr_core.rig import CameraRig
 
 REFERENCE_FOCAL = 253.0  # pixels at 320x180; free depth is predicted for this focal length
@@ -32,6 +35,8 @@ HINTS = 3
 
 class CompactNetwork(nn.Module):
     """Images uint8 [N, 180, 320, 3] and rig -> features [N, C, 45, 80], depth [N, 180, 320]."""
+
+    sees_depth = True
 
     def __init__(
         self,
@@ -70,6 +75,14 @@ class CompactNetwork(nn.Module):
         raw = F.interpolate(self.depth_head(finest).contiguous(), x.shape[-2:], mode='bilinear')
         inverse = self._inverse_depth(raw, hints, rig)[..., :height, :width]
         return FoundationMaps(features, 1.0 / inverse.clamp_min(1.0 / self.max_depth))
+
+    def see(
+        self, images: Sequence[Tensor], rig: CameraRig, device: torch.device | str = 'cpu'
+    ) -> tuple[FoundationMaps, CameraRig]:
+        """See `FoundationNetwork`."""
+        height, width = self.input_size
+        small = rig.resized(height, width).to(device)
+        return self(resize_images(list(images), height, width).to(device), small), small
 
     def _decode(self, maps: dict[int, Tensor], hints: Tensor) -> tuple[Tensor, Tensor]:
         def join(coarse: Tensor | None, stride: int) -> Tensor:

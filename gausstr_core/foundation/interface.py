@@ -6,6 +6,7 @@ one `FeatureNetwork` or one `DepthNetwork`, and `combined.py` puts a pair togeth
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,9 +29,20 @@ class FoundationNetwork(Protocol):
 
     input_size: tuple[int, int]  # (height, width) the network sees
     feature_dim: int  # C of the features, the width of the text encoder
+    sees_depth: bool  # whether its depth is more than a place for measured depth
 
     def __call__(self, images: Tensor, rig: CameraRig) -> FoundationMaps:
         """Look at uint8 RGB images [N, H, W, 3] at `input_size`; `rig` is at that size too."""
+        ...
+
+    def see(
+        self, images: Sequence[Tensor], rig: CameraRig, device: torch.device | str = 'cpu'
+    ) -> tuple[FoundationMaps, CameraRig]:
+        """Look at original images, uint8 RGB [H_i, W_i, 3], with the rig at their sizes.
+
+        Returns:
+            The maps on `device`, and the rig at `input_size`.
+        """
         ...
 
 

@@ -23,6 +23,7 @@ from gausstr_core.foundation.metric3d import Metric3DDepth
 from gausstr_core.foundation.pretrained import configuration, random_network
 
 RANDOM_SEED = 20261122
+NO_DEPTH = 'none'
 
 DEPTH_NETWORKS: dict[str, Callable[[Path | str | None], DepthNetwork]] = {
     'metric3d': Metric3DDepth.from_onnx,
@@ -38,7 +39,8 @@ def load_depth(name: str, folder: Path | str | None = None) -> DepthNetwork:
         ValueError: no network has that name, or its files are missing or do not fit.
     """
     if name not in DEPTH_NETWORKS:
-        raise ValueError(f'depth must be one of {", ".join(DEPTH_NETWORKS)}, got {name!r}')
+        names = ', '.join((*DEPTH_NETWORKS, NO_DEPTH))
+        raise ValueError(f'depth must be one of {names}, got {name!r}')
     return DEPTH_NETWORKS[name](folder)
 
 
@@ -49,7 +51,7 @@ def talk2dino(
 
     Args:
         folder: where the published files lie; None fetches them into the cache.
-        depth: a name in `DEPTH_NETWORKS`, or a network.
+        depth: a name in `DEPTH_NETWORKS`, a network, or 'none' where depth is always measured.
 
     Raises:
         ValueError: a file is missing or does not fit; the message says what to place where.
@@ -83,5 +85,7 @@ def random_featup(depth: DepthNetwork) -> CombinedFoundation:
     return CombinedFoundation(MaskClipFeatures(tower, upsampler), depth)
 
 
-def _depth(depth: str | DepthNetwork, folder: Path | str | None) -> DepthNetwork:
+def _depth(depth: str | DepthNetwork, folder: Path | str | None) -> DepthNetwork | None:
+    if depth == NO_DEPTH:
+        return None
     return load_depth(depth, folder) if isinstance(depth, str) else depth

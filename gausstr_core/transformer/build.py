@@ -1,4 +1,4 @@
-"""Presets: the only place where numbers meet classes."""
+"""Sizes of the models that are trained here: the only place where numbers meet classes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from gausstr_core.foundation.combined import CombinedFoundation
 from gausstr_core.foundation.compact import CompactNetwork
+from gausstr_core.transformer.full import FullTransformer
 from gausstr_core.transformer.reference_points import Lattice
 from gausstr_core.transformer.transformer import GaussianTransformer
 
@@ -15,9 +17,13 @@ UNTRAINED_SEED = 20261122
 
 
 class GaussTR(nn.Module):
-    """A foundation network and the transformer that reads it; one file of weights for both."""
+    """A foundation network and the transformer that reads it."""
 
-    def __init__(self, foundation: CompactNetwork, transformer: GaussianTransformer) -> None:
+    def __init__(
+        self,
+        foundation: CompactNetwork | CombinedFoundation,
+        transformer: GaussianTransformer | FullTransformer,
+    ) -> None:
         super().__init__()
         self.foundation, self.transformer = foundation, transformer
 
@@ -40,17 +46,18 @@ def tiny() -> GaussTR:
     return GaussTR(foundation, transformer)
 
 
-PRESETS: dict[str, Callable[[], GaussTR]] = {'compact': compact, 'tiny': tiny}
+COMPACT_PRESETS: dict[str, Callable[[], GaussTR]] = {'compact': compact, 'tiny': tiny}
 
 
 def build(preset: str) -> GaussTR:
-    """The untrained model of a preset, the same at every call.
+    """The untrained model of a preset of our own, the same at every call.
 
     Raises:
-        ValueError: no preset has that name.
+        ValueError: no such preset has that name.
     """
-    if preset not in PRESETS:
-        raise ValueError(f'preset must be one of {", ".join(PRESETS)}, got {preset!r}')
+    if preset not in COMPACT_PRESETS:
+        names = ', '.join(COMPACT_PRESETS)
+        raise ValueError(f'a preset that is trained here must be one of {names}, got {preset!r}')
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(UNTRAINED_SEED)
-        return PRESETS[preset]()
+        return COMPACT_PRESETS[preset]()

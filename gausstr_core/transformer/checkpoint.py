@@ -137,7 +137,21 @@ def load(path: Path) -> Checkpoint:
     Raises:
         ValueError: it is not such a file, or its tensors do not fit its configuration.
     """
+    return _from_own(*read_tensors(path), path)
+
+
+def load_any(path: Path) -> Checkpoint:
+    """Read a file of `save`, or an official one with its own text prototypes.
+
+    Raises:
+        ValueError: as `load` and `load_official`.
+    """
     tensors, metadata = read_tensors(path)
+    own = 'format' in metadata
+    return _from_own(tensors, metadata, path) if own else from_official(tensors, str(path))
+
+
+def _from_own(tensors: dict[str, Tensor], metadata: Mapping[str, str], path: Path) -> Checkpoint:
     if metadata.get('format') != FORMAT:
         raise ValueError(
             f'{path} must be a file of format {FORMAT}, got {metadata.get("format")}: official '

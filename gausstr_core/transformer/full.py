@@ -94,8 +94,11 @@ class FullTransformer(nn.Module):
         )
         self.register_buffer('reference_points', spread_points(config.queries), persistent=False)
 
-    def forward(self, maps: FoundationMaps, rig: CameraRig) -> Gaussians:
-        """Gaussians [N * Q] of the last layer, ordered by view, query."""
+    def forward(self, maps: FoundationMaps, rig: CameraRig, measured: bool = False) -> Gaussians:
+        """Gaussians [N * Q] of the last layer, ordered by view, query.
+
+        `measured` changes nothing here: a Gaussian lies at the depth of the pixel under it.
+        """
         return self.refine(maps, rig, only_last=True)[-1].gaussians
 
     def forward_layers(self, maps: FoundationMaps, rig: CameraRig) -> list[Gaussians]:

@@ -61,13 +61,24 @@ DEPTH_ANYTHING = _folder(
     'Apache-2.0',
 )
 DEPTH_PRO = _folder('depth-pro', 'apple/DepthPro-hf', 'Apple AMLR (research only)')
+_RELEASE = 'https://github.com/hustvl/GaussTR/releases/download/v1.0/'
+GAUSSTR_TALK2DINO = RemoteFile(
+    'gausstr/gausstr_talk2dino_e20_miou12.27.pth',
+    f'{_RELEASE}gausstr_talk2dino_e20_miou12.27.pth',
+    'MIT',
+)
+GAUSSTR_FEATUP = RemoteFile(
+    'gausstr/gausstr_featup_e24_miou11.70.pth',
+    f'{_RELEASE}gausstr_featup_e24_miou11.70.pth',
+    'MIT',
+)
 
 # what a name on the command line stands for
 GROUPS: dict[str, tuple[RemoteFile, ...]] = {
     'dinov2': DINOV2,
     'clip': (CLIP,),
-    'talk2dino': (*DINOV2, CLIP, TALK2DINO, METRIC3D),
-    'featup': (CLIP, FEATUP, METRIC3D),
+    'talk2dino': (GAUSSTR_TALK2DINO, *DINOV2, CLIP, TALK2DINO, METRIC3D),
+    'featup': (GAUSSTR_FEATUP, CLIP, FEATUP, METRIC3D),
     'metric3d': (METRIC3D,),
     'metric3d-small': (METRIC3D_SMALL,),
     'metric3d-torch': (METRIC3D_TORCH,),

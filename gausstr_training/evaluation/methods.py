@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from gausstr_core.contracts import FoundationMaps, Gaussians
-from gausstr_core.pipeline import OccupancyPipeline, check_images, drop_sky
+from gausstr_core.pipeline import OccupancyPipeline, check_images
 from gausstr_core.rig import CameraRig
+from gausstr_core.rules import CalibratedRule, drop_sky
 from gausstr_core.text_encoder import heldout_synonyms
 from gausstr_core.transformer.build import build
 from gausstr_core.vocabulary import Category, Vocabulary
@@ -72,7 +73,8 @@ class Contest:
 
     def _accumulated(self, gaussians: Gaussians, vocabulary: Vocabulary) -> Guess:
         kept, probabilities = drop_sky(gaussians, vocabulary)
-        blur = self.pipeline.settings.blur
+        assert isinstance(self.pipeline.rule, CalibratedRule)
+        blur = self.pipeline.rule.blur
         density, classes = voxelise(kept, probabilities, self.pipeline.grid, blur=blur)
         labels = torch.zeros_like(density, dtype=torch.int64)
         reached = density > 0

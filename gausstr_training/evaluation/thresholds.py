@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gausstr_core.pipeline import settings_from_card
+from gausstr_core.rules import CalibratedRule
 from gausstr_training.evaluation.methods import METHODS
 from gausstr_training.evaluation.tally import Tally
 
@@ -42,7 +42,7 @@ def thresholds_of(card: Mapping[str, Any], source: str) -> dict[str, float]:
 
 def temperature_of(card: Mapping[str, Any]) -> float:
     """The temperature of class probabilities that a card states; the default without one."""
-    return settings_from_card(dict(card)).class_temperature
+    return CalibratedRule.from_card(dict(card)).class_temperature
 
 
 def refuse_known_streets(

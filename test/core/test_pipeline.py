@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from gausstr_core.contracts import VoxelGrid
-from gausstr_core.pipeline import OccupancyPipeline, PipelineSettings, drop_sky
+from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.rig import CameraRig
+from gausstr_core.rules import CalibratedRule, drop_sky
 from gausstr_core.text_encoder import TextEncoder
 from gausstr_core.vocabulary import Category, Vocabulary
 
@@ -144,10 +145,8 @@ def test_absent_device_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_settings_reach_the_map(vocabulary: Vocabulary) -> None:
     def occupied(threshold: float) -> int:
-        settings = PipelineSettings(occupied_threshold=threshold)
-        pipeline = OccupancyPipeline.from_preset(
-            'tiny', grid=GRID, weights='untrained', settings=settings
-        )
+        pipeline = OccupancyPipeline.from_preset('tiny', grid=GRID, weights='untrained')
+        pipeline.rule = CalibratedRule(occupied_threshold=threshold)
         result = pipeline.run(images(), rig(), vocabulary, depth=flat_ground_depth())
         return int((result.occupancy.labels >= 0).sum())
 

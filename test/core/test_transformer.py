@@ -10,7 +10,7 @@ import torch
 from gausstr_core.contracts import FoundationMaps, Gaussians, matrix_from_quaternion
 from gausstr_core.foundation.compact import HINT_SCALE, geometry_hints
 from gausstr_core.rig import CameraRig
-from gausstr_core.transformer.build import PRESETS, build
+from gausstr_core.transformer.build import COMPACT_PRESETS, build
 from gausstr_core.transformer.reference_points import Lattice, horizon_rows, seat_points
 from gausstr_core.transformer.surface import THICKNESS, sample_depth
 
@@ -173,7 +173,7 @@ def test_steps_are_bounded(scene: tuple[FoundationMaps, CameraRig]) -> None:
     assert ratio.max() < torch.e ** (0.2 * len(model.heads)) * 1.3
 
 
-@pytest.mark.parametrize('preset', sorted(PRESETS))
+@pytest.mark.parametrize('preset', sorted(COMPACT_PRESETS))
 def test_building_leaves_the_global_generator_alone(preset: str) -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save_file
 
 
@@ -169,10 +172,11 @@ def write_depth_pro(folder):
     return path
 
 
-def write_metric3d(folder, size=(616, 1064), output='predicted_depth', half=False):
+def write_metric3d(folder, size=(616, 1064), output='predicted_depth', half=False, offset=5.0):
     """An ONNX graph in the form of the public ones: pixels 0..255 in, normalised inside.
 
-    Its depth is the mean over the normalised channels plus 5, the stand-in of units.npz.
+    Its depth is the mean over the normalised channels plus `offset`; 5 is the stand-in of
+    units.npz.
     """
     import numpy as np
     import onnx
@@ -181,12 +185,12 @@ def write_metric3d(folder, size=(616, 1064), output='predicted_depth', half=Fals
     kind, dtype = (TensorProto.FLOAT16, np.float16) if half else (TensorProto.FLOAT, np.float32)
     mean = np.array([123.675, 116.28, 103.53], dtype).reshape(1, 3, 1, 1)
     std = np.array([58.395, 57.12, 57.375], dtype).reshape(1, 3, 1, 1)
-    constants = {'mean': mean, 'std': std, 'five': np.array(5, dtype)}
+    constants = {'mean': mean, 'std': std, 'offset': np.array(offset, dtype)}
     nodes = [
         helper.make_node('Sub', ['pixel_values', 'mean'], ['centred']),
         helper.make_node('Div', ['centred', 'std'], ['scaled']),
         helper.make_node('ReduceMean', ['scaled'], ['grey'], axes=[1], keepdims=1),
-        helper.make_node('Add', ['grey', 'five'], [output]),
+        helper.make_node('Add', ['grey', 'offset'], [output]),
         helper.make_node('Neg', ['grey'], ['predicted_normal']),
     ]
     graph = helper.make_graph(
@@ -206,6 +210,43 @@ def write_metric3d(folder, size=(616, 1064), output='predicted_depth', half=Fals
     return path
 
 
+def write_gausstr(folder, preset, **sizes):
+    """A checkpoint as mmengine leaves it, with seeded weights and unit text prototypes."""
+    from gausstr_core.transformer.checkpoint import Checkpoint, to_official
+    from gausstr_core.transformer.full import FEATUP, TALK2DINO, FullTransformer
+
+    names = {
+        'talk2dino': ('gausstr_talk2dino_e20_miou12.27.pth', TALK2DINO),
+        'featup': ('gausstr_featup_e24_miou11.70.pth', FEATUP),
+    }
+    name, config = names[preset]
+    config = replace(config, **sizes)
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        state = FullTransformer(config).state_dict()
+        for i in range(config.layers):
+            state[f'heads.{i}.opacity.2.bias'] += 2  # mostly opaque, as what was trained
+        prototypes = F.normalize(torch.randn(21, config.feature_dim), dim=-1)
+    tensors = to_official(Checkpoint(config, state, prototypes))
+    path = folder / 'gausstr' / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({'meta': {'epoch': 20}, 'state_dict': tensors}, path)
+    return path
+
+
+def write_tiny(folder):
+    """Everything that both published presets read, small."""
+    write_dinov2(folder)
+    write_clip(folder)
+    write_talk2dino(folder)
+    write_featup(folder)
+    write_metric3d(folder, (56, 112), offset=100.0)  # some metres at a test's focal lengths
+    small = {'dim': 16, 'queries': 40, 'hidden': 24, 'reduced': 5}
+    write_gausstr(folder, 'talk2dino', feature_dim=24, **small)
+    write_gausstr(folder, 'featup', feature_dim=32, **small)
+    return folder
+
+
 def write_full_size(folder):
     """Random weights of the released sizes for both presets; about 1 GB of files.
 
@@ -216,4 +257,6 @@ def write_full_size(folder):
     write_talk2dino(folder, width=512, out=768)
     write_featup(folder, channels=512)
     write_metric3d(folder)
+    write_gausstr(folder, 'talk2dino')
+    write_gausstr(folder, 'featup')
     return folder

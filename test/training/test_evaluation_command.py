@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from gausstr_core.contracts import FoundationMaps
-from gausstr_core.pipeline import OccupancyPipeline, PipelineSettings
+from gausstr_core.pipeline import OccupancyPipeline
+from gausstr_core.rules import CalibratedRule
 from gausstr_core.text_encoder import TextEncoder
 from gausstr_core.transformer.build import build
 from gausstr_core.vocabulary import Vocabulary
@@ -133,8 +134,8 @@ def test_refusals_name_what_is_wrong(
 
 
 def test_the_contest_scores_what_the_pipeline_publishes(frame: StreetFrame) -> None:
-    settings = PipelineSettings(occupied_threshold=0.4)
-    pipeline = OccupancyPipeline.from_preset('tiny', weights='untrained', settings=settings)
+    pipeline = OccupancyPipeline.from_preset('tiny', weights='untrained')
+    pipeline.rule = CalibratedRule(occupied_threshold=0.4)
     published = pipeline.run(list(frame.images), frame.rig, Vocabulary.from_yaml()).occupancy
     guesses = Contest(pipeline, 'tiny').guesses(list(frame.images), frame.rig)
     assert set(guesses) == {*METHODS, *HELDOUT}

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gausstr_core.contracts import VoxelGrid
-from gausstr_core.pipeline import PipelineSettings, settings_from_card
+from gausstr_core.rules import CalibratedRule
 from gausstr_core.voxels import label
 from gausstr_core.voxels.labelling import tempered
 from gausstr_training.evaluation.reliability import TEMPERATURES, Reliability, TemperatureFit
@@ -97,6 +97,8 @@ def test_labels_carry_the_tempered_confidence() -> None:
 
 
 def test_the_card_gives_the_temperature() -> None:
-    assert settings_from_card({}).class_temperature == PipelineSettings().class_temperature == 1
-    found = settings_from_card({'class_temperature': 1.5, 'thresholds': {'gaussians': 0.7}})
+    assert (
+        CalibratedRule.from_card({}).class_temperature == CalibratedRule().class_temperature == 1
+    )
+    found = CalibratedRule.from_card({'class_temperature': 1.5, 'thresholds': {'gaussians': 0.7}})
     assert (found.class_temperature, found.occupied_threshold) == (1.5, 0.7)

@@ -1,0 +1,159 @@
+"""What a preset stands for: a model with its weights, its words, and its rule for the map.
+
+`compact` ships with the package. `talk2dino` and `featup` are the published GaussTR: its
+checkpoint, and the foundation networks of others, fetched on first use or read from a folder.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gausstr_core.foundation import released
+from gausstr_core.foundation.clip_text import clip_encoder, known_words, talk2dino_encoder
+from gausstr_core.foundation.combined import CombinedFoundation
+from gausstr_core.foundation.interface import DepthNetwork
+from gausstr_core.released_labels import RELEASED_VOCABULARY
+from gausstr_core.rules import CalibratedRule, ReleasedRule, Rule
+from gausstr_core.text_encoder import TextEncoder
+from gausstr_core.transformer.build import COMPACT_PRESETS, UNTRAINED_SEED, GaussTR, build
+from gausstr_core.transformer.checkpoint import Checkpoint, load_any
+from gausstr_core.transformer.full import FEATUP, TALK2DINO, FullConfig, FullTransformer
+from gausstr_core.vocabulary import SHIPPED_VOCABULARY, read_categories
+from gausstr_core.weights import load_weights, read_card, shipped_weights
+from gausstr_core.weights.catalogue import GAUSSTR_FEATUP, GAUSSTR_TALK2DINO
+from gausstr_core.weights.fetch import RemoteFile, locate
+
+_LOGGER = logging.getLogger(__name__)
+
+UNTRAINED = 'untrained'
+RULES: dict[str, Callable[[], Rule]] = {'calibrated': CalibratedRule, 'released': ReleasedRule}
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """Everything that the pipeline needs of a preset."""
+
+    model: GaussTR
+    encoder: TextEncoder  # of the words that the model's features are compared with
+    rule: Rule
+    vocabulary: Path  # the file to start with
+
+
+@dataclass(frozen=True)
+class _Published:
+    """A preset made of published files."""
+
+    config: FullConfig
+    checkpoint: RemoteFile
+    foundation: Callable[[Path | str | None, str | DepthNetwork], CombinedFoundation]
+    encoder: Callable[[Path | str | None, Mapping[str, Tensor] | None], TextEncoder]
+    rule: ReleasedRule
+
+
+_PUBLISHED = {
+    'talk2dino': _Published(
+        TALK2DINO, GAUSSTR_TALK2DINO, released.talk2dino, talk2dino_encoder, ReleasedRule()
+    ),
+    'featup': _Published(
+        FEATUP,
+        GAUSSTR_FEATUP,
+        released.featup,
+        clip_encoder,
+        ReleasedRule(opacity_threshold=None, covariance_threshold=None),
+    ),
+}
+PRESETS = (*COMPACT_PRESETS, *_PUBLISHED)
+
+
+def assemble(
+    preset: str,
+    weights: str | Path | None = None,
+    folder: str | Path | None = None,
+    depth: str | DepthNetwork | None = None,
+    rule: str | None = None,
+) -> Assembly:
+    """Load a preset.
+
+    Args:
+        preset: a name in `PRESETS`.
+        weights: of `compact`, a file made by gausstr-train; of the others a released .pth or a
+            file of gausstr-convert-checkpoint. None for those that ship or are published,
+            'untrained' for the seeded start.
+        folder: where published files lie; None fetches them into the cache.
+        depth: the depth network of a published preset: a name in `released.DEPTH_NETWORKS`, one
+            of your own, or 'none' where depth is always measured; None takes Metric3D. The
+            compact network sees depth itself.
+        rule: 'calibrated' or 'released'; None takes the preset's.
+
+    Raises:
+        ValueError: a name is unknown, or a file is missing or does not fit; it is named.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f'preset must be one of {", ".join(PRESETS)}, got {preset!r}')
+    if rule is not None and rule not in RULES:
+        raise ValueError(f'the rule must be one of {", ".join(RULES)}, got {rule!r}')
+    if preset in _PUBLISHED:
+        return _assemble_published(preset, weights, folder, depth, rule)
+    if depth not in (None, 'none') or folder is not None:
+        raise ValueError(
+            f'preset {preset!r} sees depth itself and needs no published files, got '
+            f'depth network {depth!r} and folder {folder}'
+        )
+    model = build(preset)
+    own: Rule = CalibratedRule()
+    if weights != UNTRAINED:
+        path = Path(weights) if weights else shipped_weights(preset)
+        load_weights(model, path, preset)
+        own = CalibratedRule.from_card(read_card(path))
+    chosen = own if rule in (None, 'calibrated') else RULES[rule]()
+    return Assembly(model, TextEncoder.default(), chosen, SHIPPED_VOCABULARY)
+
+
+def _assemble_published(
+    preset: str,
+    weights: str | Path | None,
+    folder: str | Path | None,
+    depth: str | DepthNetwork | None,
+    rule: str | None,
+) -> Assembly:
+    parts = _PUBLISHED[preset]
+    foundation = parts.foundation(folder, depth or 'metric3d')
+    known: dict[str, Tensor] | None = None
+    if weights == UNTRAINED:
+        _LOGGER.warning('%s runs without its checkpoint: the map will mean nothing', preset)
+        transformer = untrained_transformer(
+            replace(parts.config, feature_dim=foundation.feature_dim)
+        )
+    else:
+        path = Path(weights) if weights else locate(parts.checkpoint, folder)
+        checkpoint = load_any(path)
+        _check_channels(checkpoint, foundation, path)
+        transformer = checkpoint.model()
+        if checkpoint.prototypes is not None:
+            prompts = [p for c in read_categories(RELEASED_VOCABULARY) for p in c.prompts]
+            known = known_words(checkpoint.prototypes, prompts, str(path))
+    model = GaussTR(foundation, transformer)
+    chosen = RULES[rule]() if rule == 'calibrated' else parts.rule
+    return Assembly(model, parts.encoder(folder, known), chosen, RELEASED_VOCABULARY)
+
+
+def _check_channels(checkpoint: Checkpoint, foundation: CombinedFoundation, path: Path) -> None:
+    wanted = checkpoint.config.feature_dim
+    if wanted != foundation.feature_dim:
+        raise ValueError(
+            f'weights file {path} is for features of {wanted} channels, those of '
+            f'{foundation.features.card.name} have {foundation.feature_dim}'
+        )
+
+
+def untrained_transformer(config: FullConfig) -> FullTransformer:
+    """A full-size transformer with seeded random weights, to measure with."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(UNTRAINED_SEED)
+        return FullTransformer(config).eval()

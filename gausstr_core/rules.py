@@ -1,0 +1,185 @@
+"""From Gaussians to labelled voxels: the two rules of post-processing, with their thresholds.
+
+`CalibratedRule` is ours: a voxel is a volume, and its confidence means something. `ReleasedRule`
+is that of the public checkpoints, which were scored with it (docs/differences.md compares them).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from gausstr_core.contracts import Gaussians, Occupancy, VoxelGrid
+from gausstr_core.released_labels import OCCUPIED, released_labels
+from gausstr_core.vocabulary import MAX_CATEGORIES, Vocabulary
+from gausstr_core.voxels import label, voxelise
+from gausstr_core.voxels.released import averaged_voxels, released_voxels
+
+Lap = Callable[[str], None]  # called with the name of each stage when it is done
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What a rule makes of the Gaussians of one cycle."""
+
+    occupancy: Occupancy
+    gaussians: Gaussians  # those that are not sky
+    probabilities: Tensor  # [G, K] of the K visible categories, rows sum to 1
+
+
+class Rule(Protocol):
+    """Turns Gaussians into a map."""
+
+    @property
+    def occupied_threshold(self) -> float:
+        """Density above which a voxel is occupied."""
+        ...
+
+    def __call__(
+        self,
+        gaussians: Gaussians,
+        vocabulary: Vocabulary,
+        observed: Tensor,
+        grid: VoxelGrid,
+        lap: Lap,
+    ) -> Labelled:
+        """Label the voxels of a grid; `observed` is bool [X, Y, Z], see visibility.py."""
+        ...
+
+
+@dataclass(frozen=True)
+class CalibratedRule:
+    """The rule of our own models: sky dropped first, voxels as volumes, calibrated confidence."""
+
+    occupied_threshold: float = 0.35  # density above which a voxel is occupied
+    class_temperature: float = 1.0  # of the class probabilities in a voxel's confidence
+    blur: float = 0.2  # metres added to every Gaussian: a voxel is a volume, not a point
+
+    def __call__(
+        self,
+        gaussians: Gaussians,
+        vocabulary: Vocabulary,
+        observed: Tensor,
+        grid: VoxelGrid,
+        lap: Lap,
+    ) -> Labelled:
+        """See `Rule`."""
+        gaussians, probabilities = drop_sky(gaussians, vocabulary)
+        lap('vocabulary')
+        density, classes = voxelise(gaussians, probabilities, grid, blur=self.blur)
+        lap('voxels')
+        occupancy = label(
+            density, classes, observed, grid, self.occupied_threshold, self.class_temperature
+        )
+        lap('labelling')
+        return Labelled(occupancy, gaussians, probabilities)
+
+    @classmethod
+    def from_card(cls, card: dict[str, Any]) -> CalibratedRule:
+        """The threshold and the temperature that the validation streets chose."""
+        defaults = cls()
+        threshold = card.get('thresholds', {}).get('gaussians', defaults.occupied_threshold)
+        temperature = card.get('class_temperature', defaults.class_temperature)
+        return cls(occupied_threshold=float(threshold), class_temperature=float(temperature))
+
+
+@dataclass(frozen=True)
+class ReleasedRule:
+    """The rule of the released code: voxels as points, sky competes, two softmaxes.
+
+    The defaults are those of the Talk2DINO configuration. The released merged probabilities are
+    nearly flat, so the confidence is ours: the label's share of the density times
+    1 - exp(-density); it is not calibrated. Voxels that are not occupied are `free` where
+    observed, as with the other rule, although the released code knows no unknown.
+    """
+
+    opacity_threshold: float | None = 0.6  # Gaussians below it are left out; None: all are kept
+    covariance_threshold: float | None = 0.015  # square metres; thinner ones are left out
+    occupied_threshold: float = OCCUPIED  # density above which a voxel is occupied
+    averaged: bool = False  # the voxeliser of before 2025-03-18
+
+    def __call__(
+        self,
+        gaussians: Gaussians,
+        vocabulary: Vocabulary,
+        observed: Tensor,
+        grid: VoxelGrid,
+        lap: Lap,
+    ) -> Labelled:
+        """See `Rule`."""
+        per_prompt = vocabulary.prompt_probabilities(gaussians.features)
+        lap('vocabulary')
+        density, features, kept = (averaged_voxels if self.averaged else released_voxels)(
+            gaussians.means,
+            gaussians.opacities,
+            per_prompt,
+            gaussians.covariances,
+            grid,
+            opacity_threshold=self.opacity_threshold,
+            covariance_threshold=self.covariance_threshold,
+        )
+        lap('voxels')
+        occupancy = self._label(density, features, vocabulary, observed, grid)
+        lap('labelling')
+        return Labelled(occupancy, *_drawn(gaussians, per_prompt, kept, vocabulary))
+
+    def _label(
+        self,
+        density: Tensor,
+        features: Tensor,
+        vocabulary: Vocabulary,
+        observed: Tensor,
+        grid: VoxelGrid,
+    ) -> Occupancy:
+        owners = vocabulary.prompt_owners
+        sky, free = vocabulary.sky_columns, MAX_CATEGORIES
+        names = [free if column in sky else column for column in range(vocabulary.columns)]
+        found, _ = released_labels(
+            density, features, owners,
+            labels=names, free=free, occupied_threshold=self.occupied_threshold,
+        )  # fmt: skip
+        occupied = found != free
+        labels = torch.where(occupied, found.long(), -1)
+        confidence = torch.zeros_like(density)
+        shares = merged_sum(features[occupied], owners, vocabulary.columns)
+        share = shares.gather(1, labels[occupied][:, None])[:, 0]
+        confidence[occupied] = share * -torch.expm1(-density[occupied])
+        return Occupancy(grid, density, labels, confidence, observed | occupied)
+
+
+def drop_sky(gaussians: Gaussians, vocabulary: Vocabulary) -> tuple[Gaussians, Tensor]:
+    """Name the Gaussians and leave out those that are sky: free space, not an obstacle.
+
+    Returns:
+        The Gaussians kept, and their probabilities over the visible categories, renormalised.
+    """
+    return _without_sky(gaussians, vocabulary.probabilities(gaussians.features), vocabulary)
+
+
+def merged_sum(probabilities: Tensor, owners: Tensor, columns: int) -> Tensor:
+    """Probabilities of prompts [G, P] -> of their categories [G, columns]."""
+    merged = probabilities.new_zeros(probabilities.shape[0], columns)
+    return merged.index_add(1, owners.to(probabilities.device), probabilities)
+
+
+def _drawn(
+    gaussians: Gaussians, per_prompt: Tensor, kept: Tensor, vocabulary: Vocabulary
+) -> tuple[Gaussians, Tensor]:
+    """The Gaussians that went into the voxels, without the sky, and their categories."""
+    merged = merged_sum(per_prompt[kept], vocabulary.prompt_owners, vocabulary.columns)
+    return _without_sky(gaussians.select(kept), merged, vocabulary)
+
+
+def _without_sky(
+    gaussians: Gaussians, probabilities: Tensor, vocabulary: Vocabulary
+) -> tuple[Gaussians, Tensor]:
+    sky = list(vocabulary.sky_columns)
+    best = probabilities.argmax(-1)
+    keep = ~torch.isin(best, torch.tensor(sky, device=best.device))
+    shown = probabilities[keep][:, : len(vocabulary)].clone()
+    shown[:, [column for column in sky if column < len(vocabulary)]] = 0
+    return gaussians.select(keep), shown / shown.sum(-1, keepdim=True).clamp_min(1e-9)
