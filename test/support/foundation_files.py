@@ -247,16 +247,18 @@ def write_tiny(folder):
     return folder
 
 
-def write_full_size(folder):
-    """Random weights of the released sizes for both presets; about 1 GB of files.
+def write_full_size(folder, presets=('talk2dino', 'featup')):
+    """Random weights of the released sizes; about 1 GB of files.
 
     Only Metric3D stays the stand-in of `write_metric3d`: the form is right, the size is not.
     """
-    write_dinov2(folder, dim=768, layers=12, heads=12, grid=37)
     write_clip(folder, vision=768, text=512, out=512, layers=12, grid=14, context=77)
-    write_talk2dino(folder, width=512, out=768)
-    write_featup(folder, channels=512)
     write_metric3d(folder)
-    write_gausstr(folder, 'talk2dino')
-    write_gausstr(folder, 'featup')
+    if 'talk2dino' in presets:
+        write_dinov2(folder, dim=768, layers=12, heads=12, grid=37)
+        write_talk2dino(folder, width=512, out=768)
+    if 'featup' in presets:
+        write_featup(folder, channels=512)
+    for preset in presets:
+        write_gausstr(folder, preset)
     return folder
