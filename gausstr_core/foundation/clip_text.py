@@ -159,30 +159,3 @@ def _encode_with(tower: Any, projection: TextProjection | None) -> EncodeFunctio
         return F.normalize(torch.cat(parts), dim=-1)
 
     return encode
-
-
-def prototypes(encoder: TextEncoder, prompts: Sequence[str]) -> Tensor:
-    """Prototypes [C, P] as GaussTR multiplies them with features: one unit column per prompt."""
-    return encoder.encode(prompts).T.contiguous()
-
-
-def read_prototypes(path: Path, channels: int, prompts: int) -> Tensor:
-    """Prototypes [C, P] of a released text_proto_embeds_*.pth.
-
-    Raises:
-        ValueError: the file is no finite tensor of that shape.
-    """
-    try:
-        content: Any = torch.load(path, map_location='cpu', weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
-        raise ValueError(f'prototypes {path} cannot be read: {error}') from None
-    if isinstance(content, Mapping) and len(content) == 1:
-        content = next(iter(content.values()))
-    shape = tuple(content.shape) if isinstance(content, Tensor) else type(content).__name__
-    if shape != (channels, prompts):
-        raise ValueError(
-            f'prototypes {path}: expected a tensor ({channels}, {prompts}), got {shape}'
-        )
-    if not torch.isfinite(content).all():
-        raise ValueError(f'prototypes {path} are not finite')
-    return content.float()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from gausstr_core.weights.opening import open_weights
 
 # where published files keep the parameters: Lightning and mmengine, Metric3D, others
 WRAPPERS = ('state_dict', 'model_state_dict', 'model')
@@ -18,23 +17,12 @@ LISTED = 5  # faults named in a message
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Name -> tensor of a .safetensors file, or of a torch.save'd one read with weights_only.
+    """Name -> tensor of a published file; what else it holds beside tensors is left out.
 
     Raises:
-        ValueError: the file cannot be read, would need to run code, or holds no tensors by name.
+        ValueError: as `open_weights`, or it holds no tensors by name.
     """
-    try:
-        if path.suffix == '.safetensors':
-            return load_file(path)
-        content = torch.load(path, map_location='cpu', weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f'weights file {path} holds more than tensors and was not opened, because that could '
-            f'run its code: {str(error).splitlines()[0]}'
-        ) from None
-    except (OSError, RuntimeError, EOFError, SafetensorError) as error:
-        raise ValueError(f'weights file {path} cannot be read: {error}') from None
-    return _named_tensors(content, path)
+    return _named_tensors(open_weights(path)[0], path)
 
 
 def _named_tensors(content: Any, path: Path) -> dict[str, Tensor]:

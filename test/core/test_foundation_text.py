@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from gausstr_core.foundation import clip_text
 from gausstr_core.foundation.clip_text import (
     clip_encoder,
-    prototypes,
-    read_prototypes,
+    known_words,
     talk2dino_encoder,
 )
+from gausstr_core.transformer.checkpoint import load_prototypes
 from gausstr_core.vocabulary import Vocabulary
 from gausstr_core.weights.tensors import read_tensors
 
@@ -61,19 +61,19 @@ def test_a_vocabulary_works_with_the_released_words(tmp_path):
     assert vocabulary.id != Vocabulary.from_names(WORDS, clip_encoder(tmp_path)).id
 
 
-def test_prototypes_are_unit_columns_and_can_be_read(tmp_path):
+def test_words_of_a_checkpoint_stand_as_they_are(tmp_path):
+    """The matrix that GaussTR multiplies features with: one column per prompt, ours or theirs."""
     files.write_clip(tmp_path)
-    columns = prototypes(clip_encoder(tmp_path), WORDS)
-    assert columns.shape == (32, 3)
+    encoder = clip_encoder(tmp_path)
+    columns = encoder.encode(WORDS).T
     torch.testing.assert_close(columns.norm(dim=0), torch.ones(3))
-    path = tmp_path / 'text_proto_embeds_clip.pth'
-    torch.save(columns, path)
-    assert torch.equal(read_prototypes(path, 32, 3), columns)
-    with pytest.raises(ValueError, match=r'expected a tensor \(512, 21\), got \(32, 3\)'):
-        read_prototypes(path, 512, 21)
-    torch.save(columns / 0, path)
-    with pytest.raises(ValueError, match='not finite'):
-        read_prototypes(path, 32, 3)
+    torch.save(2 * columns, tmp_path / 'text_proto_embeds_clip.pth')
+    stored = load_prototypes(tmp_path / 'text_proto_embeds_clip.pth')
+    brought = clip_encoder(tmp_path, known_words(stored.T, WORDS, 'a checkpoint'))
+    assert torch.equal(brought.encode(WORDS), 2 * columns.T)
+    assert torch.equal(brought.encode(['kerb']), encoder.encode(['kerb']))
+    with pytest.raises(ValueError, match='a checkpoint: expected text prototypes of 21 prompts'):
+        known_words(stored.T, ['car'] * 21, 'a checkpoint')
 
 
 def test_missing_files_are_named_only_when_a_word_is_needed(tmp_path, monkeypatch):

@@ -1,0 +1,85 @@
+"""Open files of weights, whoever wrote them, without running anything that is pickled in them."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+# What mmengine pickles beside the weights: its log buffers, and the numpy arrays inside them.
+# They load as inert stand-ins of these names, so that nothing of mmengine or numpy is called.
+INERT = {
+    'mmengine.logging.history_buffer': ('HistoryBuffer',),
+    'numpy': ('ndarray', 'dtype'),
+    'numpy.core.multiarray': ('_reconstruct', 'scalar'),
+    'numpy._core.multiarray': ('_reconstruct', 'scalar'),
+    '_codecs': ('encode',),
+    'builtins': ('getattr',),
+}
+
+
+class Inert:
+    """Takes the place of an object in a pickle; made of anything, does nothing."""
+
+    def __new__(cls, *arguments: Any) -> Inert:
+        """Ignore what the pickle wants it made of."""
+        return super().__new__(cls)
+
+    def __init__(self, *arguments: Any) -> None:
+        """Likewise."""
+
+    def __setstate__(self, state: Any) -> None:
+        """Ignore the state that the pickle carries."""
+
+
+def open_weights(path: Path) -> tuple[Any, dict[str, str]]:
+    """What a .safetensors or torch (.pth, .pt, .ckpt) file holds, and its text metadata.
+
+    Raises:
+        ValueError: the file is absent, cut off, not such a file, or would run code; it is named.
+    """
+    if not path.is_file():
+        raise ValueError(f'no file of weights at {path}')
+    if path.suffix != '.safetensors':
+        return _unpickled(path), {}
+    try:
+        with safe_open(path, framework='pt') as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, dict(file.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f'{path} cannot be read as safetensors: {error}') from None
+
+
+def _unpickled(path: Path) -> Any:
+    """What a torch file holds, by torch's restricted unpickler."""
+    try:
+        with torch.serialization.safe_globals(_stand_ins()):
+            return torch.load(path, map_location='cpu', weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = ' '.join(str(error).split())
+        raise ValueError(
+            f'{path} is refused: it is no plain file of weights, or it holds pickled objects '
+            f'that could run code ({_blamed(reason)}). Save its state_dict alone, or as '
+            'safetensors'
+        ) from None
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError) as error:
+        reason = ' '.join(str(error).split())[:200]
+        raise ValueError(f'{path} cannot be read as a torch file: {reason}') from None
+
+
+def _blamed(reason: str) -> str:
+    """The part of torch's long message that says what the file holds."""
+    start = reason.find('Unsupported')
+    return reason[max(start, 0) :][:160]
+
+
+def _stand_ins() -> list[Any]:
+    """One inert class for each name in `INERT`; torch matches them by module and name."""
+    return [
+        type(name, (Inert,), {'__module__': module, '__qualname__': name})
+        for module, names in INERT.items()
+        for name in names
+    ]
