@@ -16,7 +16,7 @@ from gausstr_core.foundation.interface import DepthNetwork
 from gausstr_core.presets import Assembly, assemble
 from gausstr_core.rig import CameraRig
 from gausstr_core.visibility import observed_voxels
-from gausstr_core.vocabulary import Vocabulary
+from gausstr_core.vocabulary import Category, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,19 @@ class OccupancyPipeline:
         Raises:
             ValueError: as `Vocabulary.from_yaml`.
         """
-        return Vocabulary.from_yaml(path or self._first_words, self.encoder)
+        words = Vocabulary.from_yaml(path or self._first_words, self.encoder)
+        self.rule.prepare(words)
+        return words
+
+    def words(self, categories: Sequence[Category]) -> Vocabulary:
+        """Encode categories for this model, all that a cycle will need of them.
+
+        Raises:
+            ValueError: as `Vocabulary.build`.
+        """
+        words = Vocabulary.build(categories, self.encoder)
+        self.rule.prepare(words)
+        return words
 
     def run(
         self,

@@ -39,6 +39,10 @@ class Rule(Protocol):
         """Density above which a voxel is occupied."""
         ...
 
+    def prepare(self, vocabulary: Vocabulary) -> None:
+        """Encode what the rule will ask of a vocabulary, so that no cycle has to."""
+        ...
+
     def __call__(
         self,
         gaussians: Gaussians,
@@ -58,6 +62,10 @@ class CalibratedRule:
     occupied_threshold: float = 0.35  # density above which a voxel is occupied
     class_temperature: float = 1.0  # of the class probabilities in a voxel's confidence
     blur: float = 0.2  # metres added to every Gaussian: a voxel is a volume, not a point
+
+    def prepare(self, vocabulary: Vocabulary) -> None:
+        """See `Rule`."""
+        vocabulary.scores(torch.zeros(1, vocabulary.dimension))
 
     def __call__(
         self,
@@ -101,6 +109,9 @@ class ReleasedRule:
     covariance_threshold: float | None = 0.015  # square metres; thinner ones are left out
     occupied_threshold: float = OCCUPIED  # density above which a voxel is occupied
     averaged: bool = False  # the voxeliser of before 2025-03-18
+
+    def prepare(self, vocabulary: Vocabulary) -> None:
+        """Nothing: its prompts are encoded when the vocabulary is built."""
 
     def __call__(
         self,

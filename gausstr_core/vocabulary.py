@@ -1,9 +1,7 @@
 """The words in force: categories, and the probability of each category for a feature.
 
-Every category is represented by the vectors of its prompts and by their mean. A feature's score
-for a category is its highest cosine to these; a softmax over the categories follows. Before the
-cosine the vector that all street words have in common is taken off both sides: it makes every
-street word look like every other one (measured: single unseen words 76 -> 91 % right).
+The probabilities are a softmax over how alike feature and words are (likeness.py), or, for the
+released rule, over raw products of features and prompts.
 """
 
 from __future__ import annotations
@@ -13,14 +11,15 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 import yaml
 from torch import Tensor
 
+from gausstr_core.likeness import Likeness
 from gausstr_core.text_encoder import CONFIG, TextEncoder
 
 ROLES = ('object', 'ground', 'sky')
@@ -88,20 +87,18 @@ class Vocabulary:
         self.temperature = temperature
         self.id = _content_id(categories, encoder.id)
         self.remarks = _remarks(categories, encoder)
+        self._encoder = encoder
         spoken = list(categories)
-        synonyms = encoder.street_words
         self._implicit_sky = not any(category.role == 'sky' for category in categories)
         if self._implicit_sky:
-            spoken.append(Category('implicit sky', tuple(synonyms['sky']), role='sky'))
+            sky = tuple(encoder.street_words['sky'])
+            spoken.append(Category('implicit sky', sky, role='sky'))
+        self.columns = len(spoken)  # of `probabilities`
         self.sky_columns = tuple(i for i, c in enumerate(spoken) if c.role == 'sky')
-        centroids = encoder.centroids()
-        self._common = centroids.mean(0)
-        self._taught = F.normalize(centroids - self._common, dim=-1)
-        self._taught_sky = list(synonyms).index('sky')
-        self._rows, self._owner = self._represent(spoken, encoder)
+        self._prompts = [category.prompts for category in spoken]
         # [P, C], and the column 0..columns-1 that each belongs to: what `ReleasedRule` goes by
-        self.prompt_vectors = encoder.encode([p for c in spoken for p in c.prompts])
-        self.prompt_owners = torch.tensor([i for i, c in enumerate(spoken) for _ in c.prompts])
+        self.prompt_vectors = encoder.encode([p for words in self._prompts for p in words])
+        self.prompt_owners = torch.tensor([i for i, p in enumerate(self._prompts) for _ in p])
 
     @classmethod
     def build(
@@ -166,23 +163,8 @@ class Vocabulary:
         return tuple(category.name for category in self.categories)
 
     def scores(self, features: Tensor) -> Tensor:
-        """Cosines [..., K] in -1..1 of features [..., C] to the closest vector per category."""
-        against = torch.cat([self._rows, self._taught, self._common[None]])
-        # one product for all, and the common part taken off the numbers: passes over the features
-        # themselves (C is 384) are what costs
-        length = features.float().norm(dim=-1, keepdim=True).clamp_min(1e-9)
-        products = features.float() @ against.to(features.device).T / length
-        products, common = products[..., :-1], products[..., -1:]
-        own_length = (1 - 2 * common + self._common.square().sum()).clamp_min(1e-9).sqrt()
-        products = (products - against[:-1].mv(self._common).to(common)) / own_length
-        cosines = products[..., : len(self._rows)]
-        best = cosines.new_full((*features.shape[:-1], self.columns), -1.0)
-        owner = self._owner.to(cosines.device).expand_as(cosines)
-        best = best.scatter_reduce(-1, owner, cosines, 'amax')
-        if self._implicit_sky:
-            closest = products[..., len(self._rows) :].argmax(-1)
-            best[..., -1] = torch.where(closest == self._taught_sky, best[..., -1], -1.0)
-        return best
+        """Cosines [..., K] in -1..1 of features [..., C]; see likeness.py."""
+        return self._likeness.scores(features)
 
     def probabilities(self, features: Tensor) -> Tensor:
         """Probabilities [..., K] of text-aligned features [..., C]; rows sum to one.
@@ -203,20 +185,10 @@ class Vocabulary:
         """C, channels of the features that these words are compared with."""
         return self.prompt_vectors.shape[1]
 
-    @property
-    def columns(self) -> int:
-        """Number of columns of `probabilities`."""
-        return int(self._owner.max()) + 1
-
-    def _represent(self, spoken: list[Category], encoder: TextEncoder) -> tuple[Tensor, Tensor]:
-        """Centred unit rows [R, C], prompts and mean of each category, and whose they are [R]."""
-        rows, owner = [], []
-        for column, category in enumerate(spoken):
-            vectors = encoder.encode(category.prompts)
-            vectors = torch.cat([vectors, F.normalize(vectors.mean(0, keepdim=True), dim=-1)])
-            rows.append(F.normalize(vectors - self._common, dim=-1))
-            owner += [column] * len(vectors)
-        return torch.cat(rows), torch.tensor(owner)
+    @cached_property
+    def _likeness(self) -> Likeness:
+        """Made on demand: it encodes street words, which the released rule never needs."""
+        return Likeness(self._prompts, self._encoder, self._implicit_sky)
 
 
 def read_categories(path: Path | str) -> list[Category]:

@@ -260,7 +260,7 @@ class GaussTRNode(LifecycleNode):
         """In the text thread: encode, replace, wait for the first set, fill in the reply."""
         try:
             wanted = [category_from_message(message) for message in request.categories]
-            vocabulary = Vocabulary.build(wanted, parts.pipeline.encoder)
+            vocabulary = parts.pipeline.words(wanted)
             parts.vocabulary.replace(vocabulary)
             self._announce(vocabulary, None)
             stamp = parts.vocabulary.wait_for_first_stamp(REPLY_WITHIN)

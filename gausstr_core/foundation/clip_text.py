@@ -110,9 +110,7 @@ def _encoder(
 ) -> TextEncoder:
     # nothing was taught these words, and each takes a tenth of a second on a CPU: one per class
     names = {name: words[:1] for name, words in training_synonyms().items()}
-    return TextEncoder(
-        dict(known or {}), load, id, width, street_words=names, familiar=None
-    )  # fmt: skip
+    return TextEncoder(dict(known or {}), load, id, width, street_words=names, familiar=None)
 
 
 def load_text_tower(path: Path) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 
 import foundation_files as files
@@ -112,10 +113,18 @@ def test_any_words_with_either_rule(folder: Path) -> None:
             Category('fire hydrant'),
             Category('lawn', ('grass', 'meadow'), None, 'ground'),
         ]
-        words = Vocabulary.build(categories, made.encoder)
+        words = made.words(categories)
         assert words.remarks == () and words.columns == 3
         labels = made.run(images(), rig(), words).occupancy.labels
         assert set(labels.unique().tolist()) <= {-1, 0, 1}
+
+
+def test_the_released_words_need_no_text_tower(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / 'files', ignore=shutil.ignore_patterns('vitb_mlp*'))
+    made = pipeline(tmp_path / 'files')
+    made.run(images(), rig(), made.vocabulary())
+    with pytest.raises(ValueError, match=r'vitb_mlp_infonce\.pth is not in'):
+        made.words([Category('fire hydrant')])
 
 
 def test_prototypes_of_the_checkpoint_are_its_words(folder: Path) -> None:
