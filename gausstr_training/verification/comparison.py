@@ -15,6 +15,9 @@ GIVEN = re.compile(r'head\d+\.pca_[vs]|voxelizer\.sample_flat_index')
 LABELS = 'preds'
 END_TO_END = 'end to end '
 QUATERNIONS = re.compile(r'.*rotations')
+# Two runs in float32 lie apart by the sum of what rounding takes each from the exact value. That
+# of ours float64 tells; that of the released code is up to 2.2 times as large (full size).
+ROUNDINGS = 5
 # Mismatching labels that thresholds met by rounding explain: 20 of 640 000 voxels.
 LABELS_PER_GRID, GRID = 20, 640_000
 
@@ -103,6 +106,26 @@ def compare_end_to_end(
     return rows
 
 
+def allow_rounding(
+    rows: list[Row], ours: Mapping[str, Tensor], exact: Mapping[str, Tensor]
+) -> list[Row]:
+    """Judge rows that fail again, by how far rounding takes our own arrays.
+
+    Args:
+        rows: of `compare` and `compare_end_to_end`.
+        ours: our arrays in float32, by the names of the rows.
+        exact: the same in float64. Labels are never judged again.
+    """
+    judged = []
+    for row in rows:
+        if not row.good and row.name in ours and row.name in exact and LABELS not in row.name:
+            rounding = relative_error(ours[row.name], exact[row.name])
+            allowed = max(row.allowed, ROUNDINGS * rounding)
+            row = replace(row, allowed=allowed, remark=f'float32 alone makes {rounding:.1e}')
+        judged.append(row)
+    return judged
+
+
 def same_sign(quaternions: Tensor, reference: Tensor) -> Tensor:
     """Quaternions [..., 4] turned to the reference's half: q and -q are one rotation."""
     reference = reference.to(quaternions)
@@ -129,6 +152,6 @@ def table(rows: list[Row]) -> str:
         verdict = ('ok' if worst.good else 'FAIL') + (f': {worst.remark}' if worst.remark else '')
         error = f'{worst.error:g}' if name == LABELS else f'{worst.error:.1e}'
         lines.append(
-            f'| {stage} | {len(members)} | {name} | {error} | {worst.allowed:g} | {verdict} |'
+            f'| {stage} | {len(members)} | {name} | {error} | {worst.allowed:.3g} | {verdict} |'
         )
     return '\n'.join(lines)

@@ -109,6 +109,17 @@ def loss_arrays(
     return {name: value.detach() for name, value in ours.items()}, gradients
 
 
+@torch.no_grad()
+def unsplatted_arrays(model: FullTransformer, case: Case, reference: Tensor) -> Arrays:
+    """The arrays of all heads that need neither splatting nor principal directions."""
+    outputs = run_model(model, case, reference)
+    return {
+        f'head{index}.{name}': value
+        for index, output in enumerate(outputs)
+        for name, value in _head_arrays(output, case).items()
+    }
+
+
 def _head_arrays(output: HeadOutput, case: Case) -> Arrays:
     gaussians, queries = output.gaussians, output.points.shape[1]
     per_scene = {

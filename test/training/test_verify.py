@@ -311,6 +311,20 @@ def test_another_checkpoint_fails(case: Path, capsys: pytest.CaptureFixture[str]
     assert status == 1 and 'layer1.query' in printed and '  layer0.query' not in printed
 
 
+def test_rounding_is_told_from_mistakes(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Beyond the tolerance, an array is judged by what float32 alone does to ours."""
+    Path(f'{case}.loss.npz').unlink()
+    strict = (str(case), '--tolerance', '1e-8')
+    status, printed = verdict(capsys, *strict)
+    assert status == 0 and 'float32 alone makes' in printed, printed
+    with np.load(f'{case}.predict.npz') as file:
+        wrong = file['layer1.query'].copy()
+    wrong[0, 0, 0] *= 1.0001
+    change(case, 'predict', 'layer1.query', wrong)
+    status, printed = verdict(capsys, *strict)
+    assert status == 1 and '  layer1.query: ' in printed, printed
+
+
 def test_missing_files_are_skipped_by_name(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.move(f'{case}.loss.npz', f'{case}.elsewhere')
     status, printed = verdict(capsys, str(case))
