@@ -1,5 +1,7 @@
 """Time the fast path of each stage against its plain twin, side by side in one run.
 
+The whole full-size model follows, stage by stage.
+
     python -m gausstr_training.benchmark [--json FILE] [--gaussians 1800 7200]
 
 Absolute times do not travel from machine to machine; the ratios do.
@@ -30,6 +32,8 @@ from gausstr_core.transformer.pyramid import Pyramid
 from gausstr_core.transformer.reference_points import spread_points
 from gausstr_core.visibility import observed_voxels
 from gausstr_core.voxels import voxelise
+from gausstr_training.benchmark_forward import DEPTH_SIZE as FORWARD_SIZE
+from gausstr_training.benchmark_forward import forward_stages, stage_table
 from gausstr_training.benchmark_released import released_post_processing
 
 YAWS = (0.0, -55.0, 55.0, 180.0, 110.0, -110.0)  # degrees, like the six of nuScenes
@@ -226,12 +230,17 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f'--gaussians must be >= {len(YAWS)} and --repeats >= 1')
     device = device_name()
     timings = measure(options.gaussians, options.repeats)
-    print(f'{device}, torch {torch.__version__}\n\n{table(timings)}')
+    print(f'{device}, torch {torch.__version__}\n\n{table(timings)}\n')
+    stages = forward_stages(
+        benchmark_rig(*FORWARD_SIZE), VoxelGrid(), max(options.repeats // 4, 1)
+    )
+    print(stage_table(stages))
     if options.json:
         record = {
             'device': device,
             'torch': torch.__version__,
             'timings': [{**asdict(t), 'ratio': t.ratio} for t in timings],
+            'talk2dino_ms': stages,
         }
         partial = options.json.with_name(options.json.name + '.part')
         try:

@@ -20,6 +20,9 @@ def test_the_table_and_the_file_agree(tmp_path: Path, capsys: pytest.CaptureFixt
     for timing in record['timings']:
         assert timing['stage'] in printed
         assert timing['ratio'] > 1.5, timing
+    stages = record['talk2dino_ms']
+    assert {'neck', 'cross-attention, 3 layers', 'voxels', 'labels', 'all'} <= stages.keys()
+    assert sum(stages.values()) == pytest.approx(2 * stages['all'], rel=0.1)
 
 
 def test_too_few_gaussians_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
