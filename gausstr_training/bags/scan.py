@@ -79,7 +79,9 @@ def scan(bag: Path, layout: Layout) -> Contents:
     with Bag(bag) as opened:
         found = _Found(_camera_topics(opened.topics), layout)
         readers = found.readers(opened.topics)
-        missing = Counter({t.name: t.messages for t in opened.topics if t.name in readers})
+        missing: Counter[str] = Counter()
+        for topic in opened.topics:  # one may come twice, from two publishers
+            missing[topic.name] += topic.messages if topic.name in readers else 0
         for message in opened.messages(readers.keys()):
             missing[message.topic] -= 1
             try:
@@ -89,9 +91,9 @@ def scan(bag: Path, layout: Layout) -> Contents:
                     f'{bag}: {message.topic}, recorded at {message.logged} ns: {error}'
                 ) from error
         notes, file = opened.notes, opened.file
-    for topic, count in missing.items():
-        if count:  # rosbags passes over the rest of a damaged chunk
-            raise ValueError(f'{bag} is damaged: {count} messages of {topic} cannot be read')
+    for name, count in missing.items():
+        if count > 0:  # rosbags passes over the rest of a damaged chunk
+            raise ValueError(f'{bag} is damaged: {count} messages of {name} cannot be read')
     try:
         return found.contents(version, file, keyframes_of(notes))
     except ValueError as error:

@@ -13,6 +13,7 @@ import pytest
 from bag_files import (
     PERIOD,
     START,
+    STORE,
     Recorded,
     T,
     ego_pose,
@@ -22,6 +23,15 @@ from bag_files import (
     write_bag,
     write_bag_of_drive,
 )
+from rosbags.interfaces import (
+    Qos,
+    QosDurability,
+    QosHistory,
+    QosLiveliness,
+    QosReliability,
+    QosTime,
+)
+from rosbags.rosbag2 import StoragePlugin, Writer
 
 from gausstr_core.images import decode_compressed
 from gausstr_training.bags.calibration import undistortion_of
@@ -32,7 +42,11 @@ from gausstr_training.bags.sets import BagSettings
 
 FRONT, BACK = '/CAM_FRONT/image_raw/compressed', '/CAM_BACK/image_raw/compressed'
 INFO = '/CAM_FRONT/camera_info'
-Change = Callable[[Recorded], Recorded | None]
+_ANY = QosTime(0, 0)
+OTHER_PUBLISHER = Qos(
+    QosHistory.KEEP_LAST, 7, QosReliability.BEST_EFFORT, QosDurability.VOLATILE,
+    _ANY, _ANY, QosLiveliness.AUTOMATIC, _ANY, False,
+)  # fmt: skip
 
 
 @pytest.fixture(scope='module')
@@ -443,3 +457,24 @@ def test_bags_are_found_and_named(tmp_path: Path) -> None:
     (tmp_path / 'deep' / 'z.mcap').touch()
     with pytest.raises(ValueError, match=r"z\.mcap and .*z\.db3 are both called 'z'"):
         find_bags([tmp_path])
+
+
+def test_a_topic_of_two_publishers_is_one(messages: list[Recorded], tmp_path: Path) -> None:
+    """Recorders keep a channel for each kind of publisher; none of their messages is missed."""
+    path = tmp_path / 'two' / 'two.mcap'
+    with Writer(path.parent, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        channels: dict[tuple[str, int], Any] = {}
+        for number, item in enumerate(messages):
+            key = item.topic, number % 2 if item.topic == '/tf' else 0
+            if key not in channels:
+                profiles = [OTHER_PUBLISHER] if key[1] else []
+                channels[key] = writer.add_connection(
+                    item.topic, item.kind, typestore=STORE, offered_qos_profiles=profiles
+                )
+            raw = STORE.serialize_cdr(item.message, item.kind)
+            writer.write(channels[key], item.time, raw)
+    alone = tmp_path / 'drive.mcap'
+    path.rename(alone)
+    dataset = BagDataset([alone], cache=tmp_path / 'cache')
+    assert len(dataset) == 4
+    np.testing.assert_allclose(dataset[1].odom_from_ego, ego_pose(dataset[1].stamp), atol=1e-6)
