@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,9 @@ from tqdm import tqdm
 
 from gausstr_core.foundation.interface import resize_images
 from gausstr_core.rig import CameraRig
+from gausstr_training.bags.augment import mirrored_rig
+from gausstr_training.bags.augment import photometric as photometric  # stages.py finds it here
+from gausstr_training.bags.sampler import drawn
 from gausstr_training.streets.reader import StreetFrame, find_streets, read_street
 
 
@@ -63,23 +66,17 @@ class FrameStore:
 
     def frame(self, step: int, seed: int) -> Batch:
         """The whole rig of one frame; every epoch visits each frame once, in its own order."""
-        return self.frames[_drawn(step, seed, len(self.frames))]
+        return self.frames[drawn(step, seed, len(self.frames))]
 
     def views(self, step: int, count: int, seed: int) -> Batch:
         """`count` cameras of different frames; epochs over all cameras of all frames."""
         cameras = len(self.frames[0].rig)
         picks = [
-            divmod(_drawn(step * count + i, seed, len(self.frames) * cameras), cameras)
+            divmod(drawn(step * count + i, seed, len(self.frames) * cameras), cameras)
             for i in range(count)
         ]
         chosen = [pick_camera(self.frames[frame], camera) for frame, camera in picks]
         return join(chosen)
-
-
-def _drawn(position: int, seed: int, size: int) -> int:
-    """Element `position` of endless shuffled epochs: a pure function, so resuming is exact."""
-    epoch, index = divmod(position, size)
-    return int(np.random.default_rng([seed, epoch]).permutation(size)[index])
 
 
 def _at_size(frame: StreetFrame, height: int, width: int) -> Batch:
@@ -127,28 +124,9 @@ def join(batches: list[Batch]) -> Batch:
 
 def mirrored(batch: Batch) -> Batch:
     """The batch seen in a mirror: images left-right, the rig across the ego's x-z plane."""
-    width = batch.images.shape[2]
-    intrinsics = batch.rig.intrinsics.clone()
-    intrinsics[:, 0, 2] = width - intrinsics[:, 0, 2]
-    across_ego = torch.diag(intrinsics.new_tensor([1, -1, 1, 1]))
-    across_camera = torch.diag(intrinsics.new_tensor([-1, 1, 1, 1]))
-    pose = across_ego @ batch.rig.ego_from_camera @ across_camera
     return Batch(
         batch.images.flip(2),
         batch.depth.flip(2),
         batch.semantics.flip(2),
-        replace(batch.rig, intrinsics=intrinsics, ego_from_camera=pose),
+        mirrored_rig(batch.rig),
     )
-
-
-def photometric(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Random gain, contrast and white balance per image; uint8 [N, H, W, 3] in and out."""
-    n = images.shape[0]
-
-    def around_one(spread: float, channels: int) -> Tensor:
-        return 1 + spread * (2 * torch.rand(n, 1, 1, channels, generator=generator) - 1)
-
-    x = images.float()
-    mean = x.mean((1, 2), keepdim=True)
-    x = (x - mean) * around_one(0.25, 1) + mean * around_one(0.2, 1) * around_one(0.06, 3)
-    return x.clamp(0, 255).to(torch.uint8)

@@ -1,0 +1,148 @@
+"""The image of a real lens -> the image of a pinhole, and the pinhole's intrinsics.
+
+A pinhole cannot show all that a wide lens sees: its image keeps the size, and is zoomed until each
+of its pixels shows something that the lens saw, up to `WIDEST` degrees from the optical axis.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from gausstr_core.lens import EQUIDISTANT, Lens
+
+WIDEST = 70.0  # degrees from the optical axis; beyond, most pixels of a pinhole show the rim
+_HALVINGS = 40
+_MOST_ZOOM = 20.0  # a lens that leaves less of the image than that is none
+
+
+class Undistortion:
+    """The maps of one lens, made once.
+
+    Args:
+        lens: of the images.
+
+    Raises:
+        ValueError: no pinhole sees a part of what the lens sees.
+    """
+
+    def __init__(self, lens: Lens) -> None:
+        self.lens = lens
+        self.pinhole = lens if lens.is_pinhole else _pinhole_inside(lens)
+        self._depth_maps: tuple[tuple[int, int], tuple[NDArray, NDArray]] | None = None
+
+    @property
+    def intrinsics(self) -> NDArray[np.float64]:
+        """Of the undistorted images: [3, 3], pixel centres at +0.5."""
+        return self.pinhole.intrinsics
+
+    def image(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The pinhole image of the same size; the pixels themselves where nothing is distorted.
+
+        Args:
+            pixels: [H, W] or [H, W, C], of the lens' size.
+
+        Raises:
+            ValueError: another size.
+        """
+        if pixels.shape[:2] != self.lens.size:
+            raise ValueError(
+                f'the lens is for {self.lens.size[0]}x{self.lens.size[1]} images (HxW), '
+                f'got {pixels.shape[0]}x{pixels.shape[1]}'
+            )
+        if self.lens.is_pinhole:
+            return pixels
+        return np.asarray(cv2.remap(pixels, *self._maps, cv2.INTER_LINEAR), np.uint8)
+
+    def depth(self, depth: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The z-depth [h, w] that the pinhole sees, from a depth image of the lens at any size.
+
+        The nearest value is taken: an average of near and far would be no surface at all.
+        """
+        if self.lens.is_pinhole:
+            return depth
+        size = depth.shape[0], depth.shape[1]
+        if self._depth_maps is None or self._depth_maps[0] != size:
+            lens, pinhole = self.lens.resized(*size), self.pinhole.resized(*size)
+            self._depth_maps = size, _sources(lens, pinhole, cv2.CV_32FC1)
+        native = np.ascontiguousarray(depth, np.float32)  # OpenCV reads no other byte order
+        return np.asarray(cv2.remap(native, *self._depth_maps[1], cv2.INTER_NEAREST), np.float32)
+
+    @cached_property
+    def _maps(self) -> tuple[NDArray, NDArray]:
+        return _sources(self.lens, self.pinhole, cv2.CV_16SC2)
+
+
+class Undistorter:
+    """The `Undistortion` of each camera, made again when its calibration changes."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Undistortion] = {}
+
+    def __call__(self, camera: str, lens: Lens) -> Undistortion:
+        """The undistortion of a camera that has this lens now.
+
+        Raises:
+            ValueError: see `Undistortion`; the camera is named.
+        """
+        found = self._known.get(camera)
+        if found is None or found.lens != lens:
+            try:
+                found = self._known[camera] = Undistortion(lens)
+            except ValueError as error:
+                raise ValueError(f'camera {camera}: {error}') from error
+        return found
+
+
+def _pinhole_inside(lens: Lens) -> Lens:
+    """The widest pinhole of the same size and principal point whose pixels the lens all sees."""
+    border = (_border(lens.size) - lens.center) / lens.focal  # rays at a zoom of 1
+    limit = np.array(lens.size[::-1]) - 0.5
+
+    def sees(zoom: float) -> bool:
+        at = lens.project(border / zoom)
+        return bool(((at >= 0.5) & (at <= limit)).all())
+
+    reach = lens.reach(math.tan(math.radians(WIDEST)))
+    low = high = float(np.hypot(*border.T).max()) / max(reach, 1e-9)
+    while high <= _MOST_ZOOM and not sees(high):
+        high *= 1.5
+    if high > _MOST_ZOOM:
+        raise ValueError(
+            f'no pinhole sees what a {lens.model} lens with coefficients '
+            f'{list(lens.coefficients)}, focal lengths {lens.focal} and principal point '
+            f'{lens.center} sees in an image of {lens.size[0]}x{lens.size[1]} (HxW): '
+            'is it calibrated?'
+        )
+    for _ in range(_HALVINGS if high > low else 0):
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if sees(middle) else (middle, high)
+    focal = lens.focal[0] * high, lens.focal[1] * high
+    return Lens('', (), focal, lens.center, lens.size)
+
+
+def _border(size: tuple[int, int]) -> NDArray[np.float64]:
+    """Centres [P, 2] (x, y) of the pixels at the border."""
+    height, width = size
+    across, down = np.arange(width) + 0.5, np.arange(height) + 0.5
+    return np.concatenate(
+        [np.stack([across, np.full(width, y)], 1) for y in (0.5, height - 0.5)]
+        + [np.stack([np.full(height, x), down], 1) for x in (0.5, width - 0.5)]
+    )
+
+
+def _sources(lens: Lens, pinhole: Lens, kind: int) -> tuple[NDArray, NDArray]:
+    """Where each pixel of the pinhole lies in the image of the lens, as cv2.remap wants it."""
+    matrix, coefficients = lens.for_opencv()
+    target, size = pinhole.for_opencv()[0], lens.size[::-1]
+    if lens.model == EQUIDISTANT:
+        maps = cv2.fisheye.initUndistortRectifyMap(
+            matrix, coefficients, np.eye(3), target, size, kind
+        )
+    else:
+        maps = cv2.initUndistortRectifyMap(matrix, coefficients, np.eye(3), target, size, kind)
+    return maps[0], maps[1]

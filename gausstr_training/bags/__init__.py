@@ -1,0 +1,1 @@
+"""Training frames out of rosbags, by index."""

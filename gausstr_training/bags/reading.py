@@ -1,0 +1,124 @@
+"""Reads one frame out of its bag: messages, pixels, rig."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gausstr_core.images import decode_compressed, decode_raw
+from gausstr_core.rig import CameraRig
+from gausstr_core.undistortion import Undistortion
+from gausstr_training.bags.calibration import undistortion_of
+from gausstr_training.bags.clouds import cloud_points
+from gausstr_training.bags.frame import BagFrame
+from gausstr_training.bags.scan import COMPRESSED, stamp_of
+from gausstr_training.bags.sets import BagSets
+from gausstr_training.bags.storage import decode, read_span
+
+
+def frame_key(bag: BagSets, row: int) -> str:
+    """The name of a frame: the same wherever the data lies, and fit for a file's path."""
+    return f'{bag.name}/{int(bag.stamps[row])}'
+
+
+def read_frame(bag: BagSets, row: int) -> BagFrame:
+    """Read one set of a bag, without neighbours.
+
+    Raises:
+        ValueError: a message is damaged or not there any more, or an image has another size than
+            its CameraInfo; the message names bag, topic and stamp.
+    """
+    lenses = [
+        undistortion_of(known[index])
+        for known, index in zip(bag.calibrations, bag.calibration[row], strict=True)
+    ]
+    wanted = {
+        (topic, int(stamp)): int(logged)
+        for topic, stamp, logged in zip(
+            bag.topics, bag.image_stamps[row], bag.logged[row], strict=True
+        )
+    }
+    if bag.cloud and bag.cloud.stamps[row] >= 0:
+        wanted[bag.cloud.topic, int(bag.cloud.stamps[row])] = int(bag.cloud.logged[row])
+    contents = _contents(bag, wanted)
+    images = [
+        _image(bag, key, content, lens)
+        for (key, content), lens in zip(contents.items(), lenses, strict=False)
+    ]
+    rig = CameraRig(
+        bag.cameras,
+        torch.from_numpy(np.stack([lens.intrinsics for lens in lenses])).float(),
+        torch.from_numpy(bag.ego_from_camera[row]).float(),
+        tuple(lens.lens.size for lens in lenses),
+    )
+    return BagFrame(
+        key=frame_key(bag, row),
+        stamp=int(bag.stamps[row]),
+        token=bag.tokens[row],
+        images=images,
+        image_stamps=tuple(bag.image_stamps[row].tolist()),
+        rig=rig,
+        odom_from_ego=torch.from_numpy(bag.odom_from_ego[row].copy()),
+        points=_points(bag, row, contents),
+    )
+
+
+def _contents(
+    bag: BagSets, wanted: dict[tuple[str, int], int]
+) -> dict[tuple[str, int], tuple[str, Any]]:
+    """Type and content of messages, in the order of `wanted`: (topic, stamp) -> recording time."""
+    topics = {topic for topic, _ in wanted}
+    times = {(topic, logged) for (topic, _), logged in wanted.items()}
+    span = wanted.values()
+    found: dict[tuple[str, int], tuple[str, Any]] = {}
+    for message in read_span(bag.path, bag.file, bag.version, topics, min(span), max(span)):
+        if (message.topic, message.logged) in times:
+            try:
+                content = decode(message)
+            except ValueError as error:
+                raise ValueError(
+                    f'{bag.path}: {message.topic}, recorded at {message.logged} ns: {error}'
+                ) from error
+            # two messages may have been recorded at one time
+            found.setdefault((message.topic, stamp_of(content.header)), (message.kind, content))
+    for topic, stamp in wanted:
+        if (topic, stamp) not in found:
+            raise ValueError(
+                f'{bag.path}: {topic} has no message of stamp {stamp}, which the index names'
+            )
+    return {key: found[key] for key in wanted}
+
+
+def _image(
+    bag: BagSets, key: tuple[str, int], content: tuple[str, Any], lens: Undistortion
+) -> Tensor:
+    kind, message = content
+    try:
+        if kind == COMPRESSED:
+            pixels = decode_compressed(message.data, message.format)
+        else:
+            pixels = decode_raw(message)
+        return torch.from_numpy(lens.image(pixels))
+    except ValueError as error:
+        raise ValueError(f'{bag.path}: {key[0]} at {key[1]}: {error}') from error
+
+
+def _points(
+    bag: BagSets, row: int, contents: dict[tuple[str, int], tuple[str, Any]]
+) -> Tensor | None:
+    """Lidar points [P, 3] in the ego frame; no rows where the frame has no cloud."""
+    if bag.cloud is None:
+        return None
+    if bag.cloud.stamps[row] < 0:
+        return torch.zeros(0, 3)
+    key = (bag.cloud.topic, int(bag.cloud.stamps[row]))
+    try:
+        points: NDArray[np.floating[Any]] = cloud_points(contents[key][1])
+    except ValueError as error:
+        raise ValueError(f'{bag.path}: {key[0]} at {key[1]}: {error}') from error
+    pose = bag.cloud.ego_from_lidar[row]
+    return torch.from_numpy((points @ pose[:3, :3].T + pose[:3, 3]).astype(np.float32))
