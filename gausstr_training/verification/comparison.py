@@ -18,6 +18,10 @@ QUATERNIONS = re.compile(r'.*rotations')
 # Two runs in float32 lie apart by the sum of what rounding takes each from the exact value. That
 # of ours float64 tells; that of the released code is up to 2.2 times as large (full size).
 ROUNDINGS = 5
+RENDERED = re.compile(r'head\d+\.rendered.*')
+# A Gaussian is drawn in a pixel where its alpha is 1/255 or more. Where rounding decides, the
+# pixel differs by that much of the largest value at most; such pixels are rare.
+FAINTEST, FAINT_PIXELS = 1 / 255, 1e-4
 # Mismatching labels that thresholds met by rounding explain: 20 of 640 000 voxels.
 LABELS_PER_GRID, GRID = 20, 640_000
 
@@ -79,7 +83,10 @@ def compare(
             found = found.reshape(expected.shape)
             if QUATERNIONS.fullmatch(name):
                 found = same_sign(found, expected)
-            rows.append(Row(name, relative_error(found, expected), allowed))
+            row = Row(name, relative_error(found, expected), allowed)
+            if RENDERED.fullmatch(name) and not row.good:
+                row = _without_faint_pixels(row, found, expected)
+            rows.append(row)
     return rows
 
 
@@ -124,6 +131,20 @@ def allow_rounding(
             row = replace(row, allowed=allowed, remark=f'float32 alone makes {rounding:.1e}')
         judged.append(row)
     return judged
+
+
+def _without_faint_pixels(row: Row, ours: Tensor, reference: Tensor) -> Row:
+    """Judge images [B, N, H, W] or [B, N, D, H, W] by the pixels without such a tie."""
+    gap = (ours.detach().cpu().double() - reference.double()).abs()
+    scale = reference.abs().max().item()
+    off = gap > row.allowed * scale
+    off = off.any(dim=-3, keepdim=True) if reference.dim() == 5 else off
+    few = max(1, round(FAINT_PIXELS * off.numel()))
+    count = int(off.sum())
+    if count > few or not row.error <= FAINTEST:
+        return row
+    error = gap.masked_fill(off, 0).max().item() / scale
+    return replace(row, error=error, remark=f'{count} of {off.numel()} pixels tie at 1/255')
 
 
 def same_sign(quaternions: Tensor, reference: Tensor) -> Tensor:

@@ -396,3 +396,15 @@ def test_a_quaternion_and_its_negative_are_one_rotation() -> None:
     for turned, good in ((-reference, True), (reference.flip(-1), False)):
         (row,) = compare({'head0.rotations': turned}, {'head0.rotations': reference}, 1e-4)
         assert row.good == good
+
+
+def test_a_pixel_may_tie_where_a_gaussian_begins_to_be_drawn() -> None:
+    image = torch.rand(1, 2, 3, 40, 50) + 1
+    for change, pixels, good in ((0.003, 1, True), (0.003, 2, False), (0.02, 1, False)):
+        ours = image.clone()
+        ours[0, 0, :, 0, :pixels] += change
+        (row,) = compare({'head0.rendered': ours}, {'head0.rendered': image}, 1e-4)
+        assert row.good == good
+        assert ('1 of 4000 pixels tie' in row.remark) == good
+        (row,) = compare({'head0.scales': ours}, {'head0.scales': image}, 1e-4)
+        assert not row.good
