@@ -17,7 +17,7 @@ from rosbags.rosbag2 import Reader, ReaderError
 from rosbags.typesys import Stores, get_typestore
 
 from gausstr_core.rig import CameraRig
-from gausstr_training.streets.bag import image_topic
+from gausstr_training.rosbag_writer import image_topic
 from gausstr_training.streets.classes import CLASSES
 from gausstr_training.streets.drive import FORMAT, DriveSettings
 
