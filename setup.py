@@ -64,6 +64,7 @@ setup(
             'gausstr-evaluate = gausstr_training.evaluate:main',
             'gausstr-fetch = gausstr_core.weights.catalogue:main',
             'gausstr-node = gausstr_ros.node:main',
+            'gausstr-nuscenes-to-rosbag = gausstr_training.nuscenes_to_rosbag:main',
             'gausstr-replay = gausstr_ros.replay:main',
             'gausstr-synthesize = gausstr_training.synthesize:main',
             'gausstr-train = gausstr_training.train:main',

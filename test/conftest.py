@@ -64,3 +64,13 @@ def shared() -> Path:
     if not (folder / 'data').is_dir():
         pytest.skip(f'no recorded data in {folder}')
     return folder
+
+
+@pytest.fixture(scope='session')
+def nuscenes_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A nuScenes tree of two synthetic streets, scene-0001 with labels; not to be changed."""
+    from nuscenes_drives import street_drive
+    from nuscenes_tree import write_tree
+
+    drives = [street_drive(1, 'scene-0001', labels=True), street_drive(2, 'scene-0002')]
+    return write_tree(tmp_path_factory.mktemp('nuscenes') / 'tree', 'v1.0-mini', drives)
