@@ -128,11 +128,11 @@ def _run(jobs: list[Job], workers: int, output: Path) -> None:
             if result.repaired:
                 tqdm.write(f'{job.scene.name}: {result.repaired}: converted again')
     complete = len(jobs) - written - len(failures)
-    print(f'{output}: {written} scenes converted, {complete} were complete already')
+    print(f'{output}: {written} scene(s) converted, {complete} complete already')
     if failures:
         more = [f'... and {len(failures) - MOST_SHOWN} more'] * (len(failures) > MOST_SHOWN)
         shown = '\n  '.join([*sorted(failures)[:MOST_SHOWN], *more])
-        raise ValueError(f'{len(failures)} of {len(jobs)} scenes were not converted:\n  {shown}')
+        raise ValueError(f'{len(failures)} of {len(jobs)} scene(s) were not converted:\n  {shown}')
 
 
 def do(job: Job, check: Check) -> Done:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from rosbags.interfaces import (
     Qos,
     QosDurability,
@@ -23,8 +22,6 @@ from rosbags.interfaces import (
 )
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
-
-from gausstr_core.contracts import quaternion_from_matrix
 
 FIXED_FRAME, BASE_FRAME = 'odom', 'base_link'
 TF, TF_STATIC = '/tf', '/tf_static'
@@ -150,10 +147,3 @@ def transform(
 def transforms(links: Sequence[Any]) -> Any:
     """TFMessage of some TransformStamped."""
     return TYPES[TRANSFORMS](list(links))
-
-
-def quaternion_xyzw(matrix: np.ndarray) -> tuple[float, float, float, float]:
-    """The unit quaternion in ROS order, w >= 0, of a rotation matrix [3, 3] or pose [4, 4]."""
-    rotation = torch.from_numpy(np.ascontiguousarray(matrix[:3, :3], dtype=np.float64))
-    w, x, y, z = quaternion_from_matrix(rotation).tolist()
-    return x, y, z, w

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
+import yaml
 
-from gausstr_core.vocabulary import SHIPPED_VOCABULARY, read_categories
 from gausstr_training.nuscenes.scene import Box, Scene
 from gausstr_training.rosbag_writer import FIXED_FRAME, TYPES, header
 
+# Not through gausstr_core.vocabulary: workers without torch take a tenth of the memory.
+_VOCABULARY = files('gausstr_core.config') / 'vocabulary_occ3d.yaml'
 MARKERS = 'visualization_msgs/msg/MarkerArray'
 _OPACITY = 0.5
 _OTHER = (128, 128, 128)
@@ -35,8 +38,9 @@ class MarkerMaker:
     def __init__(self, scene: Scene) -> None:
         instances = (box.instance for sample in scene.samples for box in sample.boxes)
         self._ids = {token: number for number, token in enumerate(dict.fromkeys(instances))}
-        self._colors: Mapping[str, tuple[int, int, int]] = {
-            category.name: category.color for category in read_categories(SHIPPED_VOCABULARY)
+        vocabulary = yaml.safe_load(_VOCABULARY.read_text(encoding='utf-8'))
+        self._colors: dict[str, Sequence[int]] = {
+            category['name']: category['color'] for category in vocabulary['categories']
         }
 
     def markers(self, stamp: int, boxes: Sequence[Box]) -> Any:
@@ -62,7 +66,7 @@ class MarkerMaker:
         cube.color = TYPES['std_msgs/msg/ColorRGBA'](*color, _OPACITY)
         return cube
 
-    def _color(self, category: str) -> tuple[int, int, int]:
+    def _color(self, category: str) -> Sequence[int]:
         name = _CLASSES.get('.'.join(category.split('.')[:2]), '')
         return self._colors.get(name, _OTHER)
 

@@ -52,7 +52,7 @@ def write_bag(
     keyframes_only: bool,
     check: Callable[[], None] = lambda: None,
 ) -> None:
-    """Write a scene's bag aside and put it in its place, in the stead of what is there.
+    """Write a scene's bag aside and put it in its place, replacing what is there.
 
     Args:
         root: the folder that the files of sensors lie below.
@@ -169,7 +169,7 @@ def _one_per_stamp(scene: Scene) -> list[Recording]:
 
 
 def _refuse_missing(scene: Scene, root: Path, keyframes_only: bool) -> None:
-    """Before hours of work, not after."""
+    """Say so before anything is written, and how many: often a whole archive is."""
     files = [root / recording.file for recording in _wanted(scene, keyframes_only)]
     missing = [path for path in files if not path.is_file()]
     if missing:

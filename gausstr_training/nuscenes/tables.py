@@ -133,11 +133,11 @@ def _recordings(
             continue
         size = _size(row) if sensor.intrinsics else (0, 0)
         keyframe = row.flag('is_key_frame')
-        recording = partial(
+        without_pose = partial(
             Recording, sensor.channel, _stamp(row), _file(row), keyframe, sample, size
         )  # fmt: skip
         link = {key: row.text(key) for key in ('token', 'ego_pose_token')}
-        found.append((Row(row.path, link), sensor, recording))
+        found.append((Row(row.path, link), sensor, without_pose))
     needed = {row.text('ego_pose_token') for row, *_ in found}
     poses = {
         row.text('token'): _pose(row)
@@ -145,8 +145,8 @@ def _recordings(
         if row.text('token') in needed
     }
     by_scene: defaultdict[str, list[_Found]] = defaultdict(list)
-    for row, sensor, posed in found:
-        recording = posed(_linked(row, 'ego_pose_token', poses, 'ego_pose.json'))
+    for row, sensor, complete in found:
+        recording = complete(_linked(row, 'ego_pose_token', poses, 'ego_pose.json'))
         by_scene[samples[recording.sample].scene].append((sensor, recording))
     return by_scene
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ _stop: Event | None = None
 
 def run_jobs(
     work: Callable[[J, Check], R], jobs: Sequence[J], workers: int
-) -> Iterator[tuple[J, R | Exception]]:
+) -> Generator[tuple[J, R | Exception], None, None]:
     """Every job with its result, or the ValueError or OSError that ended it, as they end.
 
     Args:

@@ -7,7 +7,9 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 
+from gausstr_core.contracts import quaternion_from_matrix
 from gausstr_training.rosbag_writer import (
     BASE_FRAME,
     FIXED_FRAME,
@@ -21,7 +23,6 @@ from gausstr_training.rosbag_writer import (
     compressed_image,
     image_topic,
     info_topic,
-    quaternion_xyzw,
     transform,
     transforms,
 )
@@ -84,3 +85,10 @@ class DriveWriter:
 def _posed(stamp: int, parent: str, child: str, parent_from_child: np.ndarray) -> Any:
     position = [float(value) for value in parent_from_child[:3, 3]]
     return transform(stamp, parent, child, position, quaternion_xyzw(parent_from_child))
+
+
+def quaternion_xyzw(matrix: np.ndarray) -> tuple[float, float, float, float]:
+    """The unit quaternion in ROS order, w >= 0, of a rotation matrix [3, 3] or pose [4, 4]."""
+    rotation = torch.from_numpy(np.ascontiguousarray(matrix[:3, :3], dtype=np.float64))
+    w, x, y, z = quaternion_from_matrix(rotation).tolist()
+    return x, y, z, w

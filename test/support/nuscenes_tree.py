@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gausstr_training.rosbag_writer import quaternion_xyzw
+from gausstr_training.streets.bag import quaternion_xyzw
 
 RADAR = 'RADAR_FRONT'  # in the tables, as in every nuScenes tree, without files
 

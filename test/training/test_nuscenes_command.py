@@ -84,7 +84,7 @@ def test_what_is_complete_is_left_alone(nuscenes_tree, bags, capsys):
     before = {path: path.stat().st_mtime_ns for path in bags.glob('*/*')}
     run(nuscenes_tree, bags)
     assert {path: path.stat().st_mtime_ns for path in bags.glob('*/*')} == before
-    assert '0 scenes converted, 2 were complete' in capsys.readouterr().out
+    assert '0 scene(s) converted, 2 complete' in capsys.readouterr().out
 
 
 def flip(path: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_damaged_bag_is_converted_again(nuscenes_tree, serial, bags, capsys, n
     run(nuscenes_tree, bags)
     said = capsys.readouterr().out
     assert f'scene-0002: {path} ' in said
-    assert '1 scenes converted, 1 were complete' in said
+    assert '1 scene(s) converted, 1 complete' in said
     assert (bags / 'scene-0001' / 'scene-0001.mcap').stat().st_mtime_ns == kept
     assert content(bags) == content(serial)
 
@@ -130,7 +130,7 @@ def test_what_is_not_ours_is_not_replaced_unasked(nuscenes_tree, serial, tmp_pat
     mine = tmp_path / 'bags' / 'scene-0001'
     mine.mkdir(parents=True)
     (mine / 'notes.txt').write_text('mine')
-    with pytest.raises(SystemExit, match=r'1 of 2 scenes.*\n.*scene-0001 is in the way'):
+    with pytest.raises(SystemExit, match=r'1 of 2 scene.*\n.*scene-0001 is in the way'):
         run(nuscenes_tree, tmp_path / 'bags')
     assert (mine / 'notes.txt').read_text() == 'mine'
     assert content(tmp_path / 'bags' / 'scene-0002') == content(serial / 'scene-0002')
@@ -150,7 +150,7 @@ def test_a_missing_file_is_named_and_the_other_scenes_are_converted(
         run(tree, output, '--workers', workers)
     assert str(path) in str(refused.value)
     assert 'is missing' in str(refused.value)
-    assert '1 of 2 scenes were not converted' in str(refused.value)
+    assert '1 of 2 scene(s) were not converted' in str(refused.value)
     assert names(output) == [LOCK, 'scene-0002']
     path.write_bytes(data)
     run(tree, output)
@@ -203,6 +203,13 @@ def test_scenes_may_be_listed_in_a_file(nuscenes_tree, serial, tmp_path):
     listed.write_text('scene-0002\n')
     run(nuscenes_tree, tmp_path / 'bags', '--scenes', f'@{listed}')
     assert names(tmp_path / 'bags') == [LOCK, 'scene-0002']
+
+
+def test_workers_do_without_torch():
+    """It would cost every one of them half a gigabyte and seconds to start."""
+    code = 'import sys, gausstr_training.nuscenes_to_rosbag; sys.exit("torch" in sys.modules)'
+    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, '-c', code], env=environment, check=True)
 
 
 def test_help_has_an_example(capsys):

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gausstr_core.contracts import VoxelGrid, matrix_from_quaternion
-from gausstr_training.rosbag_writer import quaternion_xyzw
+from gausstr_training.streets.bag import quaternion_xyzw
 from gausstr_training.streets.classes import BUILDING, CAR, CLASSES, FREE, ROAD, SIDEWALK, SKY
 from gausstr_training.streets.drive import DriveSettings, write_drive
 from gausstr_training.streets.geometry import Geometry
