@@ -12,7 +12,6 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from gausstr_core.memory import keep_freed_memory
 from gausstr_training.nuscenes.convert import write_bag
 from gausstr_training.nuscenes.receipt import DamagedBagError, check_bag, source_of
 from gausstr_training.nuscenes.scene import Scene
@@ -52,7 +51,6 @@ class Done:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     options = parser().parse_args(arguments)
-    keep_freed_memory()
     try:
         convert(options)
     except (ValueError, OSError) as error:

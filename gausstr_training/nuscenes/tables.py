@@ -153,9 +153,7 @@ def _recordings(
 
 def _boxes(folder: Path, samples: Mapping[str, _Instant]) -> dict[str, list[Box]]:
     """By token of the sample, in the order of the table."""
-    categories = {
-        row.text('token'): row.text('name') for row in read_rows(folder / 'category.json')
-    }
+    categories = _column(folder / 'category.json', 'name')
     instances = {
         row.text('token'): _linked(row, 'category_token', categories, 'category.json')
         for row in read_rows(folder / 'instance.json')

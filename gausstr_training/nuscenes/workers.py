@@ -36,7 +36,7 @@ def run_jobs(
         for job in jobs:
             yield job, _attempt(work, job)
         return
-    # spawned, not forked: torch's threads do not survive a fork
+    # spawned: a fork would copy the parent's scenes, gigabytes of them, page by page
     context = get_context('spawn')
     stop = context.Event()
     pool = ProcessPoolExecutor(min(workers, len(jobs)), context, _begin, (stop,))

@@ -249,34 +249,60 @@ def long(nuscenes_tree, tmp_path_factory) -> tuple[Path, dict[str, bytes]]:
     return folder / 'tree', content(folder / 'bags')
 
 
-@pytest.mark.parametrize(
-    ('ending', 'workers'), [(signal.SIGKILL, '2'), (signal.SIGINT, '2'), (signal.SIGINT, '1')]
-)
-def test_it_goes_on_after_it_was_ended(long, tmp_path, ending, workers):
-    tree, expected = long
-    output = tmp_path / 'bags'
+def begin(tree: Path, output: Path, workers: str) -> subprocess.Popen:
+    """Start the command, in a session of its own, and wait until it writes the long scene."""
     command = [sys.executable, '-m', 'gausstr_training.nuscenes_to_rosbag', str(tree)]
     process = subprocess.Popen(
         [*command, '--output', str(output), '--workers', workers],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)},
     )  # fmt: skip
-    aside = output / '.scene-0001.part'
-    wait_until(aside.exists, process)
-    if ending == signal.SIGKILL:
-        process.kill()  # alone: its workers must notice by themselves
-    else:
-        os.killpg(process.pid, ending)  # as a terminal does
+    wait_until((output / '.scene-0001.part').exists, process)
+    return process
+
+
+def finish(process: subprocess.Popen) -> str:
+    """Wait until no process of it is left; what it said."""
     _, said = process.communicate(timeout=PATIENCE)
     end = time.monotonic() + PATIENCE
     while processes_of(process.pid):
         assert time.monotonic() < end
         time.sleep(0.01)
+    return said
+
+
+@pytest.mark.parametrize(
+    ('ending', 'workers'), [(signal.SIGKILL, '2'), (signal.SIGINT, '2'), (signal.SIGINT, '1')]
+)
+def test_it_goes_on_after_it_was_ended(long, tmp_path, ending, workers):
+    tree, expected = long
+    output = tmp_path / 'bags'
+    process = begin(tree, output, workers)
+    if ending == signal.SIGKILL:
+        process.kill()  # alone: its workers must notice by themselves
+    else:
+        os.killpg(process.pid, ending)  # as a terminal does
+    said = finish(process)
     assert not (output / 'scene-0001').exists()
     if ending == signal.SIGINT:
         assert process.returncode == 1
         assert 'interrupted; run it again to go on' in said and 'Traceback' not in said
-        assert not aside.exists()
+        assert '.scene-0001.part' not in names(output)
     run(tree, output)
     assert content(output) == expected
-    assert not aside.exists()
+    assert '.scene-0001.part' not in names(output)
+
+
+def test_a_killed_worker_is_said(long, tmp_path):
+    tree, expected = long
+    output = tmp_path / 'bags'
+    process = begin(tree, output, '2')
+    for worker in processes_of(process.pid):
+        if b'spawn_main' in Path(f'/proc/{worker}/cmdline').read_bytes():
+            os.kill(worker, signal.SIGKILL)
+    said = finish(process)
+    assert process.returncode == 1
+    assert 'gausstr-nuscenes-to-rosbag: a worker process was killed' in said
+    assert 'Traceback' not in said
+    run(tree, output)
+    assert content(output) == expected
