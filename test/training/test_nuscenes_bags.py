@@ -8,18 +8,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import pytest
-import torch
 from nuscenes_drives import real_drive
 from nuscenes_tree import write_tree
 from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
+from scipy.ndimage import maximum_filter
 
-from gausstr_core.contracts import VoxelGrid, matrix_from_quaternion
+from gausstr_core.contracts import VoxelGrid
+from gausstr_training.bags.dataset import BagDataset
+from gausstr_training.bags.sets import BagSettings
 from gausstr_training.evaluation import occ3d
 from gausstr_training.nuscenes.convert import write_bag
-from gausstr_training.nuscenes.keyframes import keyframes_of, label_file, read_keyframes
+from gausstr_training.nuscenes.keyframes import label_file
 from gausstr_training.nuscenes.tables import read_scenes
 from gausstr_training.nuscenes_to_rosbag import main
 from gausstr_training.streets.rig import CAMERA_NAMES
@@ -227,50 +230,61 @@ def test_types_and_topics_are_those_of_jazzy(case):
             assert latched == ['TRANSIENT_LOCAL'] * (connection.topic == '/tf_static')
 
 
-def test_keyframes_are_found_without_reading_messages(case):
+def test_keyframes_become_training_frames_with_tokens(case, tmp_path):
     tree, scene, bag, _ = case
-    name, keyframes = read_keyframes(bag)
-    assert name == scene
     samples = tree.samples(scene)
-    assert [keyframe.token for keyframe in keyframes] == list(samples)
-    for keyframe, sample in zip(keyframes, samples.values(), strict=True):
-        assert keyframe.stamp == sample['timestamp'] * 1000
-        assert keyframe.images == {
-            channel: row['timestamp'] * 1000
-            for channel, row, _, _ in tree.data(scene)
-            if row['is_key_frame'] and row['sample_token'] == keyframe.token and 'CAM' in channel
+    frames = BagDataset([bag], BagSettings(keyframes_only=True), cache=tmp_path)
+    assert frames.tokens == list(samples)
+    for frame, sample in zip(frames, samples.values(), strict=True):
+        assert frame.key == f'{scene}/{frame.stamp}'
+        assert frame.stamp == sample['timestamp'] * 1000
+        rows = {
+            channel: (row, mount)
+            for channel, row, mount, _ in tree.data(scene)
+            if row['is_key_frame'] and row['sample_token'] == frame.token
         }
+        for camera, name in enumerate(frame.rig.names):
+            row, mount = rows[name]
+            assert frame.image_stamps[camera] == row['timestamp'] * 1000
+            image = cv2.imread(str(tree.root / row['filename']))[..., ::-1]
+            assert np.array_equal(frame.images[camera].numpy(), image)
+            matrix = np.array(mount['camera_intrinsic'])
+            matrix[:2, 2] += 0.5  # the pixel centres of this project
+            assert np.array_equal(frame.rig.intrinsics[camera].numpy(), matrix.astype('f4'))
+
+
+def test_the_bag_says_what_it_was_made_from(case):
+    tree, scene, bag, _ = case
     with Reader(bag) as reader:
-        assert keyframes_of(reader.storage.metadata.custom) == (name, keyframes)
+        notes = reader.storage.metadata.custom
+    (row,) = (row for row in tree.tables['scene'].values() if row['name'] == scene)
+    assert notes['scene'] == scene
+    assert notes['description'] == row['description']
+    assert notes['nuscenes'] == 'v1.0-mini'
 
 
 def test_sweeps_lie_on_the_labels_that_the_tokens_lead_to(nuscenes_tree, tmp_path):
     """The whole way: sweep, its frame, the rig, the ego frame at the keyframe's stamp, Occ3D."""
     (scene,) = read_scenes(nuscenes_tree / 'v1.0-mini', ['scene-0001'])
-    write_bag(scene, nuscenes_tree, tmp_path / 'scene-0001', '', keyframes_only=True)
-    bag = read_bag(tmp_path / 'scene-0001')
-    name, keyframes = read_keyframes(tmp_path / 'scene-0001')
-    (mount,) = (t for t in bag['/tf_static'][0].message.transforms if 'LIDAR' in t.child_frame_id)
-    turn = matrix_from_quaternion(torch.from_numpy(numbers(mount.transform.rotation))).numpy()
+    write_bag(scene, nuscenes_tree, tmp_path / scene.name, '', keyframes_only=True)
     grid = VoxelGrid()
-    for keyframe in keyframes:
-        cloud = dict(bag['/lidar_top/points'])[keyframe.stamp]
-        points = np.frombuffer(cloud.data, '<f4').reshape(-1, 5)[:, :3]
-        ego = points @ turn.T + numbers(mount.transform.translation)
-        truth = occ3d.read_truth(
-            label_file(nuscenes_tree / 'gts', name, keyframe.token), grid
-        ).semantics
-        index = np.floor((ego - grid.lower) / grid.resolution).astype(int)
-        inside = ((index >= 1) & (index < np.array(grid.shape) - 1)).all(1)
-        occupied = truth != occ3d.FREE
-        near = [
-            occupied[tuple((index[inside] + (i, j, k)).T)]
-            for i in (-1, 0, 1)
-            for j in (-1, 0, 1)
-            for k in (-1, 0, 1)
-        ]
-        assert inside.sum() > 1000
-        assert np.any(near, axis=0).mean() > 0.97
+    settings = BagSettings(keyframes_only=True, points=True)
+    frames = list(BagDataset([tmp_path / scene.name], settings, cache=tmp_path / 'cache'))
+    assert len(frames) == 2
+    for frame in frames:
+        path = label_file(nuscenes_tree / 'gts', scene.name, frame.token)
+        occupied = occ3d.read_truth(path, grid).semantics != occ3d.FREE
+        near = maximum_filter(occupied, 3)
+        points = frame.points.numpy()
+        right, turned = (share_in(near, points * sign, grid) for sign in ([1, 1, 1], [-1, 1, 1]))
+        assert right > 0.97 > turned + 0.1
+
+
+def share_in(voxels, points, grid):
+    index = np.floor((points - grid.lower) / grid.resolution).astype(int)
+    inside = ((index >= 0) & (index < grid.shape)).all(1)
+    assert inside.sum() > 1000
+    return voxels[tuple(index[inside].T)].mean()
 
 
 def test_two_poses_at_one_instant_are_refused(nuscenes_tree, tmp_path):
@@ -287,12 +301,3 @@ def test_a_scene_without_annotations_has_no_topic_for_them(nuscenes_tree, tmp_pa
     bare = replace(scene, samples=tuple(replace(s, boxes=()) for s in scene.samples))
     write_bag(bare, nuscenes_tree, tmp_path / 'bag', '', keyframes_only=True)
     assert '/annotations' not in read_bag(tmp_path / 'bag')
-
-
-@pytest.mark.parametrize('text', ['', '{', 'rosbag2_bagfile_information: {custom_data: }', '[]'])
-def test_a_bag_without_keyframes_is_named(tmp_path, text):
-    (tmp_path / 'metadata.yaml').write_text(text)
-    with pytest.raises(ValueError, match=r'metadata\.yaml has no keyframes'):
-        read_keyframes(tmp_path)
-    with pytest.raises(ValueError, match=r'metadata\.yaml is missing'):
-        read_keyframes(tmp_path / 'nothing')
