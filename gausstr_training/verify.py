@@ -14,7 +14,6 @@ from gausstr_core.transformer.checkpoint_files import read_tensors
 from gausstr_core.transformer.full import FullTransformer
 from gausstr_training.verification.case import Case, arrays, load_case
 from gausstr_training.verification.comparison import (
-    END_TO_END,
     Row,
     allow_rounding,
     compare,
@@ -137,12 +136,8 @@ class Verification:
         """What we compute without being given anything in between, by the names of the rows."""
         reference = reference_points(self.case, stored)
         ours = predict_arrays(self.model, self.case, reference)
-        voxels: dict[str, Tensor] = {}
-        if expected.keys() & VOXEL_STAGES:
-            voxels = with_excerpts(voxel_arrays(self.case, ours), expected, self._patch)
         heads = unsplatted_arrays(self.model, self.case, reference)
-        whole = {**with_excerpts(ours, expected, self._patch), **heads}
-        return {**whole, **{END_TO_END + name: value for name, value in voxels.items()}}
+        return {**with_excerpts(ours, expected, self._patch), **heads}
 
     def _predict(self, expected: dict[str, Tensor], reference: Tensor) -> list[Row]:
         if not expected:

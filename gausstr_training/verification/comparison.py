@@ -16,7 +16,7 @@ LABELS = 'preds'
 END_TO_END = 'end to end '
 QUATERNIONS = re.compile(r'.*rotations')
 # Two runs in float32 lie apart by the sum of what rounding takes each from the exact value. That
-# of ours float64 tells; that of the released code is up to 2.2 times as large (full size).
+# of ours float64 tells; that of the released code was up to 2.2 times as large (full size).
 ROUNDINGS = 5
 RENDERED = re.compile(r'head\d+\.rendered.*')
 # A Gaussian is drawn in a pixel where its alpha is 1/255 or more. Where rounding decides, the
@@ -24,6 +24,7 @@ RENDERED = re.compile(r'head\d+\.rendered.*')
 FAINTEST, FAINT_PIXELS = 1 / 255, 1e-4
 # Mismatching labels that thresholds met by rounding explain: 20 of 640 000 voxels.
 LABELS_PER_GRID, GRID = 20, 640_000
+WIDE = 500  # times the tolerance, for densities of our own Gaussians
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,9 @@ def compare_end_to_end(
 ) -> list[Row]:
     """Voxel arrays of our own Gaussians instead of the recorded ones.
 
-    Thin Gaussians turn the last digits of their means into the fourth one of a voxel: the released
-    model in float32 is as far from itself in float64. So ten times as much is allowed, and labels
-    may differ at the rate that ties explain.
+    What counts here is the labels, which may differ at the rate that ties explain. Densities are
+    shown, and judged with a wide margin: beside a depth step float32 alone moved one mean of the
+    released model by 3 cm at full size, and the density around it by 1 % of the largest.
     """
     rows = []
     for name in sorted(reference.keys() & ours.keys()):
@@ -108,7 +109,7 @@ def compare_end_to_end(
                 _labels(found, expected), allowed=LABELS_PER_GRID * expected.numel() // GRID
             )
         else:
-            row = Row(name, relative_error(found, expected), 10 * allowed)
+            row = Row(name, relative_error(found, expected), WIDE * allowed)
         rows.append(replace(row, name=END_TO_END + name))
     return rows
 
@@ -119,13 +120,13 @@ def allow_rounding(
     """Judge rows that fail again, by how far rounding takes our own arrays.
 
     Args:
-        rows: of `compare` and `compare_end_to_end`.
+        rows: of `compare`.
         ours: our arrays in float32, by the names of the rows.
-        exact: the same in float64. Labels are never judged again.
+        exact: the same in float64.
     """
     judged = []
     for row in rows:
-        if not row.good and row.name in ours and row.name in exact and LABELS not in row.name:
+        if not row.good and row.name in ours and row.name in exact:
             rounding = relative_error(ours[row.name], exact[row.name])
             allowed = max(row.allowed, ROUNDINGS * rounding)
             row = replace(row, allowed=allowed, remark=f'float32 alone makes {rounding:.1e}')
