@@ -32,7 +32,7 @@ class Subscriptions:
         self._settings = settings
         self._health = health
         self._synchroniser = settings.synchroniser()
-        self._jumps = 0
+        self._jumps_back = 0
         self._pairing = {name: DepthPairing() for name in settings.names}
         buffer = tf2_ros.Buffer(node=node)
         self._listener = tf2_ros.TransformListener(buffer, node)
@@ -99,8 +99,8 @@ class Subscriptions:
     def _add(self, camera: str, shot: Shot) -> None:
         stamp = stamp_of(shot.image.header)
         self._forward(self._synchroniser.add(camera, stamp, shot))
-        if self._synchroniser.jumps > self._jumps:
-            self._jumps = self._synchroniser.jumps
+        if self._synchroniser.jumps_back > self._jumps_back:
+            self._jumps_back = self._synchroniser.jumps_back
             self._forget_transforms()
 
     def _poll(self) -> None:
@@ -114,7 +114,7 @@ class Subscriptions:
 
     def _forget_transforms(self) -> None:
         """Start a new buffer: tf2 leaves out what is older than its newest, as in a loop."""
-        _LOGGER.warning('the stamps of the images jumped: transforms start afresh')
+        _LOGGER.warning('the stamps of the images jumped back: transforms start afresh')
         self._listener.unregister()
         self._rigs.buffer = tf2_ros.Buffer(node=self._node)
         self._listener = tf2_ros.TransformListener(self._rigs.buffer, self._node)

@@ -1,51 +1,37 @@
 """Group stamped images of several cameras into sets. Pure Python, no ROS, no clock of its own.
 
 A set holds at most one image per camera, and its stamps, less each camera's phase offset, span at
-most `tolerance`. A set is given out as soon as it is complete, or at the timeout with the cameras
-it has. Every image ends in exactly one set or is counted under one reason.
+most `tolerance`. A set is given out as soon as nobody is left to wait for, or at the timeout with
+the cameras it has. Every image ends in exactly one set or is counted under one reason. An image
+costs time in proportion to the number of cameras, and the images held are bounded.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic
 
-Payload = TypeVar('Payload')
+from gausstr_ros.clock_jumps import CLOCK_JUMP, HeldImages
+from gausstr_ros.image_sets import ImageSet, OpenSet, OpenSets, Payload, Stamped
+from gausstr_ros.rhythm import Rhythm
 
 NANOSECONDS = 1_000_000_000
-# Stamps further than this from the other cameras' are another clock, not a late message.
-CLOCK_JUMP = 2 * NANOSECONDS
+OPEN_SETS = 32  # sets in the making; the oldest goes out as it is when there would be more
+LEARN_AFTER = 4  # cycles between two looks at the phases
 
 DUPLICATE = 'duplicate'
 LATE = 'late'
 TOO_FEW = 'too few cameras at the timeout'
 CLOCK = 'stamp far from the other cameras'
-
-
-@dataclass(frozen=True)
-class ImageSet(Generic[Payload]):
-    """The images of one cycle."""
-
-    stamp: int  # nanoseconds: the newest stamp of its images
-    stamps: dict[str, int]  # nanoseconds per camera, in the order of the rig
-    payloads: dict[str, Payload]  # same keys
-    missing: tuple[str, ...]  # cameras that did not come before the timeout
-
-
-@dataclass
-class _Group(Generic[Payload]):
-    """A set in the making; times are stamps less the phase offset of the camera."""
-
-    earliest: int
-    latest: int
-    images: dict[str, tuple[int, Payload]] = field(default_factory=dict)
-    first_poll: int | None = None
+AHEAD = 'stamp ahead of the images after it'
 
 
 class Synchroniser(Generic[Payload]):
-    """Images in, sets out, strictly newer from set to set.
+    """Images in, sets out, strictly newer from set to set unless the clock jumps back.
+
+    A set waits for a camera unless that has been missing from many sets, or is so much slower
+    than the others that its next image belongs to a later set.
 
     Args:
         cameras: names, in the order of the rig.
@@ -55,6 +41,8 @@ class Synchroniser(Generic[Payload]):
         min_cameras: fewest cameras that make a set.
         offsets: seconds by which a camera fires later than the first camera of a set. It is used
             for grouping only, the stamps stay.
+        learn_offsets: learn the offsets from the stamps where those given, or none, leave more
+            than half the tolerance between the images of a set.
 
     Raises:
         ValueError: arguments contradict each other.
@@ -67,17 +55,32 @@ class Synchroniser(Generic[Payload]):
         timeout: float,
         min_cameras: int = 1,
         offsets: Mapping[str, float] | None = None,
+        *,
+        learn_offsets: bool = False,
     ) -> None:
         offsets = offsets or {}
         _check(cameras, tolerance, timeout, min_cameras, offsets)
         self.cameras = tuple(cameras)
         self.drops: Counter[tuple[str, str]] = Counter()  # (camera, reason) -> images
         self.jumps = 0  # how often the clock of the stamps jumped
+        self.jumps_back = 0  # how often of these it jumped back
         self._tolerance = round(tolerance * NANOSECONDS)
         self._timeout = round(timeout * NANOSECONDS)
         self._min_cameras = min_cameras
         self._offsets = {name: round(offsets.get(name, 0.0) * NANOSECONDS) for name in cameras}
+        self._learn = learn_offsets
+        self._rhythm = Rhythm(self.cameras)
+        self._heard = 0  # images that were grouped
         self._restart()
+
+    def __len__(self) -> int:
+        """The number of images held."""
+        return sum(len(group.images) for group in self._open) + len(self._apart)
+
+    @property
+    def offsets(self) -> dict[str, float]:
+        """The phase offsets in force, in seconds."""
+        return {name: offset / NANOSECONDS for name, offset in self._offsets.items()}
 
     def add(self, camera: str, stamp: int, payload: Payload) -> list[ImageSet[Payload]]:
         """Take one image and return the sets that it completes or times out, oldest first.
@@ -92,9 +95,19 @@ class Synchroniser(Generic[Payload]):
         """
         if camera not in self._offsets:
             raise ValueError(f'no camera {camera!r}; there are {", ".join(self.cameras)}')
-        if self._is_apart(camera, stamp - self._offsets[camera]):
-            return self._set_apart(camera, stamp, payload)
-        return self._accept(camera, stamp, payload)
+        image = Stamped(stamp, stamp - self._offsets[camera], payload)
+        if image.time == self._now.get(camera) or self._open.has(camera, stamp):
+            self.drops[camera, DUPLICATE] += 1
+            return []
+        late = self._is_late(camera, image.time)
+        if self._is_apart(camera, image.time, late=late):
+            return self._set_apart(camera, image)
+        if not late:
+            return self._accept(camera, image)
+        self.drops[camera, LATE] += 1
+        if self._reached() - image.time <= self._timeout:  # its set might have waited
+            self._hear(camera, image)
+        return []
 
     def poll(self, now: int) -> list[ImageSet[Payload]]:
         """Return the sets that have waited for the timeout on a clock in nanoseconds.
@@ -102,119 +115,173 @@ class Synchroniser(Generic[Payload]):
         A set's time runs from the first poll that sees it, so any clock will do.
         """
         ready = []
-        for group in list(self._groups):
-            if group.first_poll is None:
-                group.first_poll = now
-            elif now - group.first_poll >= self._timeout:
+        for group in self._open:
+            if group.polled is None or now < group.polled or self._is_ahead(group):
+                group.polled, group.heard_then = now, self._heard
+            elif now - group.polled >= self._timeout:
                 ready += self._close_until(group)
         return ready
 
     def flush(self) -> list[ImageSet[Payload]]:
         """Return what is left at the end of a recording, as if the timeout had come."""
-        return self._close_until(self._groups[-1]) if self._groups else []
+        self._drop_apart()
+        return self._close_all()
 
-    def _restart(self) -> None:
-        self._groups: list[_Group[Payload]] = []  # by time
-        self._newest: dict[str, int] = {}  # camera -> newest time
-        self._given: int | None = None  # newest time in a set given out
-        self._apart: dict[str, tuple[int, Payload]] = {}  # of another clock, maybe the next one
+    def _restart(self, given: int | None = None) -> None:
+        self._open: OpenSets[Payload] = OpenSets()
+        self._apart: HeldImages[Payload] = HeldImages()
+        self._now: dict[str, int] = {}  # camera -> time of the image that came last
+        self._heard_at: dict[str, int] = {}  # camera -> number of that image
+        self._last: dict[str, int] = {}  # camera -> stamp in the set closed last
+        self._given = given  # stamp of the set given out last
+        self._rhythm.restart()
 
     def _reached(self) -> int:
-        """The time that at least two cameras have reached: one wrong clock moves nothing."""
-        return sorted(self._newest.values())[-2:][0]
+        """The time that half of the cameras have reached: one wrong clock moves nothing."""
+        alive = [time for name, time in self._now.items() if not self._rhythm.is_silent(name)]
+        times = sorted(alive or self._now.values(), reverse=True)
+        return times[min(max(2, (len(times) + 1) // 2), len(times)) - 1]
 
-    def _is_apart(self, camera: str, time: int) -> bool:
-        if not self._newest:
+    def _is_late(self, camera: str, time: int) -> bool:
+        """Whether its set is gone: that closed last, or an earlier one."""
+        if not self._last:
             return False
-        own = self._newest.get(camera)
-        near = [self._reached()] if own is None or len(self._newest) > 1 else [own]
-        return all(abs(time - other) > CLOCK_JUMP for other in near)
+        times = [stamp - self._offsets[name] for name, stamp in self._last.items()]
+        earliest, latest = min(times), max(times)
+        if time <= latest:
+            return True
+        period = self._rhythm.period
+        return (
+            camera not in self._last
+            and period is not None
+            and time - earliest <= self._tolerance
+            and 2 * time - earliest - latest <= period  # nearer to it than to the next one
+        )
 
-    def _set_apart(self, camera: str, stamp: int, payload: Payload) -> list[ImageSet[Payload]]:
+    def _is_apart(self, camera: str, time: int, *, late: bool) -> bool:
+        """Whether the image is of another clock than the others."""
+        if not self._now:
+            return False
+        behind, own = self._reached() - time, self._now.get(camera)
+        if own is not None and behind > 0 and time > own:
+            return False  # a camera that was held up delivers in order what it has
+        back = own is not None and own - time > self._tolerance + self._timeout
+        useless = late or behind > self._timeout
+        goes_on = self._apart.goes_on(camera, time)
+        return abs(behind) > CLOCK_JUMP or (useless and (back or goes_on))
+
+    def _set_apart(self, camera: str, image: Stamped[Payload]) -> list[ImageSet[Payload]]:
         """Hold an image of another clock back until it is clear which clock holds now.
 
-        The clock has jumped when most cameras say so, or when one says so twice while the others
-        are silent. Otherwise the camera's clock is wrong.
+        The clock has jumped when most cameras say so and none contradicts, or when one says so
+        for the length of the timeout and the others are silent. Otherwise its clock is wrong.
         """
-        again = camera in self._apart
-        if again:
+        if self._apart.hold(camera, image):
             self.drops[camera, CLOCK] += 1
-        self._apart[camera] = (stamp, payload)
-        if not again and 2 * len(self._apart) <= len(self._newest):
-            return []
-        ready = self.flush()
-        waiting = self._apart
-        self._restart()
-        self.jumps += 1
-        for name, (held, what) in sorted(waiting.items(), key=lambda item: item[1][0]):
-            ready += self.add(name, held, what)
+        agreeing = self._apart.agreeing_with(camera)
+        known = sum(not self._rhythm.is_silent(name) for name in self._now)
+        patience = self._timeout if self._now.keys() - {camera} else 1
+        if 2 * len(agreeing) > max(known, 2) or self._apart.run(camera) >= patience:
+            return self._jump_to(agreeing)
+        return []
+
+    def _jump_to(self, cameras: list[str]) -> list[ImageSet[Payload]]:
+        """Give out what there is, and start afresh with the images held of these cameras."""
+        goes_on = all(
+            name in self._now and self._apart.starts_after(name, self._now[name])
+            for name in cameras
+        )
+        held = self._apart.take(cameras)
+        self._drop_apart()
+        back = max(image.time for image in held.values()) < self._reached()
+        self.jumps += back or not goes_on  # else the others have only fallen silent
+        self.jumps_back += back
+        ready = self._close_all()
+        self._restart(None if back else self._given)
+        for name, image in sorted(held.items(), key=lambda item: item[1].stamp):
+            ready += self.add(name, image.stamp, image.payload)
         return ready
 
-    def _accept(self, camera: str, stamp: int, payload: Payload) -> list[ImageSet[Payload]]:
-        for name in self._apart:
-            self.drops[name, CLOCK] += 1
-        self._apart.clear()
-        time = stamp - self._offsets[camera]
-        if time == self._newest.get(camera) or any(
-            camera in group.images and group.images[camera][0] == stamp for group in self._groups
-        ):
-            self.drops[camera, DUPLICATE] += 1
-            return []
-        if self._given is not None and time <= self._given:
-            self.drops[camera, LATE] += 1
-            return []
-        self._newest[camera] = max(time, self._newest.get(camera, time))
-        group = self._group_for(camera, time)
-        group.images[camera] = (stamp, payload)
+    def _drop_apart(self) -> None:
+        self.drops.update((name, CLOCK) for name in self._apart.clear())
+
+    def _hear(self, camera: str, image: Stamped[Payload]) -> None:
+        """Note an image of our clock: whatever came apart just before was not of the next one."""
+        self._drop_apart()
+        self._heard += 1
+        self._now[camera], self._heard_at[camera] = image.time, self._heard
+        self._rhythm.heard(camera, image.stamp)
+
+    def _accept(self, camera: str, image: Stamped[Payload]) -> list[ImageSet[Payload]]:
+        self._hear(camera, image)
+        pace = max(self._tolerance, 3 * (self._rhythm.period or 0) // 4)
+        if dropped := self._open.drop_ahead(camera, image.time, pace):
+            self.drops[camera, AHEAD] += dropped
+        group = self._open.put(camera, image, self._tolerance)
         ready = self._timed_out()
-        if len(group.images) == len(self.cameras) and group in self._groups:
+        if self._is_complete(group):
             ready += self._close_until(group)
+        if len(self._open) > OPEN_SETS:
+            ready += self._close_until(next(iter(self._open)))
+        if self._learn and self._heard % (LEARN_AFTER * len(self.cameras)) == 0:
+            ready += self._learn_offsets()
         return ready
 
-    def _group_for(self, camera: str, time: int) -> _Group[Payload]:
-        """The nearest group that the image fits into, or a new one."""
-        fitting = [
-            group
-            for group in self._groups
-            if camera not in group.images
-            and max(group.latest, time) - min(group.earliest, time) <= self._tolerance
-        ]
-        if not fitting:
-            group: _Group[Payload] = _Group(time, time)
-            self._groups.append(group)
-        else:
-            group = min(fitting, key=lambda g: abs(2 * time - g.earliest - g.latest))
-            group.earliest, group.latest = min(group.earliest, time), max(group.latest, time)
-        self._groups.sort(key=lambda g: g.latest)
-        return group
+    def _is_complete(self, group: OpenSet[Payload]) -> bool:
+        """Whether there is nobody to wait for; few cameras wait for the others in any case."""
+        alive = sum(not self._rhythm.is_silent(name) for name in self.cameras)
+        if len(group.images) < self._min_cameras or 2 * len(group.images) < alive:
+            return False
+        period = self._rhythm.period or 2 * self._tolerance
+        until = group.latest + min(self._tolerance, period // 2)
+        return not any(
+            self._rhythm.may_come(name, self._now.get(name), until)
+            for name in self.cameras
+            if name not in group.images
+        )
+
+    def _is_ahead(self, group: OpenSet[Payload]) -> bool:
+        """Whether another camera has sent something older since the last poll of the group."""
+        return any(
+            heard > group.heard_then and self._now[name] < group.earliest
+            for name, heard in self._heard_at.items()
+            if name not in group.images
+        )
 
     def _timed_out(self) -> list[ImageSet[Payload]]:
         reached = self._reached()
-        expired = [group for group in self._groups if reached - group.earliest > self._timeout]
+        expired = [group for group in self._open if reached - group.earliest > self._timeout]
         return self._close_until(expired[-1]) if expired else []
 
-    def _close_until(self, last: _Group[Payload]) -> list[ImageSet[Payload]]:
-        """Give out a group and those before it: sets come in the order of time."""
+    def _close_all(self) -> list[ImageSet[Payload]]:
+        return [given for group in self._open for given in self._close_until(group)]
+
+    def _close_until(self, last: OpenSet[Payload]) -> list[ImageSet[Payload]]:
+        """Give out a set and those before it: they come in the order of time."""
         ready = []
-        while self._groups:
-            group = self._groups.pop(0)
-            if group.latest == self._given:  # a second image of the instant just given out
-                self.drops.update((name, LATE) for name in group.images)
-            elif len(group.images) >= self._min_cameras:
-                ready.append(self._finish(group))
+        for group in self._open.take_until(last):
+            found = group.finished(self.cameras)
+            if self._given is not None and found.stamp <= self._given:
+                self.drops.update((name, LATE) for name in found.stamps)
+            elif len(found.stamps) < self._min_cameras:
+                self.drops.update((name, TOO_FEW) for name in found.stamps)
             else:
-                self.drops.update((name, TOO_FEW) for name in group.images)
-            self._given = group.latest
-            if group is last:
-                break
+                ready.append(found)
+                self._given = found.stamp
+            self._last = found.stamps
+            self._rhythm.closed(found.stamps)
         return ready
 
-    def _finish(self, group: _Group[Payload]) -> ImageSet[Payload]:
-        present = [name for name in self.cameras if name in group.images]
-        stamps = {name: group.images[name][0] for name in present}
-        payloads = {name: group.images[name][1] for name in present}
-        missing = tuple(name for name in self.cameras if name not in group.images)
-        return ImageSet(max(stamps.values()), stamps, payloads, missing)
+    def _learn_offsets(self) -> list[ImageSet[Payload]]:
+        """Take over the phases of the cameras where ours are too far off."""
+        learned = self._rhythm.offsets(self._offsets, self._tolerance // 2)
+        if learned is None:
+            return []
+        ready = self._close_all()  # its times are by the old offsets
+        for name in self._now:
+            self._now[name] += self._offsets[name] - learned[name]
+        self._offsets = learned
+        return ready
 
 
 def _check(
