@@ -1,33 +1,21 @@
-"""Messages <-> arrays. Pure functions, whole arrays at a time, no node and no state."""
+"""Arrays -> messages, and stamps. Pure functions, whole arrays at a time."""
 
 from __future__ import annotations
 
 import array
-import sys
 from typing import Any
 
-import cv2
 import numpy as np
 from builtin_interfaces.msg import Time
 from nav_msgs.msg import OccupancyGrid
 from numpy.typing import NDArray
-from sensor_msgs.msg import CompressedImage, Image, PointCloud2, PointField
+from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Header
 
 from gausstr_core.contracts import Occupancy
 from gausstr_core.vocabulary import Category
 
 UNKNOWN, FREE, OCCUPIED = -1, 0, 100
-
-# Read straight from the buffer; dtype and channels.
-_PLAIN = {
-    'bgr8': (np.uint8, 3),
-    'rgb8': (np.uint8, 3),
-    'mono8': (np.uint8, 1),
-    '16UC1': (np.uint16, 1),
-    'mono16': (np.uint16, 1),
-    '32FC1': (np.float32, 1),
-}
 
 # One point of ~/voxels, 24 bytes; the two bytes after the label are padding.
 VOXEL_POINT = np.dtype(
@@ -47,61 +35,20 @@ def stamp_of(header: Header) -> int:
 
 
 def time_message(stamp: int) -> Time:
-    """A message of a stamp in nanoseconds."""
-    return Time(sec=stamp // 1_000_000_000, nanosec=stamp % 1_000_000_000)
+    """A message of a stamp in nanoseconds.
+
+    Raises:
+        ValueError: the message has no room for it: some nanoseconds were more than a second.
+    """
+    seconds, nanoseconds = divmod(stamp, 1_000_000_000)
+    if not -(2**31) <= seconds < 2**31:
+        raise ValueError(f'expected a stamp of 32 bits of seconds, got {seconds} s')
+    return Time(sec=seconds, nanosec=nanoseconds)
 
 
 def header_message(stamp: int, frame: str) -> Header:
     """A header with a stamp in nanoseconds."""
     return Header(stamp=time_message(stamp), frame_id=frame)
-
-
-def rgb_image(message: Image | CompressedImage) -> NDArray[np.uint8]:
-    """RGB pixels [H, W, 3] of a raw or compressed image.
-
-    Raises:
-        ValueError: the image is damaged, empty or of an encoding that cannot be read.
-    """
-    if isinstance(message, CompressedImage):
-        return _decode(message)
-    plane = _pixels(message)
-    if message.encoding == 'rgb8':
-        return plane
-    if message.encoding == 'bgr8':
-        return cv2.cvtColor(plane, cv2.COLOR_BGR2RGB)
-    if message.encoding == 'mono8':
-        return cv2.cvtColor(plane, cv2.COLOR_GRAY2RGB)
-    if message.encoding in _PLAIN:
-        raise ValueError(f'expected a colour image, got encoding {message.encoding!r}')
-    return plane
-
-
-def depth_image(message: Image) -> NDArray[np.float32]:
-    """Depth in metres [H, W] of a 32FC1 (metres) or 16UC1 (millimetres) image; 0 is unknown.
-
-    Raises:
-        ValueError: another encoding, or fewer bytes than height and step promise.
-    """
-    if message.encoding not in ('32FC1', '16UC1', 'mono16'):
-        raise ValueError(
-            f'expected depth as 32FC1 (m) or 16UC1 (mm), got encoding {message.encoding!r}'
-        )
-    plane = _pixels(message)
-    if message.encoding == '32FC1':
-        return plane
-    return plane.astype(np.float32) * np.float32(0.001)
-
-
-def image_message(pixels: NDArray[Any], encoding: str, header: Header) -> Image:
-    """A raw image of rgb8 [H, W, 3], mono8 or 32FC1 [H, W] pixels."""
-    dtype, channels = _PLAIN[encoding]
-    assert pixels.dtype == dtype and pixels.ndim == (3 if channels > 1 else 2)
-    height, width = pixels.shape[:2]
-    message = Image(header=header, height=height, width=width, encoding=encoding)
-    message.step = width * channels * pixels.itemsize
-    message.is_bigendian = int(sys.byteorder == 'big')
-    message.data = array.array('B', np.ascontiguousarray(pixels).tobytes())
-    return message
 
 
 def occupancy_grid(
@@ -202,54 +149,3 @@ def voxel_cloud(
 def color_table(categories: tuple[Category, ...]) -> NDArray[np.uint8]:
     """RGB [K, 3] of the categories."""
     return np.array([category.color for category in categories], np.uint8)
-
-
-def _decode(message: CompressedImage) -> NDArray[np.uint8]:
-    data = np.frombuffer(message.data, np.uint8)
-    if not data.size:
-        raise ValueError('the compressed image is empty')
-    jpeg = data[:2].tobytes() == b'\xff\xd8'
-    # A decoder fills the rest of a truncated JPEG with grey and says nothing. Some cameras pad
-    # after the end marker, so it is looked for from behind.
-    if jpeg and data.tobytes().rfind(b'\xff\xd9') < data.size // 2:
-        raise ValueError(f'truncated JPEG: {data.size} bytes without an end marker')
-    pixels = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    if pixels is None:
-        raise ValueError(f'{data.size} bytes of format {message.format!r} do not decode')
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-
-
-def _pixels(message: Image) -> NDArray[Any]:
-    """A view of the buffer where the encoding is plain; rows may be padded to `step` bytes."""
-    if not (message.height and message.width):
-        raise ValueError(f'empty image of {message.width}x{message.height} (WxH)')
-    if message.encoding not in _PLAIN:
-        return _by_cv_bridge(message)
-    dtype, channels = np.dtype(_PLAIN[message.encoding][0]), _PLAIN[message.encoding][1]
-    pixel = dtype.itemsize * channels
-    if message.step < message.width * pixel or len(message.data) < message.height * message.step:
-        raise ValueError(
-            f'{message.encoding} image of {message.width}x{message.height} (WxH) needs rows of '
-            f'{message.width * pixel} bytes, got step {message.step} and {len(message.data)} '
-            'bytes in all'
-        )
-    dtype = dtype.newbyteorder('>' if message.is_bigendian else '<')
-    shape: tuple[int, ...] = (message.height, message.width)
-    strides: tuple[int, ...] = (message.step, pixel)
-    if channels > 1:
-        shape, strides = (*shape, channels), (*strides, dtype.itemsize)
-    return np.ndarray(shape, dtype, buffer=memoryview(message.data), strides=strides)
-
-
-def _by_cv_bridge(message: Image) -> NDArray[np.uint8]:
-    try:
-        from cv_bridge import CvBridge
-    except Exception as error:  # built against another NumPy it raises what it likes
-        raise ValueError(
-            f'encoding {message.encoding!r} needs cv_bridge, which does not load ({error}); '
-            'install a cv_bridge built for this NumPy, or let the camera send bgr8, rgb8 or mono8'
-        ) from error
-    try:
-        return CvBridge().imgmsg_to_cv2(message, 'rgb8')
-    except Exception as error:  # CvBridgeError, cv2.error, ...
-        raise ValueError(f'encoding {message.encoding!r} cannot be read: {error}') from error

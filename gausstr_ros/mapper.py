@@ -8,16 +8,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from gausstr_core.pipeline import OccupancyPipeline, OccupancyResult, Seen
 from gausstr_core.rig import CameraRig
 from gausstr_core.rules import CalibratedRule, ReleasedRule, Rule
 from gausstr_core.vocabulary import Vocabulary
 from gausstr_ros.calibration import build_rig
-from gausstr_ros.conversions import depth_image, rgb_image
 from gausstr_ros.inputs import RigInputs, Shot
 from gausstr_ros.parameters import Settings
+from gausstr_ros.pinhole_views import pinhole_view
 from gausstr_ros.synchroniser import ImageSet
 
 _LOGGER = logging.getLogger(__name__)
@@ -106,7 +105,7 @@ def see_set(
     *,
     measured_depth: bool,
 ) -> SeenSet:
-    """Decode, build the rig, run the foundation network.
+    """Decode, undistort, build the rig, run the foundation network.
 
     Args:
         pipeline: the core.
@@ -118,20 +117,23 @@ def see_set(
         ValueError: an image cannot be read or does not fit its calibration; the camera is named.
     """
     started = time.perf_counter()
-    pixels: dict[str, NDArray[np.uint8]] = {}
-    depths: list[NDArray[np.float32]] = []
-    for camera, shot in images.payloads.items():
-        try:
-            pixels[camera] = rgb_image(shot.image)
-            if measured_depth:
-                depths.append(_copied(depth_image(shot.depth)))
-        except ValueError as error:
-            raise ValueError(f'camera {camera}: {error}') from error
-    sizes = {camera: image.shape[:2] for camera, image in pixels.items()}
-    rig = build_rig(inputs.infos, sizes, inputs.poses)
+    views = {
+        camera: pinhole_view(
+            camera,
+            shot,
+            inputs.infos[camera],
+            inputs.undistorter,
+            rectified=camera in inputs.rectified,
+        )
+        for camera, shot in images.payloads.items()
+    }
+    intrinsics = {camera: view.intrinsics for camera, view in views.items()}
+    sizes = {camera: view.image.shape[:2] for camera, view in views.items()}
+    rig = build_rig(intrinsics, sizes, inputs.poses)
     decoded = time.perf_counter() - started
-    planes = [np.ascontiguousarray(image) for image in pixels.values()]
-    seen = pipeline.look(planes, rig, depths if measured_depth else None)
+    planes = [view.image for view in views.values()]
+    depths = [view.depth for view in views.values()] if measured_depth else None
+    seen = pipeline.look(planes, rig, depths)
     return SeenSet(images.stamp, seen, {'decode': decoded})
 
 
@@ -139,8 +141,3 @@ def map_seen(pipeline: OccupancyPipeline, seen: SeenSet, vocabulary: Vocabulary)
     """The rest of the core: Gaussians, names, voxels."""
     result = pipeline.map(seen.seen, vocabulary)
     return MappedSet(seen.stamp, result, vocabulary, {**seen.seconds, **result.seconds})
-
-
-def _copied(plane: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Native and contiguous: torch reads no other."""
-    return np.ascontiguousarray(plane, np.float32)

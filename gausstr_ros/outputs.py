@@ -11,6 +11,7 @@ from sensor_msgs.msg import Image, PointCloud2
 from visualization_msgs.msg import MarkerArray
 
 from gausstr_ros import conversions
+from gausstr_ros.images import image_message
 from gausstr_ros.mapper import MappedSet
 from gausstr_ros.markers import gaussian_markers, voxel_markers
 from gausstr_ros.parameters import Settings
@@ -95,11 +96,11 @@ class Outputs:
         return message
 
     def _depth(self, view: View, mapped: MappedSet, header: Any) -> Image:
-        return conversions.image_message(view.depth(), '32FC1', header)
+        return image_message(view.depth(), '32FC1', header)
 
     def _semantics(self, view: View, mapped: MappedSet, header: Any) -> Image:
         pixels = view.semantics(mapped.vocabulary.categories)
-        return conversions.image_message(pixels, 'rgb8', header)
+        return image_message(pixels, 'rgb8', header)
 
     def _activation(self, view: View, mapped: MappedSet, header: Any) -> Image | None:
         wanted = self._settings.activation_category
@@ -110,7 +111,7 @@ class Outputs:
                 f'{", ".join(names)}'
             )
             return None
-        return conversions.image_message(view.activation(names.index(wanted)), '32FC1', header)
+        return image_message(view.activation(names.index(wanted)), '32FC1', header)
 
     def _report(self, output: str, parameter: str, left_out: int, limit: int) -> None:
         if left_out:

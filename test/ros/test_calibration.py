@@ -1,0 +1,256 @@
+"""CameraInfo -> lenses, and views as a pinhole would give them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy')
+
+import cv2
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from image_messages import camera_info, encoded, raw
+from sensor_msgs.msg import CameraInfo, RegionOfInterest
+
+from gausstr_core.undistortion import Undistorter
+from gausstr_ros.calibration import build_rig, lens_from_info
+from gausstr_ros.conversions import header_message
+from gausstr_ros.inputs import LOST_INFOS, Calibrations, DepthPairing, Shot
+from gausstr_ros.pinhole_views import pinhole_view
+
+SIZE = (90, 160)
+BENT = {'distortion_model': 'plumb_bob', 'd': [-0.25, 0.06, 0.001, -0.001, 0.0]}
+
+
+def test_intrinsics_move_by_half_a_pixel():
+    lens = lens_from_info('A', camera_info(), SIZE)
+    assert np.array_equal(lens.intrinsics, [[100, 0, 80], [0, 100, 45], [0, 0, 1]])
+    assert lens.is_pinhole and lens.size == SIZE
+
+
+def test_binning_shows_the_same_rays_in_fewer_pixels():
+    lens = lens_from_info('A', camera_info(binning_x=2, binning_y=2, **BENT), (45, 80))
+    whole = lens_from_info('A', camera_info(**BENT), SIZE)
+    assert lens == whole.resized(45, 80)
+    wide = lens_from_info('A', camera_info(binning_x=2, binning_y=1), (90, 80))
+    assert np.array_equal(wide.intrinsics, [[50, 0, 40], [0, 100, 45], [0, 0, 1]])
+
+
+def test_a_sensor_that_does_not_divide_leaves_the_rest_out():
+    lens = lens_from_info('A', camera_info(161, 91, binning_x=2, binning_y=2), (45, 80))
+    assert np.array_equal(lens.intrinsics, [[50, 0, 40.25], [0, 50, 22.75], [0, 0, 1]])
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(0, 40), st.integers(0, 20), st.integers(1, 3), st.integers(1, 3),
+    st.floats(-0.3, 0.3), st.floats(-0.2, 0.2),
+)  # fmt: skip
+def test_a_region_of_interest_cuts_and_binning_shrinks(left, top, across, down, x, y):
+    """A ray lands where it lands on the sensor, less the offset, over the binning."""
+    roi = RegionOfInterest(x_offset=left, y_offset=top, width=120, height=66)
+    info = camera_info(roi=roi, binning_x=across, binning_y=down, **BENT)
+    size = 66 // down, 120 // across
+    ray = np.array([[x, y]])
+    on_sensor = lens_from_info('A', camera_info(**BENT), SIZE).project(ray)
+    expected = (on_sensor - [left, top]) / [across, down]
+    assert lens_from_info('A', info, size).project(ray) == pytest.approx(expected, abs=1e-9)
+
+
+def test_rectified_images_are_described_by_p():
+    """image_rect comes with the CameraInfo of image_raw: d is not of these pixels."""
+    info = camera_info(**BENT)
+    info.p = np.array([[80, 0, 70.5, 0], [0, 82, 40.5, 0], [0, 0, 1, 0]], np.float64).ravel()
+    lens = lens_from_info('A', info, SIZE, rectified=True)
+    assert lens.is_pinhole
+    assert np.array_equal(lens.intrinsics, [[80, 0, 71], [0, 82, 41], [0, 0, 1]])
+
+
+def projection(**entries):
+    info = camera_info()
+    info.p[3] = entries.get('shift', 0)
+    if 'turned' in entries:
+        info.r = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]], np.float64).ravel()
+    return info
+
+
+@pytest.mark.parametrize(
+    ('info', 'expected'),
+    [
+        (projection(turned=True), 'camera A: .*r must be the identity.*image_raw'),
+        (projection(shift=-40), 'camera A: .*last column.*stereo.*image_raw'),
+    ],
+)
+def test_rectified_images_of_a_stereo_pair_are_refused(info, expected):
+    with pytest.raises(ValueError, match=expected):
+        lens_from_info('A', info, SIZE, rectified=True)
+
+
+@pytest.mark.parametrize(
+    ('info', 'expected'),
+    [
+        (camera_info(focal=0.0), 'camera A: .*focal lengths must be > 0.*fx=0'),
+        (CameraInfo(width=160, height=90), 'camera A: .*fx=0.*is the camera calibrated'),
+        (camera_info(focal=float('nan')), 'camera A: .*finite'),
+        (camera_info(width=80), 'camera A: .*160x90.*80x90'),
+        (camera_info(binning_x=2), 'camera A: .*160x90.*binned by 2x1'),
+        (
+            camera_info(roi=RegionOfInterest(width=80, height=90)),
+            'camera A: .*160x90.*region 80x90',
+        ),
+        (
+            camera_info(roi=RegionOfInterest(x_offset=120, width=80, height=90)),
+            'camera A: .*80x90 at 120, 0 reaches beyond',
+        ),
+        (camera_info(distortion_model='fisheye', d=[0.1] * 4), "camera A: .*got 'fisheye'"),
+        (camera_info(distortion_model='equidistant', d=[]), 'camera A: .*4 coefficients'),
+        (camera_info(distortion_model='plumb_bob', d=[float('inf')]), 'camera A: .*finite'),
+    ],
+)
+def test_unusable_calibrations_name_the_camera(info, expected):
+    with pytest.raises(ValueError, match=expected):
+        lens_from_info('A', info, SIZE)
+
+
+def grid_image():
+    """An RGB image that shows in red and green where each pixel is."""
+    rows, columns = np.mgrid[: SIZE[0], : SIZE[1]].astype(np.uint8)
+    return np.stack([columns, rows, np.zeros_like(rows)], -1)
+
+
+@pytest.mark.parametrize(
+    'bent',
+    [
+        BENT,
+        {
+            'distortion_model': 'rational_polynomial',
+            'd': [0.3, 0.02, 1e-3, 0.0, 0.0, 0.6, 0.1, 0.0],
+        },
+        {'distortion_model': 'equidistant', 'd': [0.02, -0.003, 0.001, 0.0]},
+    ],
+)
+def test_a_distorted_image_becomes_that_of_a_pinhole(bent):
+    """Found here: CameraInfo.d was ignored. Points in space, projected by OpenCV into the image
+    and by the view's intrinsics into the view, have the same colour in both."""
+    info = camera_info(**bent)
+    depth = grid_image()[..., 0].astype(np.float32) + 1
+    shot = Shot(raw(grid_image(), 'rgb8'), raw(depth, '32FC1'))
+    view = pinhole_view('A', shot, info, Undistorter())
+    rng = np.random.default_rng(0)
+    points = np.concatenate([rng.uniform(-0.4, 0.4, (300, 2)), np.ones((300, 1))], 1)
+    points *= rng.uniform(1, 30, (300, 1))
+    zero, matrix, coefficients = np.zeros(3), np.reshape(info.k, (3, 3)), np.array(info.d)
+    if info.distortion_model == 'equidistant':
+        seen = cv2.fisheye.projectPoints(points[:, None], zero, zero, matrix, coefficients)[0]
+    else:
+        seen = cv2.projectPoints(points, zero, zero, matrix, coefficients)[0]
+    seen = seen.reshape(-1, 2)
+    at = points @ view.intrinsics.T
+    at = np.floor(at[:, :2] / at[:, 2:]).astype(int)
+    inside = ((at >= 0) & (at < SIZE[::-1])).all(1)
+    assert inside.sum() > 100
+    column, row = at[inside].T
+    shown = view.image[row, column, :2].astype(float)
+    assert np.abs(shown - seen[inside]).max() < 2  # a pixel of the view, a grey level
+    assert np.abs(view.depth[row, column] - 1 - seen[inside][:, 0]).max() < 2
+    straight = points @ matrix.T
+    assert np.abs(straight[:, :2] / straight[:, 2:] - seen).max() > 2.5  # as it was taken before
+
+
+def test_an_undistorted_image_is_not_touched():
+    shot = Shot(raw(grid_image(), 'rgb8', pad=5))
+    view = pinhole_view('A', shot, camera_info(), Undistorter())
+    assert np.array_equal(view.image, grid_image()) and view.image.flags.c_contiguous
+    assert view.depth is None
+    rectified = pinhole_view('A', shot, camera_info(**BENT), Undistorter(), rectified=True)
+    assert np.array_equal(rectified.image, grid_image())
+
+
+def test_depth_is_native_and_contiguous():
+    depth = raw(np.ones((9, 16), np.float32), '32FC1', pad=4, bigendian=True)
+    view = pinhole_view('A', Shot(raw(grid_image(), 'rgb8'), depth), camera_info(), Undistorter())
+    assert view.depth.dtype.isnative and view.depth.flags.c_contiguous
+    assert (view.depth == 1).all()
+
+
+def test_a_changed_calibration_counts_from_its_image_on():
+    undistorter = Undistorter()
+    shot = Shot(raw(grid_image(), 'rgb8'))
+    first = pinhole_view('A', shot, camera_info(**BENT), undistorter)
+    again = pinhole_view('A', shot, camera_info(focal=120.0, **BENT), undistorter)
+    back = pinhole_view('A', shot, camera_info(**BENT), undistorter)
+    assert again.intrinsics[0, 0] > first.intrinsics[0, 0]
+    assert np.array_equal(back.image, first.image)
+    small = Shot(encoded(np.zeros((45, 80, 3), np.uint8), 'jpg', 'jpeg'))
+    with pytest.raises(ValueError, match=r'camera A: .*80x45.*160x90'):
+        pinhole_view('A', small, camera_info(**BENT), undistorter)
+    view = pinhole_view('A', small, camera_info(80, 45, **BENT), undistorter)
+    assert view.image.shape == (45, 80, 3)
+
+
+def at(stamp, **fields):
+    return camera_info(header=header_message(stamp, 'A'), **fields)
+
+
+def test_the_calibration_of_an_image_has_its_stamp_or_is_the_last_before_it():
+    known = Calibrations()
+    assert known.at(5) is None
+    for stamp in (10, 20, 40):
+        known.add(at(stamp, focal=float(stamp)))
+    assert [known.at(stamp).k[0] for stamp in (50, 25, 5, 20, 10, 40)] == [40, 20, 10, 20, 10, 40]
+
+
+def test_a_calibration_that_comes_with_each_image_is_waited_for():
+    """Found here: the first image of another resolution came before its CameraInfo."""
+    known = Calibrations()
+    known.add(at(10))
+    assert known.at(10) is not None
+    assert known.at(20) is None
+    known.add(at(20, focal=7.0))
+    assert known.at(20).k[0] == 7
+
+
+def test_a_camera_that_stops_to_send_calibrations_keeps_the_last_one():
+    known = Calibrations()
+    known.add(at(0, focal=7.0))
+    answers = [known.at(stamp) for stamp in range(0, 200, 10)]
+    assert answers.count(None) == LOST_INFOS
+    assert all(answer.k[0] == 7 for answer in answers[LOST_INFOS + 1 :])
+
+
+def test_a_lost_calibration_is_not_waited_for_once_the_next_one_is_there():
+    known = Calibrations()
+    known.add(at(10, focal=7.0))
+    assert known.at(10) is not None and known.at(20) is None
+    known.add(at(30))
+    assert known.at(20).k[0] == 7
+
+
+def stamped(stamp):
+    message = raw(np.zeros((1, 1), np.uint8), 'mono8')
+    message.header = header_message(stamp, 'A')
+    return message
+
+
+def test_depth_pairs_after_the_clock_has_gone_back():
+    """Found here: what was left of later stamps pushed every earlier image out."""
+    pairing = DepthPairing(limit=4)
+    for stamp in range(100, 110):
+        assert pairing.add_image(stamped(stamp)) is None
+    for stamp in range(10):
+        assert pairing.add_image(stamped(stamp)) is None
+        shot = pairing.add_depth(stamped(stamp))
+        assert shot is not None
+    for stamp in range(200, 210):
+        assert pairing.add_depth(stamped(stamp)) is None
+    for stamp in range(10):
+        assert pairing.add_depth(stamped(stamp)) is None
+        assert pairing.add_image(stamped(stamp)) is not None
+
+
+def test_a_rig_without_a_camera_names_it():
+    with pytest.raises(ValueError, match='camera B: no intrinsics'):
+        build_rig({'A': np.eye(3)}, {'A': SIZE, 'B': SIZE}, {'A': np.eye(4)})
+    with pytest.raises(ValueError, match='camera A: no transform'):
+        build_rig({'A': np.eye(3)}, {'A': SIZE}, {})
