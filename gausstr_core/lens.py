@@ -39,7 +39,7 @@ class Lens:
             raise ValueError(f'intrinsics must be finite, got {self.focal} and {self.center}')
         if not min(self.focal) > 0:
             raise ValueError(
-                f'focal lengths must be > 0 pixels, got fx={self.focal[0]:g} fy={self.focal[1]:g}'
+                f'expected focal lengths > 0 pixels, got fx={self.focal[0]:g} fy={self.focal[1]:g}'
             )
         if not min(self.size) > 0:
             raise ValueError(f'image size must be > 0, got {self.size[0]}x{self.size[1]} (HxW)')

@@ -50,7 +50,9 @@ def _lens(info: CameraInfo, size: tuple[int, int], *, rectified: bool) -> Lens:
     matrix = _rectified_matrix(info) if rectified else np.asarray(info.k, np.float64)
     matrix = matrix.reshape(3, 3).copy()
     if not matrix.any():
-        raise ValueError('k has no focal lengths > 0, got fx=0 fy=0: is the camera calibrated?')
+        raise ValueError(
+            'expected focal lengths > 0, got fx=0 fy=0 in k: is the camera calibrated?'
+        )
     matrix[:2, 2] += 0.5 - np.array([left, top])
     matrix[0] /= across
     matrix[1] /= down

@@ -121,7 +121,7 @@ def _declared_size(data: bytes, name: str) -> tuple[int, int]:
         width, height = struct.unpack_from('>II', data, 16)
         return height, width
     if not data.startswith(_JPEG):
-        raise ValueError(f'{len(data)} bytes of format {name!r} are neither JPEG nor PNG')
+        raise ValueError(f'{len(data)} bytes of format {name!r} do not decode: no JPEG or PNG')
     # A decoder fills the rest of a truncated JPEG with grey and says nothing. Some cameras pad
     # after the end marker, so it is looked for from behind.
     if data.rfind(_JPEG_END) < len(data) // 2:

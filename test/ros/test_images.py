@@ -127,7 +127,7 @@ def test_a_jpeg_is_read_and_a_truncated_one_is_an_error(name):
     assert np.abs(rgb_image(whole).astype(int) - pixels).mean() < 4
     assert rgb_image(compressed(data + b'\0' * 16, name)).shape == (40, 60, 3)
     for cut in range(1, len(data) - 1, 7):
-        with pytest.raises(ValueError, match=r'truncated|do not decode|neither'):
+        with pytest.raises(ValueError, match=r'truncated|do not decode'):
             rgb_image(compressed(data[:cut], name))
 
 
@@ -145,7 +145,7 @@ def test_a_png_is_read_and_a_truncated_one_is_an_error(name):
     assert np.array_equal(rgb_image(whole), pixels)
     data = bytes(whole.data)
     for cut in range(1, len(data) - 1, 97):
-        with pytest.raises(ValueError, match=r'do not decode|neither'):
+        with pytest.raises(ValueError, match=r'do not decode'):
             rgb_image(compressed(data[:cut], name))
     grey = encoded(pixels[..., 0], 'png', 'mono8; png compressed ')
     assert np.array_equal(rgb_image(grey), np.repeat(pixels[..., :1], 3, -1))
@@ -178,7 +178,7 @@ def test_a_header_that_promises_too_many_pixels_is_refused_before_decoding():
 
 def test_no_other_decoder_is_reached():
     bmp = cv2.imencode('.bmp', smooth())[1].tobytes()
-    with pytest.raises(ValueError, match="'jpeg' are neither JPEG nor PNG"):
+    with pytest.raises(ValueError, match="'jpeg' do not decode: no JPEG or PNG"):
         rgb_image(compressed(bmp, 'jpeg'))
 
 
