@@ -140,6 +140,19 @@ class Occupancy:
         """Return a copy on `device`."""
         return move(self, device)
 
+    def within(self, viewed: Tensor) -> Occupancy:
+        """Return the map that is unknown wherever no camera looks; the density stays.
+
+        Args:
+            viewed: bool [X, Y, Z].
+        """
+        return replace(
+            self,
+            labels=torch.where(viewed, self.labels, -1),
+            confidence=torch.where(viewed, self.confidence, 0.0),
+            observed=self.observed & viewed,
+        )
+
 
 def matrix_from_quaternion(quaternion: Tensor) -> Tensor:
     """Rotation matrices [..., 3, 3] of quaternions [..., 4] wxyz, normalised first.

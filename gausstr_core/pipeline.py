@@ -15,7 +15,7 @@ from gausstr_core.contracts import FoundationMaps, Gaussians, Occupancy, VoxelGr
 from gausstr_core.foundation.interface import DepthNetwork
 from gausstr_core.presets import Assembly, assemble
 from gausstr_core.rig import CameraRig
-from gausstr_core.visibility import observed_voxels
+from gausstr_core.visibility import viewed_and_observed
 from gausstr_core.vocabulary import Category, Vocabulary
 
 
@@ -156,12 +156,15 @@ class OccupancyPipeline:
         clock.lap('transformer')
         depth = seen.maps.depth
         visible = depth if seen.known is None else torch.where(seen.known, depth, 0.0)
-        observed = observed_voxels(visible, seen.rig, self.grid)
+        viewed, observed = viewed_and_observed(visible, seen.rig, self.grid)
         clock.lap('visibility')
         found = self.rule(gaussians, vocabulary, observed, self.grid, clock.lap)
+        # a Gaussian at the rim of an image reaches to where no camera looks
+        occupancy = found.occupancy.within(viewed)
+        clock.lap('labelling')
         seconds = {**seen.seconds, **clock.seconds}
         return OccupancyResult(
-            found.occupancy, found.gaussians, found.probabilities, seen.maps, seen.rig, seconds
+            occupancy, found.gaussians, found.probabilities, seen.maps, seen.rig, seconds
         )
 
     @torch.inference_mode()
@@ -237,4 +240,5 @@ class _Clock:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         now = time.perf_counter()
-        self.seconds[stage], self._last = now - self._last, now
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
+        self._last = now

@@ -21,7 +21,14 @@ from gausstr_core.rig import CameraRig
 def observed_voxels(
     depth: Tensor, rig: CameraRig, grid: VoxelGrid, *, backend: str = 'auto'
 ) -> Tensor:
-    """Find the voxels that the depth images show or look through.
+    """Find the voxels that the depth images show or look through; see `viewed_and_observed`."""
+    return viewed_and_observed(depth, rig, grid, backend=backend)[1]
+
+
+def viewed_and_observed(
+    depth: Tensor, rig: CameraRig, grid: VoxelGrid, *, backend: str = 'auto'
+) -> tuple[Tensor, Tensor]:
+    """Find the voxels that some camera looks at, and those of them that it sees.
 
     Args:
         depth: [N, H, W] z-depth in metres; `inf` sees all the way, <= 0 or NaN sees nothing.
@@ -31,7 +38,8 @@ def observed_voxels(
             Both compute in float64 in the same order and agree in every voxel.
 
     Returns:
-        bool [X, Y, Z] on the depth's device.
+        Two bool [X, Y, Z] on the depth's device: whose centre lies in some image, at whatever
+        distance, and which of them the depth images show or look through.
 
     Raises:
         ValueError: the depth's shape is not the rig's, or the backend cannot run there.
@@ -46,7 +54,7 @@ def observed_voxels(
         raise ValueError(f"backend must be 'auto', 'reference' or 'fast', got {backend!r}")
     if depth.device.type != 'cpu':
         raise ValueError(f"backend 'fast' runs on the CPU, got depth on {depth.device}")
-    seen = np.zeros(grid.shape, dtype=np.bool_)
+    viewed, seen = np.zeros((2, *grid.shape), dtype=np.bool_)
     run(
         _fast,
         depth.to(torch.float32).contiguous().numpy(),
@@ -54,9 +62,10 @@ def observed_voxels(
         np.array(grid.lower, dtype=np.float64),
         float(grid.resolution),
         half_diagonal(grid),
+        viewed,
         seen,
     )
-    return torch.from_numpy(seen)
+    return torch.from_numpy(viewed), torch.from_numpy(seen)
 
 
 def _check(depth: Tensor, rig: CameraRig) -> None:
@@ -87,7 +96,7 @@ def _projection(rig: CameraRig) -> Tensor:
     return torch.cat([pixels, local[:, 2:]], dim=1).contiguous()
 
 
-def _reference(depth: Tensor, projection: Tensor, grid: VoxelGrid) -> Tensor:
+def _reference(depth: Tensor, projection: Tensor, grid: VoxelGrid) -> tuple[Tensor, Tensor]:
     height, width = depth.shape[1:]
     axes = [
         low + (torch.arange(cells, device=depth.device, dtype=torch.float64) + 0.5)
@@ -95,7 +104,7 @@ def _reference(depth: Tensor, projection: Tensor, grid: VoxelGrid) -> Tensor:
         for low, cells in zip(grid.lower, grid.shape, strict=True)
     ]  # fmt: skip
     x, y, z = axes[0][:, None, None], axes[1][None, :, None], axes[2][None, None, :]
-    seen = torch.zeros(grid.shape, dtype=torch.bool, device=depth.device)
+    viewed, seen = torch.zeros((2, *grid.shape), dtype=torch.bool, device=depth.device)
     for image, rows in zip(depth.to(torch.float32).double(), projection, strict=True):
         u, v, far = (row[0] * x + row[1] * y + row[2] * z + row[3] for row in rows)
         ahead = far > 0
@@ -105,8 +114,9 @@ def _reference(depth: Tensor, projection: Tensor, grid: VoxelGrid) -> Tensor:
         column = torch.where(inside, u, 0.0).long()
         row_index = torch.where(inside, v, 0.0).long()
         surface = image[row_index, column]
+        viewed |= inside
         seen |= inside & (surface > 0) & (far <= surface + half_diagonal(grid))
-    return seen
+    return viewed, seen
 
 
 @parallel_kernel
@@ -116,6 +126,7 @@ def _fast(
     lower: np.ndarray,
     resolution: float,
     margin: float,
+    viewed: np.ndarray,
     seen: np.ndarray,
 ) -> None:
     cameras, height, width = depth.shape
@@ -138,6 +149,7 @@ def _fast(
                     v = (v0 + rows[1, 2] * z + rows[1, 3]) / far
                     if not (u >= 0 and u < width and v >= 0 and v < height):
                         continue
+                    viewed[i, j, k] = True
                     surface = depth[n, int(v), int(u)]
                     if surface > 0 and far <= np.float64(surface) + margin:
                         seen[i, j, k] = True

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gausstr_core.contracts import VoxelGrid, matrix_from_quaternion
 from gausstr_core.rig import CameraRig
-from gausstr_core.visibility import observed_voxels
+from gausstr_core.visibility import observed_voxels, viewed_and_observed
 
 GRID = VoxelGrid((-4.0, -4.0, -1.0), (12.0, 4.0, 3.0), 0.5)
 BACKENDS = ('reference', 'fast')
@@ -44,8 +44,10 @@ def test_a_wall_hides_what_is_behind_it(backend: str) -> None:
     ('depth', 'share'), [(0.0, 0), (-1.0, 0), (math.nan, 0), (-math.inf, 0), (math.inf, 1)]
 )
 def test_special_depths(backend: str, depth: float, share: int) -> None:
-    seen = observed_voxels(torch.full((1, 60, 80), depth), front_rig(), GRID, backend=backend)
+    image = torch.full((1, 60, 80), depth)
+    viewed, seen = viewed_and_observed(image, front_rig(), GRID, backend=backend)
     assert torch.equal(seen, in_view() & bool(share))
+    assert torch.equal(viewed, in_view())
 
 
 @pytest.mark.parametrize('backend', BACKENDS)
@@ -74,9 +76,11 @@ def test_both_backends_agree_in_every_voxel(seed: int) -> None:
     poses[:, :3, 3] = torch.randn(3, 3, generator=random)
     intrinsics = torch.tensor([[20.0, 0, 16], [0, 25, 11], [0, 0, 1]]).repeat(3, 1, 1)
     rig = CameraRig(('a', 'b', 'c'), intrinsics, poses, ((24, 32),) * 3)
-    seen = [observed_voxels(depth, rig, GRID, backend=backend) for backend in BACKENDS]
-    assert torch.equal(*seen)
-    assert torch.equal(observed_voxels(depth, rig, GRID), seen[0])
+    found = [viewed_and_observed(depth, rig, GRID, backend=backend) for backend in BACKENDS]
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])
+    assert torch.equal(observed_voxels(depth, rig, GRID), found[0][1])
+    assert not (found[0][1] & ~found[0][0]).any()
 
 
 def test_wrong_sizes_and_backends_are_refused() -> None:

@@ -1,0 +1,207 @@
+"""Every subset of six cameras: unseen is unknown, and occupied is where a camera looks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy')
+pytest.importorskip('embreex')
+
+import torch
+from image_messages import camera_info, raw
+from street_frames import StreetCycle, street_cycle
+
+from gausstr_core.contracts import FoundationMaps, Occupancy, VoxelGrid
+from gausstr_core.pipeline import OccupancyPipeline, Seen
+from gausstr_core.rig import CameraRig
+from gausstr_core.visibility import viewed_and_observed
+from gausstr_core.vocabulary import Vocabulary
+from gausstr_ros.conversions import band_slice, header_message, occupancy_grid
+from gausstr_ros.inputs import RigInputs, Shot
+from gausstr_ros.mapper import see_set
+from gausstr_ros.synchroniser import ImageSet, Synchroniser
+from gausstr_training.streets.rig import CAMERA_NAMES
+
+GRID = VoxelGrid()
+BAND = (0.2, 2.2)
+SKY = 1000.0  # metres: a depth sensor that knows the sky to be far away
+
+
+@dataclass(frozen=True)
+class Scene:
+    cycle: StreetCycle
+    shots: dict[str, Shot]
+
+    def inputs(self, cameras) -> RigInputs:
+        infos, poses = {}, {}
+        for camera in cameras:
+            matrix = self.cycle.intrinsics(camera).copy()
+            matrix[:2, 2] -= 0.5
+            infos[camera] = camera_info(320, 180, k=matrix.ravel())
+            poses[camera] = self.cycle.ego_from_camera(camera, self.cycle.stamp)
+        return RigInputs(infos, poses)
+
+    def truth(self, cameras) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the cameras look at and what they see, by the exact depth."""
+        depth = np.stack([self.cycle.views[c].depth for c in cameras])
+        poses = [self.cycle.ego_from_camera(c, self.cycle.stamp) for c in cameras]
+        rig = CameraRig(
+            tuple(cameras),
+            torch.from_numpy(np.stack([self.cycle.intrinsics(c) for c in cameras])).float(),
+            torch.from_numpy(np.stack(poses)).float(),
+            ((180, 320),) * len(cameras),
+        )
+        seen = np.where(depth > 0, depth, np.inf).astype(np.float32)
+        return viewed_and_observed(torch.from_numpy(seen), rig, GRID)
+
+    def look(self, images: ImageSet, pipeline: OccupancyPipeline, *, measured: bool) -> Seen:
+        inputs = self.inputs(images.stamps)
+        return see_set(pipeline, images, inputs, measured_depth=measured).seen
+
+
+@pytest.fixture(scope='module')
+def scene() -> Scene:
+    cycle = street_cycle(5)
+    shots = {
+        name: Shot(
+            raw(view.image, 'rgb8'),
+            raw(np.where(view.depth > 0, view.depth, SKY).astype(np.float32), '32FC1'),
+        )
+        for name, view in cycle.views.items()
+    }
+    return Scene(cycle, shots)
+
+
+@pytest.fixture(scope='module')
+def compact() -> OccupancyPipeline:
+    return OccupancyPipeline.from_preset('compact')
+
+
+@pytest.fixture(scope='module')
+def tiny() -> OccupancyPipeline:
+    pipeline = OccupancyPipeline.from_preset('tiny', weights='untrained')
+    pipeline.model.foundation.input_size = (180, 320)  # so that no depth is left out
+    return pipeline
+
+
+@pytest.fixture(scope='module')
+def seen_alone(scene: Scene, tiny: OccupancyPipeline) -> dict[str, Seen]:
+    """Each camera by itself with exact depth: what its part of every set would be."""
+    found = {}
+    for camera in CAMERA_NAMES:
+        (images,) = sets_of(scene, [camera])
+        found[camera] = scene.look(images, tiny, measured=True)
+    return found
+
+
+def joined(parts: list[Seen]) -> Seen:
+    """One set of what was seen camera by camera."""
+    rigs = [part.rig for part in parts]
+    rig = CameraRig(
+        tuple(name for rig in rigs for name in rig.names),
+        torch.cat([rig.intrinsics for rig in rigs]),
+        torch.cat([rig.ego_from_camera for rig in rigs]),
+        tuple(size for rig in rigs for size in rig.image_sizes),
+    )
+    features = torch.cat([part.maps.features for part in parts])
+    depth = torch.cat([part.maps.depth for part in parts])
+    return Seen(FoundationMaps(features, depth), torch.cat([part.known for part in parts]), rig)
+
+
+def sets_of(scene: Scene, cameras) -> list[ImageSet]:
+    """What the node's synchroniser gives out when only these cameras send."""
+    sync = Synchroniser(CAMERA_NAMES, 0.06, 0.3)
+    sets = []
+    for camera in cameras:
+        sets += sync.add(camera, scene.cycle.stamps[camera], scene.shots[camera])
+    return sets + sync.poll(0) + sync.poll(10**9)
+
+
+def share(mask: torch.Tensor) -> float:
+    return mask.float().mean().item()
+
+
+def test_every_subset_of_the_cameras_maps_only_what_it_sees(
+    scene: Scene, tiny: OccupancyPipeline, seen_alone: dict[str, Seen]
+):
+    """Found here: Gaussians at the rim of an image filled voxels up to 2.8 m outside of it."""
+    vocabulary, agreements = tiny.vocabulary(), []
+    for count in range(7):
+        for cameras in combinations(CAMERA_NAMES, count):
+            sets = sets_of(scene, cameras)
+            if not cameras:
+                assert sets == []
+                continue
+            (images,) = sets
+            assert images.missing == tuple(c for c in CAMERA_NAMES if c not in cameras)
+            seen = joined([seen_alone[camera] for camera in images.stamps])
+            found = tiny.map(seen, vocabulary).occupancy
+            viewed, observed = scene.truth(cameras)
+            occupied = found.labels >= 0
+            assert occupied.any() and not (occupied & ~viewed).any()
+            assert not (found.observed & ~viewed).any()
+            assert share(found.observed & ~occupied & ~observed) < 1e-5, 'free, and not seen'
+            assert torch.equal(found.confidence > 0, occupied)
+            agreements.append(share(found.observed == observed))
+            assert_honest_grid(found, vocabulary)
+    print(
+        f'{len(agreements) + 1} subsets: the observed voxels agree with the truth for '
+        f'{min(agreements):.1%} to {max(agreements):.1%}, {np.mean(agreements):.1%} on average'
+    )
+    assert len(agreements) == 63 and min(agreements) >= 0.95
+
+
+def assert_honest_grid(found: Occupancy, vocabulary: Vocabulary) -> None:
+    """The 2D map knows nothing where nothing was seen at the heights that it shows."""
+    header = header_message(0, 'base_link')
+    message = occupancy_grid(found, vocabulary.categories, BAND, header)
+    cells = np.array(message.data, np.int8).reshape(200, 200).T
+    seen = found.observed[:, :, band_slice(GRID, BAND)].any(-1).numpy()
+    assert (cells[~seen] == -1).all() and (cells[seen] >= 0).any()
+
+
+def test_with_the_depth_of_the_network(scene: Scene, compact: OccupancyPipeline):
+    """The rule is the same, the depth is not exact: shown, and bounded from below."""
+    (images,) = sets_of(scene, CAMERA_NAMES)
+    seen = scene.look(images, compact, measured=False)
+    found = compact.map(seen, compact.vocabulary()).occupancy
+    viewed, observed = scene.truth(CAMERA_NAMES)
+    occupied = found.labels >= 0
+    assert not ((occupied | found.observed) & ~viewed).any()
+    agreement, free = share(found.observed == observed), found.observed & ~occupied
+    print(
+        f'six cameras, depth of the network: {agreement:.1%} agree with the truth, '
+        f'{(free & ~observed).sum() / free.sum():.1%} of the free voxels were not seen'
+    )
+    assert agreement >= 0.9
+
+
+def test_a_missing_camera_takes_only_its_part_away(
+    scene: Scene, tiny: OccupancyPipeline, seen_alone: dict[str, Seen]
+):
+    vocabulary = tiny.vocabulary()
+    complete = tiny.map(joined(list(seen_alone.values())), vocabulary).occupancy
+    for missing in CAMERA_NAMES:
+        others = [part for name, part in seen_alone.items() if name != missing]
+        partial = tiny.map(joined(others), vocabulary).occupancy
+        lost = complete.observed & ~partial.observed
+        viewed, _ = scene.truth([missing])
+        assert share(lost) > 0.001
+        # the others' Gaussians move a little: they attend to one another
+        assert share(lost & ~viewed) < 0.005
+
+
+def test_a_set_seen_at_once_is_that_seen_camera_by_camera(
+    scene: Scene, tiny: OccupancyPipeline, seen_alone: dict[str, Seen]
+):
+    """What the tests above rely on."""
+    (images,) = sets_of(scene, CAMERA_NAMES)
+    at_once = scene.look(images, tiny, measured=True)
+    parts = joined(list(seen_alone.values()))
+    assert torch.equal(at_once.maps.depth, parts.maps.depth)
+    assert torch.allclose(at_once.maps.features, parts.maps.features, atol=1e-3)
+    assert torch.allclose(at_once.rig.ego_from_camera, parts.rig.ego_from_camera)
