@@ -8,6 +8,8 @@ import pytest
 pytest.importorskip('rclpy')
 
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sensor_msgs_py.point_cloud2 import read_points
 from std_msgs.msg import Header
 
@@ -51,6 +53,58 @@ def test_the_map_from_above_knows_occupied_free_and_unknown():
     expected[3, 3] = 100
     expected[2, 5] = 0  # seen, and nothing there
     assert np.array_equal(cells, expected)
+
+
+def cell_by_hand(world, x, y, band):
+    """The rule of the 2D map, one voxel after the other."""
+    obstacle = observed = heights = 0
+    for z in range(GRID.shape[2]):
+        if not band[0] <= GRID.lower[2] + (z + 0.5) * GRID.resolution <= band[1]:
+            continue
+        heights += 1
+        observed += int(world.observed[x, y, z])
+        label = int(world.labels[x, y, z])
+        obstacle += label >= 0 and EVERY_ROLE[label].role == 'object'
+    return 100 if obstacle else 0 if 2 * observed >= heights else -1
+
+
+EVERY_ROLE = (
+    Category('road', role='ground'),
+    Category('car'),
+    Category('sky', role='sky'),
+    Category('person'),
+)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.floats(0.0, 1.0),
+    st.sampled_from([(0.0, 2.0), (0.3, 1.2), (0.25, 0.25), (1.0, 9.0), (-5.0, 0.5)]),
+)
+def test_the_map_from_above_follows_its_rule_in_every_cell(seed, share, band):
+    """Ground and sky are no obstacles, heights outside of the band do not count, and a cell of
+    which less than half was seen is free in no case."""
+    chance = torch.Generator().manual_seed(seed)
+    seen = torch.rand(GRID.shape, generator=chance) < share
+    labels = torch.randint(-6, len(EVERY_ROLE), GRID.shape, generator=chance).clamp_min(-1)
+    labels[~seen] = -1
+    world = Occupancy(GRID, (labels >= 0).float(), labels, (labels >= 0).float(), seen)
+    message = conversions.occupancy_grid(world, EVERY_ROLE, band, Header())
+    cells = np.array(message.data, np.int8).reshape(4, 8)
+    expected = [[cell_by_hand(world, x, y, band) for x in range(8)] for y in range(4)]
+    assert np.array_equal(cells, expected)
+
+
+def test_the_map_is_what_a_static_layer_of_nav2_takes():
+    """Trinary: 100, 0 and -1 and nothing else; square cells, no rotation, one byte per cell."""
+    world = occupancy({(0, 0, 1): 1}, observed=[(1, 0)])
+    message = conversions.occupancy_grid(world, WORDS, (0.5, 1.5), Header(frame_id='base_link'))
+    assert set(message.data) == {-1, 0, 100}
+    assert len(message.data) == message.info.width * message.info.height
+    turn = message.info.origin.orientation
+    assert (turn.x, turn.y, turn.z, turn.w) == (0, 0, 0, 1)
+    assert message.info.origin.position.z == 0
 
 
 def test_a_band_without_voxels_is_an_error():

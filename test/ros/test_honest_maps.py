@@ -22,7 +22,8 @@ from gausstr_core.visibility import viewed_and_observed
 from gausstr_core.vocabulary import Vocabulary
 from gausstr_ros.conversions import band_slice, header_message, occupancy_grid
 from gausstr_ros.inputs import RigInputs, Shot
-from gausstr_ros.mapper import see_set
+from gausstr_ros.mapper import build_pipeline, see_set
+from gausstr_ros.parameters import read_settings
 from gausstr_ros.synchroniser import ImageSet, Synchroniser
 from gausstr_training.streets.rig import CAMERA_NAMES
 
@@ -193,6 +194,20 @@ def test_a_missing_camera_takes_only_its_part_away(
         assert share(lost) > 0.001
         # the others' Gaussians move a little: they attend to one another
         assert share(lost & ~viewed) < 0.005
+
+
+def test_a_higher_threshold_leaves_only_what_is_denser(
+    tiny: OccupancyPipeline, seen_alone: dict[str, Seen]
+):
+    settings = read_settings(
+        {'preset': 'tiny', 'weights': 'untrained', 'map.occupied_threshold': 0.9}
+    )
+    strict = build_pipeline(settings)
+    assert strict.rule.occupied_threshold == 0.9 > tiny.rule.occupied_threshold
+    seen, vocabulary = seen_alone['CAM_FRONT'], tiny.vocabulary()
+    few, many = (p.map(seen, vocabulary).occupancy.labels >= 0 for p in (strict, tiny))
+    dense = strict.map(seen, vocabulary).occupancy.density > 0.9
+    assert torch.equal(few, many & dense) and 0 < few.sum() < many.sum()
 
 
 def test_a_set_seen_at_once_is_that_seen_camera_by_camera(
