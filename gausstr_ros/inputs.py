@@ -27,7 +27,7 @@ class Shot:
     """What one camera gave at one stamp."""
 
     image: Image | CompressedImage
-    depth: Image | None = None
+    depth: Image | CompressedImage | None = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class DepthPairing:
 
     def __init__(self, limit: int = 8) -> None:
         self._images: dict[int, Image | CompressedImage] = {}
-        self._depths: dict[int, Image] = {}
+        self._depths: dict[int, Image | CompressedImage] = {}
         self._limit = limit
         self.unpaired = 0  # images given up
 
@@ -60,7 +60,7 @@ class DepthPairing:
             self.unpaired += 1
         return None
 
-    def add_depth(self, message: Image) -> Shot | None:
+    def add_depth(self, message: Image | CompressedImage) -> Shot | None:
         """Take a depth image; returns the pair if its image was there first."""
         stamp = stamp_of(message.header)
         if stamp in self._images:
@@ -116,6 +116,7 @@ class RigSource:
         self.buffer = buffer  # replaced by another one when the clock jumps back
         self._calibrations = {camera.name: Calibrations() for camera in settings.cameras}
         self._undistorter = Undistorter()
+        self._rectified = frozenset(c.name for c in settings.cameras if c.rectified)
 
     def add_info(self, camera: str, info: CameraInfo) -> None:
         """Remember a calibration."""
@@ -137,7 +138,7 @@ class RigSource:
         poses = ego_from_camera(
             self.buffer, settings.base_frame, settings.fixed_frame, images.stamp, cameras
         )
-        return RigInputs(infos, poses, self._undistorter)
+        return RigInputs(infos, poses, self._undistorter, self._rectified)
 
     def _info(self, camera: str, stamp: int) -> CameraInfo:
         found = self._calibrations[camera].at(stamp)

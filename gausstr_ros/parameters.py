@@ -88,6 +88,12 @@ PARAMETERS = (
     Parameter('sync.tolerance', 0.06, 'Seconds that images of a set may lie apart.', (0.0, 10.0)),
     Parameter('sync.timeout', 0.3, 'Seconds until a set goes out incomplete.', (0.001, 60.0)),
     Parameter('sync.min_cameras', 1, 'Fewest cameras that make a set.', (1, 1024)),
+    Parameter(
+        'sync.learn_offsets',
+        False,
+        'Learn time_offset from the stamps where the cameras of a set lie more than half of '
+        'sync.tolerance apart.',
+    ),
     Parameter('vocabulary_file', '', 'YAML of the categories at start; empty: the Occ3D classes.'),
     Parameter(
         'grid.range',
@@ -144,7 +150,18 @@ CAMERA_PARAMETERS = (
         'empty: /<camera>/image_raw.',
     ),
     Parameter('camera_info_topic', '', 'Empty: /<camera>/camera_info.'),
-    Parameter('depth_topic', '', 'Empty: /<camera>/depth.'),
+    Parameter(
+        'depth_topic',
+        '',
+        'Empty: /<camera>/depth. CompressedImage where it ends in /compressedDepth or '
+        '/compressed, else Image.',
+    ),
+    Parameter(
+        'rectified',
+        False,
+        'The images are undistorted already (image_rect), so that P of their CameraInfo describes '
+        'them, and not K and D.',
+    ),
     Parameter(
         'time_offset',
         0.0,
@@ -164,6 +181,12 @@ class CameraSettings:
     camera_info_topic: str
     depth_topic: str
     time_offset: float
+    rectified: bool = False
+
+    @property
+    def compressed_depth(self) -> bool:
+        """Whether depth comes as CompressedImage."""
+        return self.depth_topic.endswith(('/compressedDepth', '/compressed'))
 
 
 @dataclass(frozen=True)
@@ -186,6 +209,7 @@ class Settings:
     tolerance: float
     timeout: float
     min_cameras: int
+    learn_offsets: bool
     vocabulary_file: str
     grid: VoxelGrid
     band: tuple[float, float]
@@ -206,7 +230,14 @@ class Settings:
     def synchroniser(self) -> Synchroniser[Any]:
         """A new synchroniser with these settings."""
         offsets = {camera.name: camera.time_offset for camera in self.cameras}
-        return Synchroniser(self.names, self.tolerance, self.timeout, self.min_cameras, offsets)
+        return Synchroniser(
+            self.names,
+            self.tolerance,
+            self.timeout,
+            self.min_cameras,
+            offsets,
+            learn_offsets=self.learn_offsets,
+        )
 
 
 def camera_parameters(camera: str) -> list[Parameter]:
@@ -298,6 +329,7 @@ def _assemble(chosen: Mapping[str, Any]) -> Settings:
         tolerance=chosen['sync.tolerance'],
         timeout=chosen['sync.timeout'],
         min_cameras=chosen['sync.min_cameras'],
+        learn_offsets=chosen['sync.learn_offsets'],
         vocabulary_file=chosen['vocabulary_file'],
         grid=grid,
         band=(chosen['map.min_height'], chosen['map.max_height']),
@@ -320,7 +352,14 @@ def _camera(name: str, chosen: Mapping[str, Any], compressed: bool) -> CameraSet
     if compressed and not image.endswith('/compressed'):
         image += '/compressed'
     info, depth = topic('camera_info_topic', 'camera_info'), topic('depth_topic', 'depth')
-    return CameraSettings(name, image, info, depth, chosen[f'cameras.{name}.time_offset'])
+    return CameraSettings(
+        name,
+        image,
+        info,
+        depth,
+        time_offset=chosen[f'cameras.{name}.time_offset'],
+        rectified=chosen[f'cameras.{name}.rectified'],
+    )
 
 
 def _check_together(settings: Settings) -> None:

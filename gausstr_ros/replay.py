@@ -77,7 +77,8 @@ class Replay:
                 partial(self._rigs.add_info, name),
             )
             if settings.measured_depth:
-                self._handlers[camera.depth_topic] = (Image, partial(self._on_depth, name))
+                depth = CompressedImage if camera.compressed_depth else Image
+                self._handlers[camera.depth_topic] = (depth, partial(self._on_depth, name))
 
     def feed(self, topic: str, raw: bytes, now: int) -> Iterator[MappedSet]:
         """Take one message of the bag at the bag's time; yields the sets that it completes."""
@@ -106,7 +107,7 @@ class Replay:
         else:
             self._add(camera, self._pairing[camera].add_image(message))
 
-    def _on_depth(self, camera: str, message: Image) -> None:
+    def _on_depth(self, camera: str, message: Image | CompressedImage) -> None:
         self._add(camera, self._pairing[camera].add_depth(message))
 
     def _add(self, camera: str, shot: Shot | None) -> None:

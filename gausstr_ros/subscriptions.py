@@ -63,7 +63,8 @@ class Subscriptions:
             (CameraInfo, camera.camera_info_topic, self._on_info),
         ]
         if self._settings.measured_depth:
-            heard.append((Image, camera.depth_topic, self._on_depth))
+            kind = CompressedImage if camera.compressed_depth else Image
+            heard.append((kind, camera.depth_topic, self._on_depth))
         reliable = self._settings.reliable
         qos = QoSProfile(
             depth=5,
@@ -92,7 +93,7 @@ class Subscriptions:
         elif (shot := self._pairing[camera].add_image(message)) is not None:
             self._add(camera, shot)
 
-    def _on_depth(self, camera: str, message: Image) -> None:
+    def _on_depth(self, camera: str, message: Image | CompressedImage) -> None:
         if (shot := self._pairing[camera].add_depth(message)) is not None:
             self._add(camera, shot)
 

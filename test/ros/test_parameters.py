@@ -33,6 +33,24 @@ def test_defaults_are_those_of_the_core_and_of_the_documented_topics():
     )
 
 
+def test_the_inputs_of_a_camera_are_chosen_by_its_parameters():
+    settings = read_settings(
+        {
+            'sync.learn_offsets': True,
+            'cameras.CAM_BACK.rectified': True,
+            'cameras.CAM_BACK.depth_topic': '/back/depth/compressedDepth',
+        }
+    )
+    front, back = settings.cameras[0], settings.cameras[3]
+    assert (back.rectified, back.compressed_depth) == (True, True)
+    assert (front.rectified, front.compressed_depth) == (False, False)
+    sync = settings.synchroniser()
+    for cycle in range(20):
+        for place, camera in enumerate(settings.names):
+            sync.add(camera, (100 * cycle + 16 * place) * 10**6, None)
+    assert sync.offsets['CAM_BACK'] == pytest.approx(0.048)
+
+
 @pytest.mark.parametrize(
     ('values', 'named'),
     [
