@@ -15,7 +15,7 @@ from gausstr_core.contracts import FoundationMaps, Gaussians, Occupancy, VoxelGr
 from gausstr_core.foundation.interface import DepthNetwork
 from gausstr_core.presets import Assembly, assemble
 from gausstr_core.rig import CameraRig
-from gausstr_core.visibility import viewed_and_observed
+from gausstr_core.visibility import viewed_and_observed, with_neighbours
 from gausstr_core.vocabulary import Category, Vocabulary
 
 
@@ -160,7 +160,7 @@ class OccupancyPipeline:
         clock.lap('visibility')
         found = self.rule(gaussians, vocabulary, observed, self.grid, clock.lap)
         # a Gaussian at the rim of an image reaches to where no camera looks
-        occupancy = found.occupancy.within(viewed)
+        occupancy = found.occupancy.within(with_neighbours(viewed))
         clock.lap('labelling')
         seconds = {**seen.seconds, **clock.seconds}
         return OccupancyResult(

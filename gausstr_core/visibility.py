@@ -68,6 +68,21 @@ def viewed_and_observed(
     return torch.from_numpy(viewed), torch.from_numpy(seen)
 
 
+def with_neighbours(voxels: Tensor) -> Tensor:
+    """The voxels of a mask, bool [X, Y, Z], and all that touch them.
+
+    Of a voxel whose centre lies just outside of an image, half is in it.
+    """
+    grown = voxels
+    for axis in range(3):
+        last = grown.shape[axis] - 1
+        once = grown.clone()
+        once.narrow(axis, 1, last).logical_or_(grown.narrow(axis, 0, last))
+        once.narrow(axis, 0, last).logical_or_(grown.narrow(axis, 1, last))
+        grown = once
+    return grown
+
+
 def _check(depth: Tensor, rig: CameraRig) -> None:
     if depth.dim() != 3 or depth.shape[0] != len(rig):
         raise ValueError(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gausstr_core.contracts import VoxelGrid, matrix_from_quaternion
 from gausstr_core.rig import CameraRig
-from gausstr_core.visibility import observed_voxels, viewed_and_observed
+from gausstr_core.visibility import observed_voxels, viewed_and_observed, with_neighbours
 
 GRID = VoxelGrid((-4.0, -4.0, -1.0), (12.0, 4.0, 3.0), 0.5)
 BACKENDS = ('reference', 'fast')
@@ -91,3 +91,13 @@ def test_wrong_sizes_and_backends_are_refused() -> None:
         observed_voxels(torch.ones(2, 60, 80), rig, GRID)
     with pytest.raises(ValueError, match="got 'cuda'"):
         observed_voxels(torch.ones(1, 60, 80), rig, GRID, backend='cuda')
+
+
+def test_neighbours_touch_at_faces_edges_and_corners() -> None:
+    alone = torch.zeros(4, 5, 3, dtype=torch.bool)
+    alone[0, 2, 1] = True
+    grown = with_neighbours(alone)
+    assert grown.sum() == 2 * 3 * 3 and grown[:2, 1:4].all()
+    random = torch.rand(6, 7, 5, generator=torch.Generator().manual_seed(3)) > 0.9
+    pooled = torch.nn.functional.max_pool3d(random[None, None].float(), 3, 1, 1)[0, 0] > 0
+    assert torch.equal(with_neighbours(random), pooled)

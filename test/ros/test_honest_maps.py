@@ -18,7 +18,7 @@ from street_frames import StreetCycle, street_cycle
 from gausstr_core.contracts import FoundationMaps, Occupancy, VoxelGrid
 from gausstr_core.pipeline import OccupancyPipeline, Seen
 from gausstr_core.rig import CameraRig
-from gausstr_core.visibility import viewed_and_observed
+from gausstr_core.visibility import viewed_and_observed, with_neighbours
 from gausstr_core.vocabulary import Vocabulary
 from gausstr_ros.conversions import band_slice, header_message, occupancy_grid
 from gausstr_ros.inputs import RigInputs, Shot
@@ -143,8 +143,8 @@ def test_every_subset_of_the_cameras_maps_only_what_it_sees(
             found = tiny.map(seen, vocabulary).occupancy
             viewed, observed = scene.truth(cameras)
             occupied = found.labels >= 0
-            assert occupied.any() and not (occupied & ~viewed).any()
-            assert not (found.observed & ~viewed).any()
+            assert occupied.any() and not (found.observed & ~with_neighbours(viewed)).any()
+            assert not (occupied & ~found.observed).any()
             assert share(found.observed & ~occupied & ~observed) < 1e-5, 'free, and not seen'
             assert torch.equal(found.confidence > 0, occupied)
             agreements.append(share(found.observed == observed))
@@ -172,7 +172,7 @@ def test_with_the_depth_of_the_network(scene: Scene, compact: OccupancyPipeline)
     found = compact.map(seen, compact.vocabulary()).occupancy
     viewed, observed = scene.truth(CAMERA_NAMES)
     occupied = found.labels >= 0
-    assert not ((occupied | found.observed) & ~viewed).any()
+    assert not ((occupied | found.observed) & ~with_neighbours(viewed)).any()
     agreement, free = share(found.observed == observed), found.observed & ~occupied
     print(
         f'six cameras, depth of the network: {agreement:.1%} agree with the truth, '
