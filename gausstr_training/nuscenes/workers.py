@@ -41,7 +41,7 @@ def run_jobs(
     stop = context.Event()
     pool = ProcessPoolExecutor(min(workers, len(jobs)), context, _begin, (stop,))
     try:
-        with _interrupts_ignored():
+        with _interrupts_held_back():
             futures = {pool.submit(_attempt, work, job): job for job in jobs}
         for done in as_completed(futures):
             yield futures[done], done.result()
@@ -68,13 +68,16 @@ def _check() -> None:
 
 
 @contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Processes started within inherit this: Ctrl-C reaches them too, but the parent decides."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _interrupts_held_back() -> Iterator[None]:
+    """Processes started within inherit this: Ctrl-C reaches them too, but the parent decides.
+
+    Held back, not ignored: one that comes meanwhile must still end the parent.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin(stop: Event) -> None:

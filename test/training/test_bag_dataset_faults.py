@@ -287,7 +287,7 @@ FAULTS: dict[str, tuple[Callable[[list[Recorded]], list[Recorded]], str]] = {
     ),
     'not calibrated': (
         lambda m: told(m, INFO, k=np.diag([0.0, 0, 1]).ravel()),
-        r'/CAM_FRONT/camera_info: focal lengths must be > 0 pixels',
+        r'/CAM_FRONT/camera_info: expected focal lengths > 0 pixels',
     ),
     'binning': (
         lambda m: told(m, INFO, binning_x=2, binning_y=2),

@@ -256,6 +256,8 @@ def begin(tree: Path, output: Path, workers: str) -> subprocess.Popen:
         [*command, '--output', str(output), '--workers', workers],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)},
+        # what a shell starts in the background, these tests for instance, ignores Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     wait_until((output / '.scene-0001.part').exists, process)
     return process
