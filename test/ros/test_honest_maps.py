@@ -64,6 +64,15 @@ class Scene:
         return see_set(pipeline, images, inputs, measured_depth=measured).seen
 
 
+@pytest.fixture(scope='module', autouse=True)
+def one_thread():
+    """Many small steps: on a busy machine threads that wait for one another cost ten times."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope='module')
 def scene() -> Scene:
     cycle = street_cycle(5)

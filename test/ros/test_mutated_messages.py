@@ -23,7 +23,7 @@ from gausstr_ros.images import depth_image, rgb_image
 from gausstr_ros.inputs import Shot
 from gausstr_ros.pinhole_views import pinhole_view
 
-IMAGES, CALIBRATIONS = 9_000, 3_000
+IMAGES, CALIBRATIONS = 8_000, 2_500
 SIZE = (12, 16)
 ENCODINGS = (
     'rgb8', 'bgr8', 'rgba8', 'bgra8', 'mono8', 'yuv422', 'yuv422_yuy2', 'uyvy', 'yuyv',
