@@ -1,4 +1,8 @@
-"""Bytes of a camera's messages -> RGB pixels, whole arrays at a time."""
+"""Image messages -> arrays, whole ones at a time: raw and compressed, colour and depth.
+
+The messages have the fields of sensor_msgs/Image and sensor_msgs/CompressedImage, whichever
+library made them: rclpy for the node, rosbags for training.
+"""
 
 from __future__ import annotations
 
@@ -8,73 +12,103 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-# sensor_msgs/Image encodings that are colour images; channels and how they become RGB.
-_COLOUR: dict[str, tuple[int, int | None]] = {
+from gausstr_core.compressed_images import decode_color, decode_depth
+
+# encoding -> channels of 8 bits, and what makes RGB of them
+COLOR: dict[str, tuple[int, int | None]] = {
     'rgb8': (3, None),
     'bgr8': (3, cv2.COLOR_BGR2RGB),
+    'rgba8': (4, cv2.COLOR_RGBA2RGB),
+    'bgra8': (4, cv2.COLOR_BGRA2RGB),
     'mono8': (1, cv2.COLOR_GRAY2RGB),
+    'yuv422': (2, cv2.COLOR_YUV2RGB_UYVY),
+    'uyvy': (2, cv2.COLOR_YUV2RGB_UYVY),
+    'yuv422_yuy2': (2, cv2.COLOR_YUV2RGB_YUY2),
+    'yuyv': (2, cv2.COLOR_YUV2RGB_YUY2),
+    # OpenCV names a Bayer pattern by its second row, ROS by its first
+    'bayer_rggb8': (1, cv2.COLOR_BayerBG2RGB),
+    'bayer_bggr8': (1, cv2.COLOR_BayerRG2RGB),
+    'bayer_gbrg8': (1, cv2.COLOR_BayerGR2RGB),
+    'bayer_grbg8': (1, cv2.COLOR_BayerGB2RGB),
 }
-# What OpenCV decodes to, by channels. It is told to leave the pixels where they are: a calibration
-# is for the image as recorded, whatever orientation its file suggests.
-_DECODED = {1: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}
-_JPEG, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
-_PNG, _PNG_END = b'\x89PNG', b'IEND'
+DEPTH: dict[str, Any] = {'32FC1': np.float32, '16UC1': np.uint16, 'mono16': np.uint16}
 
 
-def decode_compressed(data: NDArray[np.uint8], form: str) -> NDArray[np.uint8]:
-    """RGB [H, W, 3] of a JPEG or PNG, as in a CompressedImage.
-
-    Args:
-        data: [n] the file's bytes.
-        form: what the message says it is, for the error.
+def rgb_image(message: Any) -> NDArray[np.uint8]:
+    """RGB pixels [H, W, 3] of a raw or compressed image.
 
     Raises:
-        ValueError: it is empty, truncated, neither JPEG nor PNG, or damaged.
+        ValueError: the image is damaged, empty or of an encoding that cannot be read.
     """
-    raw = data.tobytes()
-    # A decoder fills the rest of a truncated image with grey and says nothing. Some cameras pad
-    # after the end marker, so it is looked for from behind.
-    if raw.startswith(_JPEG):
-        whole = raw.rfind(_JPEG_END) >= len(raw) // 2
-    elif raw.startswith(_PNG):
-        whole = raw.rfind(_PNG_END) >= 0
-    else:
-        raise ValueError(f'{len(raw)} bytes of format {form!r} are neither JPEG nor PNG')
-    if not whole:
-        raise ValueError(f'truncated image: {len(raw)} bytes of format {form!r} without an end')
+    if hasattr(message, 'format'):  # as CompressedImage has
+        source, pixels = decode_color(message)
+        return pixels if pixels.ndim == 3 else _converted(pixels, source)
+    if message.encoding in DEPTH:
+        raise ValueError(f'expected a colour image, got encoding {message.encoding!r}')
+    if message.encoding not in COLOR:
+        raise ValueError(f'expected encoding {", ".join(COLOR)}, got {message.encoding!r}')
+    channels, _ = COLOR[message.encoding]
+    return _converted(_plane(message, np.dtype(np.uint8), channels), message.encoding)
+
+
+def depth_image(message: Any) -> NDArray[np.float32]:
+    """Depth in metres [H, W] of 32FC1 (metres) or 16UC1 (millimetres); 0 is unknown.
+
+    Raises:
+        ValueError: the image is damaged, empty or of another encoding.
+    """
+    if hasattr(message, 'format'):  # as CompressedImage has
+        return decode_depth(message)
+    if message.encoding not in DEPTH:
+        raise ValueError(
+            f'expected depth as 32FC1 (m) or 16UC1 (mm), got encoding {message.encoding!r}'
+        )
+    plane = _plane(message, np.dtype(DEPTH[message.encoding]), 1)
+    if message.encoding == '32FC1':
+        return np.asarray(plane, np.float32)  # in the byte order of this machine
+    return plane.astype(np.float32) * np.float32(0.001)
+
+
+def _plane(message: Any, dtype: np.dtype[Any], channels: int) -> NDArray[Any]:
+    """A view of the buffer, [H, W] or [H, W, C]; rows may be padded to `step` bytes."""
+    check_size(message)
+    pixel = dtype.itemsize * channels
+    if message.step < message.width * pixel:
+        raise ValueError(
+            f'{message.encoding} image of {message.width}x{message.height} (WxH) needs rows of '
+            f'{message.width * pixel} bytes, got step {message.step} and {len(message.data)} '
+            'bytes in all'
+        )
+    dtype = dtype.newbyteorder('>' if message.is_bigendian else '<')
+    shape: tuple[int, ...] = (message.height, message.width)
+    strides: tuple[int, ...] = (message.step, pixel)
+    if channels > 1:
+        shape, strides = (*shape, channels), (*strides, dtype.itemsize)
+    return np.ndarray(shape, dtype, buffer=memoryview(message.data), strides=strides)
+
+
+def check_size(message: Any) -> None:
+    """Raise ValueError unless a raw image holds what its height and step promise."""
+    if not (message.height and message.width):
+        raise ValueError(f'empty image of {message.width}x{message.height} (WxH)')
+    if len(message.data) < message.height * message.step:
+        raise ValueError(
+            f'{message.encoding} image of {message.width}x{message.height} (WxH) with rows of '
+            f'{message.step} bytes needs {message.height * message.step}, got '
+            f'{len(message.data)} bytes in all'
+        )
+
+
+def _converted(plane: NDArray[np.uint8], encoding: str) -> NDArray[np.uint8]:
+    conversion = COLOR[encoding][1]
+    if conversion is None:
+        return plane
+    height, width = plane.shape[:2]
+    if encoding.startswith('bayer_') and min(height, width) < 3:  # OpenCV would make it black
+        raise ValueError(f'{encoding} image of {width}x{height} (WxH): expected at least 3x3')
     try:
-        pixels = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:  # such as a size beyond all bounds
-        raise ValueError(f'{len(raw)} bytes of format {form!r} do not decode: {error}') from error
-    if pixels is None or pixels.dtype != np.uint8:
-        got = 'nothing' if pixels is None else f'{pixels.dtype} {pixels.shape}'
+        return np.asarray(cv2.cvtColor(plane, conversion), np.uint8)
+    except cv2.error as error:  # such as an odd width of yuv422
         raise ValueError(
-            f'{len(raw)} bytes of format {form!r}: expected 8 bit grey or colour, decoded {got}'
-        )
-    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
-    return np.asarray(cv2.cvtColor(pixels, _DECODED[channels]))
-
-
-def decode_raw(message: Any) -> NDArray[np.uint8]:
-    """RGB [H, W, 3] of a sensor_msgs/Image, from whichever library; rows may be padded.
-
-    Raises:
-        ValueError: the encoding is none of rgb8, bgr8 and mono8, the image is empty, or there are
-            fewer bytes than height and step promise.
-    """
-    height, width, step = message.height, message.width, message.step
-    if message.encoding not in _COLOUR:
-        raise ValueError(
-            f'expected encoding {", ".join(_COLOUR)}, got {message.encoding!r}: no colour image, '
-            'or one to be converted first'
-        )
-    channels, conversion = _COLOUR[message.encoding]
-    row = width * channels
-    if not row or not height or step < row or len(message.data) < height * step:
-        raise ValueError(
-            f'{message.encoding} image of {width}x{height} (WxH) needs rows of {row} bytes, got '
-            f'step {step} and {len(message.data)} bytes in all'
-        )
-    rows = np.frombuffer(message.data, np.uint8)[: height * step].reshape(height, step)
-    pixels = rows[:, :row].copy().reshape(height, width, channels)
-    return pixels if conversion is None else np.asarray(cv2.cvtColor(pixels, conversion))
+            f'{encoding} image of {width}x{height} (WxH) cannot be converted: {error.err}'
+        ) from error

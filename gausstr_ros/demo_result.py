@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gausstr_core.images import depth_image
 from gausstr_msgs.msg import Categories
 from gausstr_ros.conversions import VOXEL_POINT
 from gausstr_ros.demo_drive import Drive, TrueFrame
 from gausstr_ros.demo_processes import DemoError
 from gausstr_ros.demo_recorder import NODE, Recorder
-from gausstr_ros.images import depth_image, rgb_image
+from gausstr_ros.images import rgb_image
 
 # The Occ3D grid, which both the node's defaults and the truth use.
 LOWER = (-40.0, -40.0, -1.0)

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo
 
+from gausstr_core.images import depth_image
 from gausstr_core.undistortion import Undistorter
 from gausstr_ros.calibration import lens_from_info
-from gausstr_ros.images import depth_image, rgb_image
+from gausstr_ros.images import rgb_image
 from gausstr_ros.inputs import Shot
 
 

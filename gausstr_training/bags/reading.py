@@ -9,13 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gausstr_core.images import decode_compressed, decode_raw
+from gausstr_core.images import rgb_image
 from gausstr_core.rig import CameraRig
 from gausstr_core.undistortion import Undistortion
 from gausstr_training.bags.calibration import undistortion_of
 from gausstr_training.bags.clouds import cloud_points
 from gausstr_training.bags.frame import BagFrame
-from gausstr_training.bags.scan import COMPRESSED, stamp_of
+from gausstr_training.bags.scan import stamp_of
 from gausstr_training.bags.sets import BagSets
 from gausstr_training.bags.storage import decode, read_span
 
@@ -67,14 +67,12 @@ def read_frame(bag: BagSets, row: int) -> BagFrame:
     )
 
 
-def _contents(
-    bag: BagSets, wanted: dict[tuple[str, int], int]
-) -> dict[tuple[str, int], tuple[str, Any]]:
-    """Type and content of messages, in the order of `wanted`: (topic, stamp) -> recording time."""
+def _contents(bag: BagSets, wanted: dict[tuple[str, int], int]) -> dict[tuple[str, int], Any]:
+    """The content of messages, in the order of `wanted`: (topic, stamp) -> recording time."""
     topics = {topic for topic, _ in wanted}
     times = {(topic, logged) for (topic, _), logged in wanted.items()}
     span = wanted.values()
-    found: dict[tuple[str, int], tuple[str, Any]] = {}
+    found: dict[tuple[str, int], Any] = {}
     for message in read_span(bag.path, bag.file, bag.version, topics, min(span), max(span)):
         if (message.topic, message.logged) in times:
             try:
@@ -84,7 +82,7 @@ def _contents(
                     f'{bag.path}: {message.topic}, recorded at {message.logged} ns: {error}'
                 ) from error
             # two messages may have been recorded at one time
-            found.setdefault((message.topic, stamp_of(content.header)), (message.kind, content))
+            found.setdefault((message.topic, stamp_of(content.header)), content)
     for topic, stamp in wanted:
         if (topic, stamp) not in found:
             raise ValueError(
@@ -93,23 +91,16 @@ def _contents(
     return {key: found[key] for key in wanted}
 
 
-def _image(
-    bag: BagSets, key: tuple[str, int], content: tuple[str, Any], lens: Undistortion
-) -> Tensor:
-    kind, message = content
+def _image(bag: BagSets, key: tuple[str, int], content: Any, lens: Undistortion) -> Tensor:
     try:
-        if kind == COMPRESSED:
-            pixels = decode_compressed(message.data, message.format)
-        else:
-            pixels = decode_raw(message)
-        return torch.from_numpy(lens.image(pixels))
+        pixels = lens.image(rgb_image(content))
+        # plain rgb8 is a view of the message's own bytes, which nobody may write to
+        return torch.from_numpy(np.require(pixels, requirements=['C', 'W']))
     except ValueError as error:
         raise ValueError(f'{bag.path}: {key[0]} at {key[1]}: {error}') from error
 
 
-def _points(
-    bag: BagSets, row: int, contents: dict[tuple[str, int], tuple[str, Any]]
-) -> Tensor | None:
+def _points(bag: BagSets, row: int, contents: dict[tuple[str, int], Any]) -> Tensor | None:
     """Lidar points [P, 3] in the ego frame; no rows where the frame has no cloud."""
     if bag.cloud is None:
         return None
@@ -117,7 +108,7 @@ def _points(
         return torch.zeros(0, 3)
     key = (bag.cloud.topic, int(bag.cloud.stamps[row]))
     try:
-        points: NDArray[np.floating[Any]] = cloud_points(contents[key][1])
+        points: NDArray[np.floating[Any]] = cloud_points(contents[key])
     except ValueError as error:
         raise ValueError(f'{bag.path}: {key[0]} at {key[1]}: {error}') from error
     pose = bag.cloud.ego_from_lidar[row]

@@ -16,10 +16,11 @@ import cv2
 from image_messages import camera_info, encoded, inverse_depth, raw
 from sensor_msgs.msg import CompressedImage, Image
 
+from gausstr_core.compressed_images import MOST_PIXELS
+from gausstr_core.images import depth_image
 from gausstr_core.undistortion import Undistorter
 from gausstr_ros.calibration import lens_from_info
-from gausstr_ros.compressed_images import MOST_PIXELS
-from gausstr_ros.images import depth_image, rgb_image
+from gausstr_ros.images import rgb_image
 from gausstr_ros.inputs import Shot
 from gausstr_ros.pinhole_views import pinhole_view
 

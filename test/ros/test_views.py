@@ -12,10 +12,11 @@ pytest.importorskip('rclpy')
 import torch
 
 from gausstr_core.contracts import Gaussians
+from gausstr_core.images import depth_image
 from gausstr_core.rig import CameraRig
 from gausstr_core.vocabulary import Category
 from gausstr_ros import outputs
-from gausstr_ros.images import depth_image, rgb_image
+from gausstr_ros.images import rgb_image
 from gausstr_ros.mapper import MappedSet
 from gausstr_ros.parameters import read_settings
 

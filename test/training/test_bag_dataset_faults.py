@@ -33,7 +33,7 @@ from rosbags.interfaces import (
 )
 from rosbags.rosbag2 import StoragePlugin, Writer
 
-from gausstr_core.images import decode_compressed
+from gausstr_core.images import rgb_image
 from gausstr_training.bags.calibration import undistortion_of
 from gausstr_training.bags.dataset import BagDataset
 from gausstr_training.bags.discovery import bag_name, find_bags
@@ -251,7 +251,7 @@ def test_distorted_images_come_as_a_pinhole_sees_them(
     assert calibration.model == model
     np.testing.assert_allclose(frame.rig.intrinsics[0], lens.intrinsics, rtol=1e-6)
     (recorded,) = (m for m in messages if m.topic == FRONT and frame_of(m) == 1)
-    expected = lens.image(decode_compressed(recorded.message.data, 'jpeg'))
+    expected = lens.image(rgb_image(recorded.message))
     assert (frame.images[0].numpy() == expected).all()
     assert lens.intrinsics[0, 0] != calibration.k[0]
 
@@ -354,9 +354,9 @@ def test_every_broken_bag_is_named_at_once(messages: list[Recorded], tmp_path: P
 
 
 IMAGES: dict[str, tuple[Callable[[Any], Any], str]] = {
-    'empty': (lambda i: replace(i, data=i.data[:0]), 'neither JPEG nor PNG'),
-    'truncated': (lambda i: replace(i, data=i.data[: len(i.data) // 2]), 'truncated image'),
-    'text': (lambda i: replace(i, data=np.full(90, 65, np.uint8)), 'neither JPEG nor PNG'),
+    'empty': (lambda i: replace(i, data=i.data[:0]), 'image is empty'),
+    'truncated': (lambda i: replace(i, data=i.data[: len(i.data) // 2]), 'truncated JPEG'),
+    'text': (lambda i: replace(i, data=np.full(90, 65, np.uint8)), 'no JPEG or PNG'),
 }  # fmt: skip
 
 
@@ -383,7 +383,7 @@ def test_a_raw_image_that_is_no_colour_image_is_named(
             kept.append(
                 Recorded(item.time, '/CAM_FRONT/image_raw', 'sensor_msgs/msg/Image', image)
             )
-    with pytest.raises(ValueError, match=r"/CAM_FRONT/image_raw at \d+: .* got '16UC1'"):
+    with pytest.raises(ValueError, match=r"/CAM_FRONT/image_raw at \d+: .* got encoding '16UC1'"):
         bag_of(kept)[0]
 
 

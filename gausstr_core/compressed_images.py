@@ -3,28 +3,30 @@
 The `format` of a message tells what was compressed: 'jpeg', 'rgb8; jpeg compressed bgr8',
 'bayer_rggb8; png compressed ', '16UC1; compressedDepth png'. No other decoder of OpenCV is ever
 reached, and none is asked for more pixels than `MOST_PIXELS`, whatever the header promises.
+Messages are those of whichever library; `data` is bytes or an array of them.
 """
 
 from __future__ import annotations
 
 import re
 import struct
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from sensor_msgs.msg import CompressedImage
 
 MOST_PIXELS = 2**26
 
-_PNG, _JPEG, _JPEG_END = b'\x89PNG\r\n\x1a\n', b'\xff\xd8', b'\xff\xd9'
+_PNG, _PNG_END = b'\x89PNG\r\n\x1a\n', b'IEND'
+_JPEG, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
 _DEPTHS = ('16UC1', 'mono16', '32FC1')
 _DEPTH_HEADER = struct.Struct('<iff')  # of compressedDepth: kind, and two numbers
 _STANDALONE = {0x01, *range(0xD0, 0xD8)}  # JPEG markers without a segment
 _NO_FRAME = {0xC4, 0xC8, 0xCC}  # among the markers C0 to CF, which begin frames
 
 
-def decode_color(message: CompressedImage) -> tuple[str, NDArray[np.uint8]]:
+def decode_color(message: Any) -> tuple[str, NDArray[np.uint8]]:
     """The encoding before compression, and RGB pixels [H, W, 3] or a Bayer mosaic [H, W] of it.
 
     Raises:
@@ -42,7 +44,7 @@ def decode_color(message: CompressedImage) -> tuple[str, NDArray[np.uint8]]:
     return source, np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def decode_depth(message: CompressedImage) -> NDArray[np.float32]:
+def decode_depth(message: Any) -> NDArray[np.float32]:
     """Depth in metres [H, W], 0 where unknown, of a PNG with 16 bits per pixel.
 
     It holds millimetres, or, where compressedDepth took 32FC1, the inverse of the depth in steps
@@ -57,11 +59,11 @@ def decode_depth(message: CompressedImage) -> NDArray[np.float32]:
             "expected depth as PNG, of format '16UC1; png compressed' or "
             f"'16UC1; compressedDepth png' (or 32FC1), got {message.format!r}"
         )
-    data, steps = np.frombuffer(message.data, np.uint8), (0.0, 0.0)
+    data, scale, shift = np.frombuffer(message.data, np.uint8), 0.0, 0.0
     if 'compressedDepth' in how:
         if data.size < _DEPTH_HEADER.size:
             raise ValueError(f'compressedDepth of {data.size} bytes is shorter than its header')
-        _, *steps = _DEPTH_HEADER.unpack_from(data)
+        _, scale, shift = _DEPTH_HEADER.unpack(data[: _DEPTH_HEADER.size].tobytes())
         data = data[_DEPTH_HEADER.size :]
     elif source == '32FC1':
         raise ValueError(f'depth of format {message.format!r} has lost its metres in the PNG')
@@ -72,7 +74,7 @@ def decode_depth(message: CompressedImage) -> NDArray[np.float32]:
         )
     if source != '32FC1':
         return stored.astype(np.float32) * np.float32(0.001)
-    return _from_inverse(stored, *steps)
+    return _from_inverse(stored, scale, shift)
 
 
 def _from_inverse(stored: NDArray[np.uint16], scale: float, shift: float) -> NDArray[np.float32]:
@@ -83,13 +85,13 @@ def _from_inverse(stored: NDArray[np.uint16], scale: float, shift: float) -> NDA
     return np.where(known, np.float32(scale) / np.where(known, inverse, 1), 0).astype(np.float32)
 
 
-def _parts(message: CompressedImage) -> tuple[str, str]:
+def _parts(message: Any) -> tuple[str, str]:
     """The encoding before compression, empty where the format does not say, and the rest."""
     before, separator, after = message.format.partition(';')
     return (before.strip(), after) if separator else ('', before)
 
 
-def _decode(data: NDArray[np.uint8], name: str, flags: int) -> NDArray:
+def _decode(data: NDArray[np.uint8], name: str, flags: int) -> NDArray[Any]:
     """Pixels as OpenCV has them."""
     height, width = _declared_size(data.tobytes(), name)
     if not 0 < height * width <= MOST_PIXELS:
@@ -117,13 +119,15 @@ def _declared_size(data: bytes, name: str) -> tuple[int, int]:
     """Height and width from the header of a JPEG or PNG that looks whole."""
     if not data:
         raise ValueError('the compressed image is empty')
-    if data.startswith(_PNG) and len(data) >= 24:
+    # A decoder fills the rest of a truncated image with grey and says nothing.
+    if data.startswith(_PNG):
+        if _PNG_END not in data[24:]:
+            raise ValueError(f'truncated PNG: {len(data)} bytes without an end')
         width, height = struct.unpack_from('>II', data, 16)
         return height, width
     if not data.startswith(_JPEG):
         raise ValueError(f'{len(data)} bytes of format {name!r} do not decode: no JPEG or PNG')
-    # A decoder fills the rest of a truncated JPEG with grey and says nothing. Some cameras pad
-    # after the end marker, so it is looked for from behind.
+    # some cameras pad after the end marker, so it is looked for from behind
     if data.rfind(_JPEG_END) < len(data) // 2:
         raise ValueError(f'truncated JPEG: {len(data)} bytes without an end marker')
     at = 2
