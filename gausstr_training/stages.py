@@ -14,8 +14,9 @@ from gausstr_core.contracts import Gaussians, VoxelGrid
 from gausstr_core.rig import CameraRig
 from gausstr_core.rules import CalibratedRule
 from gausstr_core.transformer.build import GaussTR
+from gausstr_training.bags.augment import photometric
 from gausstr_training.carving import carve, carving_loss
-from gausstr_training.frames import Batch, FrameStore, mirrored, photometric
+from gausstr_training.frames import Batch, FrameStore, mirrored
 from gausstr_training.losses import depth_loss, feature_loss, principal_directions
 from gausstr_training.planar_depth import splat_surfaces
 from gausstr_training.recipes import Recipe, StageRecipe

@@ -10,7 +10,6 @@ travels with a folder that is copied to a robot.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -23,7 +22,8 @@ from typing import Any
 
 from filelock import FileLock
 
-from gausstr_core.weights.transfer import CHUNK, transfer
+from gausstr_core.checksum import sha256_of
+from gausstr_core.weights.transfer import transfer
 
 log = logging.getLogger(__name__)
 
@@ -138,15 +138,6 @@ def check_sum(file: RemoteFile, path: Path) -> str:
     if known is not None and got != known:
         raise ValueError(f'weights file {path} has sha256 {got}, expected {known}')
     return got
-
-
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open('rb') as stream:
-        while chunk := stream.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _accept(file: RemoteFile, part: Path, path: Path, headers: Mapping[str, str]) -> None:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+import ijson
 from tqdm import tqdm
 
-CHUNK = 1 << 20  # characters read at a time
-LONGEST_ROW = 1 << 24  # characters; in nuScenes about a thousand
+START = 64  # bytes in which the list must begin
 LARGE = 1 << 24  # bytes of a table that is worth a progress bar
 _UNIT = 1e-3  # how far a quaternion's norm may be from 1: what tf2 accepts
-_SPACE = re.compile(r'\s*')
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,7 @@ class Row:
         )
 
 
-def read_rows(path: Path, chunk: int = CHUNK) -> Iterator[Row]:
+def read_rows(path: Path) -> Iterator[Row]:
     """The rows of a table, in its order; only one of them is in memory.
 
     Raises:
@@ -87,89 +84,30 @@ def read_rows(path: Path, chunk: int = CHUNK) -> Iterator[Row]:
     """
     try:
         size = path.stat().st_size
-        with (
-            path.open(encoding='utf-8') as file,
-            tqdm(
-                total=size, desc=path.name, unit='B', unit_scale=True, leave=False,
-                disable=size < LARGE,
-            ) as bar,
-        ):  # fmt: skip
-            for values in _objects(path, _pieces(file, chunk, bar)):
-                yield Row(path, values)
+        with path.open('rb') as file:
+            if file.read(START).lstrip()[:1] != b'[':
+                raise ValueError(f'{path}: expected a list')
+            file.seek(0)
+            with tqdm.wrapattr(
+                file, 'read', total=size, desc=path.name, leave=False, disable=size < LARGE
+            ) as stream:
+                yield from _rows(path, stream)
     except FileNotFoundError:
         raise ValueError(f'{path} is missing') from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f'{path} is not UTF-8: {error}') from None
 
 
-def _pieces(file: Any, chunk: int, bar: Any) -> Iterator[str]:
-    while text := file.read(chunk):
-        bar.update(len(text))
-        yield text
-
-
-def _objects(path: Path, pieces: Iterator[str]) -> Iterator[dict[str, Any]]:
-    decoder = json.JSONDecoder()
-    text = _Text(path, pieces)
-    text.take('[', 'a list')
-    number, mark = 0, ','
-    if text.next() == ']':
-        mark = text.take(']', 'the end')
-    while mark == ',':
-        yield text.row(decoder, number)
-        mark = text.take(',]', f'a comma or the end of the list after row {number}')
-        number += 1
-    if text.next():
-        raise ValueError(f'{path}: expected nothing after the list, got {text.next()!r}')
-
-
-class _Text:
-    """The unread part of a file."""
-
-    def __init__(self, path: Path, pieces: Iterator[str]) -> None:
-        self._path, self._pieces = path, pieces
-        self._buffer, self._at = '', 0
-
-    def next(self) -> str:
-        """The next character that is no space; nothing at the end."""
-        while True:
-            found = _SPACE.match(self._buffer, self._at)
-            assert found
-            self._at = found.end()
-            if self._at < len(self._buffer):
-                return self._buffer[self._at]
-            if not self._more():
-                return ''
-
-    def take(self, characters: str, expected: str) -> str:
-        """Pass over one of some characters and return it."""
-        got = self.next()
-        if not got or got not in characters:
-            raise ValueError(
-                f'{self._path}: expected {expected}, got {repr(got) if got else "the end"}'
-            )
-        self._at += 1
-        return got
-
-    def row(self, decoder: json.JSONDecoder, number: int) -> dict[str, Any]:
-        """Pass over an object and return it: where it is not readable yet, more is read."""
-        if self.next() != '{':
-            raise ValueError(f'{self._path}: expected row {number} to be an object')
-        while True:
-            try:
-                value, self._at = decoder.raw_decode(self._buffer, self._at)
-                return value
-            except (ValueError, RecursionError) as error:
-                if len(self._buffer) - self._at > LONGEST_ROW or not self._more():
-                    why = error.msg if isinstance(error, json.JSONDecodeError) else error
-                    raise ValueError(
-                        f'{self._path}: row {number} is not readable JSON: {why}'
-                    ) from None
-
-    def _more(self) -> bool:
-        piece = next(self._pieces, '')
-        self._buffer, self._at = self._buffer[self._at :] + piece, 0
-        return bool(piece)
+def _rows(path: Path, stream: Any) -> Iterator[Row]:
+    number = 0
+    try:
+        # floats as Python's own JSON reads them; the default would be Decimal
+        for values in ijson.items(stream, 'item', use_float=True):
+            if not isinstance(values, dict):
+                raise ValueError(f'{path}: expected row {number} to be an object')
+            yield Row(path, values)
+            number += 1
+    except (ijson.JSONError, UnicodeDecodeError) as error:
+        reason = ' '.join(str(error).split())
+        raise ValueError(f'{path}: row {number} is not readable JSON: {reason}') from None
 
 
 def _finite(value: Any) -> bool:

@@ -7,11 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from gausstr_core.checksum import sha256_of
 from gausstr_training.nuscenes.scene import Scene
 
 RECEIPT = 'conversion.json'
 FORMAT = 1  # goes up when the same tables give other bags
-_BLOCK = 1 << 20
 
 
 class DamagedBagError(ValueError):
@@ -25,7 +25,7 @@ def source_of(scene: Scene, *, keyframes_only: bool) -> str:
 
 def write_receipt(bag: Path, source: str) -> None:
     """Note the checksums of a bag that is complete; it lies aside still."""
-    files = {path.name: checksum(path) for path in sorted(bag.iterdir())}
+    files = {path.name: sha256_of(path) for path in sorted(bag.iterdir())}
     text = json.dumps({'source': source, 'sha256': files}, indent=1) + '\n'
     (bag / RECEIPT).write_text(text, encoding='utf-8')
 
@@ -53,17 +53,8 @@ def check_bag(bag: Path, source: str) -> None:
         file = bag / name
         if not file.is_file():
             raise DamagedBagError(f'{file} is missing')
-        if checksum(file) != expected:
+        if sha256_of(file) != expected:
             raise DamagedBagError(f'{file} has changed since it was written')
-
-
-def checksum(path: Path) -> str:
-    """SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with path.open('rb') as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _read_receipt(path: Path) -> dict[str, Any]:

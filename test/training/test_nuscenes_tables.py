@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from gausstr_training.nuscenes.json_table import read_rows
 from gausstr_training.nuscenes.tables import find_tables, read_scenes
 
+TEXT = st.text(st.characters(codec='utf-8'))
+NUMBERS = st.integers(-(2**62), 2**62) | st.floats(allow_nan=False, allow_infinity=False)
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    st.none() | st.booleans() | NUMBERS | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=6,
 )
-TABLES = st.lists(st.dictionaries(st.text(), VALUES, max_size=4), max_size=4)
+TABLES = st.lists(st.dictionaries(TEXT, VALUES, max_size=4), max_size=4)
 QUICK = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -35,28 +37,22 @@ def change(tables: Path, name: str, changed) -> None:
 
 
 @QUICK
-@given(rows=TABLES, indent=st.sampled_from([None, 0, 2]), chunk=st.integers(1, 40))
-def test_rows_are_those_of_the_file_however_it_is_cut(tmp_path, rows, indent, chunk):
+@given(rows=TABLES, indent=st.sampled_from([None, 0, 2]), plain=st.booleans())
+def test_rows_are_those_of_the_file(tmp_path, rows, indent, plain):
     path = tmp_path / 'table.json'
-    text = json.dumps(rows, indent=indent, ensure_ascii=False)
-    path.write_bytes(f' \n{text}\n'.encode('utf-8', 'surrogatepass'))
-    try:
-        path.read_text(encoding='utf-8')
-    except UnicodeDecodeError:
-        with pytest.raises(ValueError, match=r'table\.json is not UTF-8'):
-            list(read_rows(path, chunk))
-    else:
-        assert [row.values for row in read_rows(path, chunk)] == rows
+    text = json.dumps(rows, indent=indent, ensure_ascii=plain)
+    path.write_text(f' \n{text}\n', encoding='utf-8')
+    assert [row.values for row in read_rows(path)] == rows
 
 
 @QUICK
-@given(rows=TABLES, chunk=st.integers(1, 40), data=st.data())
-def test_a_file_that_is_cut_short_is_refused(tmp_path, rows, chunk, data):
+@given(rows=TABLES, data=st.data())
+def test_a_file_that_is_cut_short_is_refused(tmp_path, rows, data):
     text = json.dumps(rows, indent=0)
     path = tmp_path / 'table.json'
     path.write_text(text[: data.draw(st.integers(0, len(text) - 1))])
     with pytest.raises(ValueError, match=r'table\.json'):
-        list(read_rows(path, chunk))
+        list(read_rows(path))
 
 
 @pytest.mark.parametrize(
@@ -64,12 +60,13 @@ def test_a_file_that_is_cut_short_is_refused(tmp_path, rows, chunk, data):
     [
         (b'{"token": "a"}', 'expected a list'),
         (b'[1, 2]', 'row 0 to be an object'),
-        (b'[{"a": 1} {"a": 2}]', 'comma or the end of the list after row 0'),
-        (b'[{"a": 1}, ]', 'row 1 to be an object'),
-        (b'[{"a": 1}] x', 'nothing after the list'),
+        (b'[{"a": 1} {"a": 2}]', 'row 1 is not readable JSON'),
+        (b'[{"a": 1}, ]', 'row 1 is not readable JSON'),
+        (b'[{"a": 1}] x', 'row 1 is not readable JSON'),
         (b'[{"a": 1}, {"b" 2}]', 'row 1 is not readable JSON'),
-        (b'[{"a": ' + b'[' * 100_000 + b'}]', 'row 0 is not readable JSON'),
-        (b'[{"a": "\xff"}]', 'not UTF-8'),
+        (b'[{"a": ' + b'[' * 1000 + b'}]', 'row 0 is not readable JSON'),
+        (b'[{"a": "\xff"}]', 'row 0 is not readable JSON'),
+        (b'[{"a": NaN}]', 'row 0 is not readable JSON'),
         (b'', 'expected a list'),
     ],
 )
@@ -141,8 +138,7 @@ def test_a_missing_or_truncated_table_is_named(tables, name):
         ('sample_data', 'ego_pose_token', 'gone', r'a row of ego_pose\.json'),
         ('ego_pose', 'rotation', [1.0, 0.0, 0.0], '4 finite numbers'),
         ('ego_pose', 'rotation', [1.0, 1.0, 0.0, 0.0], 'a unit quaternion'),
-        ('ego_pose', 'translation', [float('nan'), 0.0, 0.0], '3 finite numbers'),
-        ('ego_pose', 'translation', [10**400, 0.0, 0.0], '3 finite numbers'),
+        ('ego_pose', 'translation', ['0', 0.0, 0.0], '3 finite numbers'),
         ('calibrated_sensor', 'camera_intrinsic', [], '3 x 3'),
         ('calibrated_sensor', 'camera_intrinsic', [[1, 0, 0], [0, 1, 0], [0, 0]], '3 finite'),
         ('calibrated_sensor', 'camera_intrinsic', [[0, 0, 0], [0, 1, 0], [0, 0, 1]], 'focal'),
