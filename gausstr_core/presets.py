@@ -139,7 +139,7 @@ def _assemble_published(
             prompts = [p for c in read_categories(RELEASED_VOCABULARY) for p in c.prompts]
             known = known_words(checkpoint.prototypes, prompts, str(path))
     model = GaussTR(foundation, transformer)
-    chosen = RULES[rule]() if rule == 'calibrated' else parts.rule
+    chosen = CalibratedRule() if rule == 'calibrated' else parts.rule
     return Assembly(model, parts.encoder(folder, known), chosen, RELEASED_VOCABULARY)
 
 

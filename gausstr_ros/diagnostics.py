@@ -13,7 +13,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from gausstr_core.memory import peak_memory
 from gausstr_ros.conversions import header_message
-from gausstr_ros.parameters import Settings
+from gausstr_ros.settings import Settings
 
 # A camera is silent when nothing came for this long.
 SILENT_AFTER = 2.0

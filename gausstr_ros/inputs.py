@@ -12,7 +12,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from gausstr_core.undistortion import Undistorter
 from gausstr_ros.conversions import stamp_of
-from gausstr_ros.parameters import Settings
+from gausstr_ros.settings import Settings
 from gausstr_ros.synchroniser import ImageSet
 from gausstr_ros.transforms import ego_from_camera
 from gausstr_ros.waiting import NotReady

@@ -15,8 +15,8 @@ from gausstr_core.rules import CalibratedRule, ReleasedRule, Rule
 from gausstr_core.vocabulary import Vocabulary
 from gausstr_ros.calibration import build_rig
 from gausstr_ros.inputs import RigInputs, Shot
-from gausstr_ros.parameters import Settings
 from gausstr_ros.pinhole_views import pinhole_view
+from gausstr_ros.settings import Settings
 from gausstr_ros.synchroniser import ImageSet
 
 _LOGGER = logging.getLogger(__name__)

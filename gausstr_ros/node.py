@@ -38,8 +38,8 @@ from gausstr_ros.declaration import declare_parameters, parameter_values
 from gausstr_ros.diagnostics import Health
 from gausstr_ros.mapper import build_pipeline, warm_up
 from gausstr_ros.outputs import Outputs
-from gausstr_ros.parameters import Settings, read_settings
 from gausstr_ros.ros_logging import RosHandler
+from gausstr_ros.settings import Settings, read_settings
 from gausstr_ros.subscriptions import Subscriptions
 from gausstr_ros.transport import use_shared_memory_profile
 from gausstr_ros.worker import Worker

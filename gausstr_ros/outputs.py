@@ -14,7 +14,7 @@ from gausstr_ros import conversions
 from gausstr_ros.images import image_message
 from gausstr_ros.mapper import MappedSet
 from gausstr_ros.markers import gaussian_markers, voxel_markers
-from gausstr_ros.parameters import Settings
+from gausstr_ros.settings import Settings
 from gausstr_ros.views import View, draw
 
 _LOGGER = logging.getLogger(__name__)

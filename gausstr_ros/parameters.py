@@ -1,19 +1,13 @@
-"""The parameters of the node: one table, one frozen record, one place that checks them."""
+"""The parameters of the node: one table, declared on the node and checked value by value."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-import yaml
 
 from gausstr_core.contracts import VoxelGrid
 from gausstr_core.foundation.released import DEPTH_NETWORKS
 from gausstr_core.presets import PRESETS, RULES
-from gausstr_ros.conversions import band_slice
-from gausstr_ros.synchroniser import Synchroniser
 
 NUSCENES_CAMERAS = (
     'CAM_FRONT',
@@ -172,74 +166,6 @@ CAMERA_PARAMETERS = (
 )
 
 
-@dataclass(frozen=True)
-class CameraSettings:
-    """Where one camera is heard."""
-
-    name: str
-    image_topic: str
-    camera_info_topic: str
-    depth_topic: str
-    time_offset: float
-    rectified: bool = False
-
-    @property
-    def compressed_depth(self) -> bool:
-        """Whether depth comes as CompressedImage."""
-        return self.depth_topic.endswith(('/compressedDepth', '/compressed'))
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Checked parameters."""
-
-    preset: str
-    weights: str
-    weights_folder: str
-    depth_network: str
-    device: str
-    threads: int
-    cameras: tuple[CameraSettings, ...]
-    compressed: bool
-    reliable: bool
-    measured_depth: bool
-    base_frame: str
-    fixed_frame: str
-    transform_timeout: float
-    tolerance: float
-    timeout: float
-    min_cameras: int
-    learn_offsets: bool
-    vocabulary_file: str
-    grid: VoxelGrid
-    band: tuple[float, float]
-    occupied_threshold: float
-    rule: str
-    class_temperature: float
-    max_gaussians: int
-    max_cubes: int
-    image_scale: float
-    activation_category: str
-    diagnostics_period: float
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The cameras' names."""
-        return tuple(camera.name for camera in self.cameras)
-
-    def synchroniser(self) -> Synchroniser[Any]:
-        """A new synchroniser with these settings."""
-        offsets = {camera.name: camera.time_offset for camera in self.cameras}
-        return Synchroniser(
-            self.names,
-            self.tolerance,
-            self.timeout,
-            self.min_cameras,
-            offsets,
-            learn_offsets=self.learn_offsets,
-        )
-
-
 def camera_parameters(camera: str) -> list[Parameter]:
     """The parameters `cameras.<camera>.*`."""
     return [
@@ -248,149 +174,12 @@ def camera_parameters(camera: str) -> list[Parameter]:
     ]
 
 
-def read_settings(values: Mapping[str, Any]) -> Settings:
-    """Check the values of all parameters, by name; absent ones take their default.
+def checked(parameter: Parameter, value: Any) -> Any:
+    """The value of one parameter, made of its type.
 
     Raises:
-        ValueError: a value is of the wrong kind or range, two contradict each other, or there is
-            no such parameter; the message names the parameters.
+        ValueError: it is of another kind, or not among the choices or within the range.
     """
-    chosen = {p.name: _checked(p, values.get(p.name, p.default)) for p in PARAMETERS}
-    names = chosen['cameras']
-    if not names or '' in names or len(set(names)) != len(names):
-        raise ValueError(f'cameras must be at least one name, each once, got {list(names)}')
-    known = [parameter for name in names for parameter in camera_parameters(name)]
-    chosen |= {p.name: _checked(p, values.get(p.name, p.default)) for p in known}
-    unknown = sorted(set(values) - set(chosen) - {'use_sim_time', 'autostart'})
-    if unknown:
-        raise ValueError(f'no parameter {", ".join(unknown)}; cameras are {", ".join(names)}')
-    settings = _assemble(chosen)
-    _check_together(settings)
-    return settings
-
-
-def read_parameter_file(path: Path, node: str = 'gausstr') -> dict[str, Any]:
-    """The parameters that a ROS 2 parameter file gives to a node, by name.
-
-    Raises:
-        ValueError: the file cannot be read or is not of that form.
-    """
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f'parameter file {path}: {error}') from error
-    if not isinstance(content, dict):
-        raise ValueError(f'parameter file {path}: expected node names with ros__parameters')
-    values: dict[str, Any] = {}
-    for pattern in ('/**', '**', node, f'/{node}'):
-        section = content.get(pattern) or {}
-        if not isinstance(section, dict) or not isinstance(
-            section.get('ros__parameters', {}), dict
-        ):
-            raise ValueError(f'parameter file {path}: {pattern} has no ros__parameters')
-        values |= _flat(section.get('ros__parameters', {}))
-    return values
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
-    """Nested keys joined by dots."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f'{prefix}{key}.')
-        else:
-            flat[f'{prefix}{key}'] = value
-    return flat
-
-
-def _assemble(chosen: Mapping[str, Any]) -> Settings:
-    compressed = chosen['image_transport'] == 'compressed'
-    corners = chosen['grid.range']
-    if len(corners) != 6:
-        raise ValueError(f'grid.range must be 6 numbers (x y z, x y z), got {list(corners)}')
-    try:
-        grid = VoxelGrid(tuple(corners[:3]), tuple(corners[3:]), chosen['grid.resolution'])
-    except ValueError as error:
-        raise ValueError(f'grid.range and grid.resolution: {error}') from error
-    return Settings(
-        preset=chosen['preset'],
-        weights=chosen['weights'],
-        weights_folder=chosen['weights_folder'],
-        depth_network=chosen['depth_network'],
-        device=chosen['device'],
-        threads=chosen['threads'],
-        cameras=tuple(_camera(name, chosen, compressed) for name in chosen['cameras']),
-        compressed=compressed,
-        reliable=chosen['image_reliability'] == 'reliable',
-        measured_depth=chosen['depth_source'] == 'topic',
-        base_frame=chosen['base_frame'],
-        fixed_frame=chosen['fixed_frame'],
-        transform_timeout=chosen['transform_timeout'],
-        tolerance=chosen['sync.tolerance'],
-        timeout=chosen['sync.timeout'],
-        min_cameras=chosen['sync.min_cameras'],
-        learn_offsets=chosen['sync.learn_offsets'],
-        vocabulary_file=chosen['vocabulary_file'],
-        grid=grid,
-        band=(chosen['map.min_height'], chosen['map.max_height']),
-        occupied_threshold=chosen['map.occupied_threshold'],
-        rule=chosen['map.rule'],
-        class_temperature=chosen['map.class_temperature'],
-        max_gaussians=chosen['publish.max_gaussians'],
-        max_cubes=chosen['publish.max_cubes'],
-        image_scale=chosen['publish.image_scale'],
-        activation_category=chosen['activation_category'],
-        diagnostics_period=chosen['diagnostics_period'],
-    )
-
-
-def _camera(name: str, chosen: Mapping[str, Any], compressed: bool) -> CameraSettings:
-    def topic(key: str, default: str) -> str:
-        return chosen[f'cameras.{name}.{key}'] or f'/{name}/{default}'
-
-    image = topic('image_topic', 'image_raw')
-    if compressed and not image.endswith('/compressed'):
-        image += '/compressed'
-    info, depth = topic('camera_info_topic', 'camera_info'), topic('depth_topic', 'depth')
-    return CameraSettings(
-        name,
-        image,
-        info,
-        depth,
-        time_offset=chosen[f'cameras.{name}.time_offset'],
-        rectified=chosen[f'cameras.{name}.rectified'],
-    )
-
-
-def _check_together(settings: Settings) -> None:
-    """Raise ValueError where parameters contradict each other."""
-    settings.synchroniser()
-    low, high = settings.band
-    if not low < high:
-        raise ValueError(f'map.min_height must be below map.max_height, got {low} and {high} m')
-    band_slice(settings.grid, settings.band)
-    if settings.measured_depth and settings.depth_network:
-        raise ValueError(
-            f'depth_network is {settings.depth_network!r}, but depth_source is topic: leave one'
-        )
-    if not settings.base_frame:
-        raise ValueError('base_frame must not be empty')
-    if settings.base_frame == settings.fixed_frame:
-        raise ValueError(
-            f'base_frame and fixed_frame are both {settings.base_frame!r}: the ego frame moves; '
-            'leave fixed_frame empty for static calibration only'
-        )
-    topics: dict[str, str] = {}
-    for camera in settings.cameras:
-        if camera.image_topic in topics:
-            raise ValueError(
-                f'cameras.{topics[camera.image_topic]}.image_topic and '
-                f'cameras.{camera.name}.image_topic are both {camera.image_topic}'
-            )
-        topics[camera.image_topic] = camera.name
-
-
-def _checked(parameter: Parameter, value: Any) -> Any:
     kind = type(parameter.default)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)

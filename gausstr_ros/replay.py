@@ -31,7 +31,7 @@ from gausstr_ros.diagnostics import Health
 from gausstr_ros.inputs import DepthPairing, RigSource, Shot
 from gausstr_ros.mapper import MappedSet, build_pipeline, map_seen, see_set
 from gausstr_ros.outputs import Outputs
-from gausstr_ros.parameters import Settings, read_parameter_file, read_settings
+from gausstr_ros.settings import Settings, read_parameter_file, read_settings
 from gausstr_ros.synchroniser import ImageSet
 from gausstr_ros.waiting import BAD_INPUT, NotReady
 

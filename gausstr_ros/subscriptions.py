@@ -17,7 +17,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from gausstr_ros.conversions import stamp_of
 from gausstr_ros.diagnostics import Health
 from gausstr_ros.inputs import DepthPairing, RigInputs, RigSource, Shot
-from gausstr_ros.parameters import CameraSettings, Settings
+from gausstr_ros.settings import CameraSettings, Settings
 from gausstr_ros.synchroniser import ImageSet
 from gausstr_ros.waiting import WaitingSets
 

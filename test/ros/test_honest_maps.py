@@ -23,7 +23,7 @@ from gausstr_core.vocabulary import Vocabulary
 from gausstr_ros.conversions import band_slice, header_message, occupancy_grid
 from gausstr_ros.inputs import RigInputs, Shot
 from gausstr_ros.mapper import build_pipeline, see_set
-from gausstr_ros.parameters import read_settings
+from gausstr_ros.settings import read_settings
 from gausstr_ros.synchroniser import ImageSet, Synchroniser
 from gausstr_training.streets.rig import CAMERA_NAMES
 

@@ -11,12 +11,8 @@ pytest.importorskip('rclpy')
 
 from gausstr_core.contracts import VoxelGrid
 from gausstr_ros.outputs import Outputs
-from gausstr_ros.parameters import (
-    CAMERA_PARAMETERS,
-    PARAMETERS,
-    read_parameter_file,
-    read_settings,
-)
+from gausstr_ros.parameters import CAMERA_PARAMETERS, PARAMETERS
+from gausstr_ros.settings import read_parameter_file, read_settings
 from gausstr_ros.transport import VARIABLE, use_shared_memory_profile
 
 ROOT = Path(__file__).parents[2]
