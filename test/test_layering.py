@@ -21,7 +21,8 @@ FORBIDDEN = {
     'gausstr_ros': {'gausstr_training'},
 }
 IN_ONE_FILE_ONLY = (
-    'embreex', 'gsplat', 'onnxruntime', 'open_clip', 'tensorboard', 'transformers',
+    'embreex', 'gsplat', 'onnxruntime', 'open_clip', 'ray', 'tensorboard', 'transformers',
+    'zstd',
 )  # fmt: skip
 NAMELESS = ('common', 'helpers', 'misc', 'util', 'utils')
 

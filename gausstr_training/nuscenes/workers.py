@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from multiprocessing.synchronize import Event
 from typing import TypeVar
+
+from gausstr_training.worker_processes import end_with_parent, interrupts_held_back
 
 J = TypeVar('J')
 R = TypeVar('R')
@@ -41,7 +39,7 @@ def run_jobs(
     stop = context.Event()
     pool = ProcessPoolExecutor(min(workers, len(jobs)), context, _begin, (stop,))
     try:
-        with _interrupts_held_back():
+        with interrupts_held_back():
             futures = {pool.submit(_attempt, work, job): job for job in jobs}
         for done in as_completed(futures):
             yield futures[done], done.result()
@@ -67,28 +65,7 @@ def _check() -> None:
         raise KeyboardInterrupt
 
 
-@contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Processes started within inherit this: Ctrl-C reaches them too, but the parent decides.
-
-    Held back, not ignored: one that comes meanwhile must still end the parent.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def _begin(stop: Event) -> None:
     global _stop
     _stop = stop
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for jobs for ever."""
-    parent = parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
+    end_with_parent()

@@ -1,0 +1,207 @@
+"""gausstr-make-targets: what the foundation networks see in the frames of bags, into a cache."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from gausstr_core.foundation.released import DEPTH_NETWORKS
+from gausstr_core.memory import keep_freed_memory
+from gausstr_core.presets import UNTRAINED
+from gausstr_training.bags.dataset import BagDataset
+from gausstr_training.bags.sets import BagSettings
+from gausstr_training.targets import cluster, processes
+from gausstr_training.targets.cache import sweep
+from gausstr_training.targets.codec import CodecSettings
+from gausstr_training.targets.filling import FAILED, FillSpec, Outcome
+from gausstr_training.targets.networks import TEACHERS, TeacherSpec
+from gausstr_training.targets.online import AGAIN
+
+EXAMPLE = """\
+examples:
+  gausstr-make-targets --teacher talk2dino --data data/bags --cache data/targets --device cuda:0
+  gausstr-make-targets --teacher featup --folder /opt/gausstr --data data/bags \\
+      --cache /shared/targets --device cuda --ray-address auto
+  gausstr-make-targets --teacher compact --data data/streets --cache data/targets --workers 4
+Interrupt it whenever you like: the same command goes on with the frames that are missing.
+"""
+LISTED = 5  # faults that are named at the end
+
+
+@dataclass
+class Tally:
+    """What became of the frames."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+    bytes: int = 0
+    cosine: float = 0.0  # sum of the frames' mean losses
+    worst: tuple[float, str] = (-1.0, '')  # mean loss and key
+    depth_error: float = 0.0  # the largest
+
+    def add(self, outcome: Outcome) -> None:
+        """Count a frame."""
+        self.counts[outcome.how] += 1
+        if outcome.summary is None:
+            self.faults.append(f'{outcome.key}: {outcome.note}')
+            return
+        loss = outcome.summary.cosine[0]
+        self.bytes += outcome.summary.size
+        self.cosine += loss
+        self.worst = max(self.worst, (loss, outcome.key))
+        self.depth_error = max(self.depth_error, outcome.summary.depth_error)
+
+    def __str__(self) -> str:
+        done = sum(self.counts.values()) - self.counts[FAILED]
+        text = ', '.join(f'{count} {how}' for how, count in sorted(self.counts.items()))
+        if not done:
+            return text or 'no frames'
+        return (
+            f'{text}; {self.bytes / done / 1e6:.2f} MB to a frame, loss of cosine '
+            f'{self.cosine / done:.5f} (worst frame {self.worst[0]:.5f}, {self.worst[1]}), '
+            f'error of depth at most {self.depth_error:.3%}'
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    options = parser().parse_args(arguments)
+    keep_freed_memory()
+    try:
+        tally = make_targets(options)
+    except (ValueError, OSError) as error:
+        raise SystemExit(f'gausstr-make-targets: {error}') from None
+    except KeyboardInterrupt:
+        raise SystemExit('gausstr-make-targets: interrupted; run it again to go on') from None
+    print(tally)
+    if tally.faults:
+        more = len(tally.faults) - LISTED
+        listed = '\n'.join(tally.faults[:LISTED]) + (f'\nand {more} more' if more > 0 else '')
+        raise SystemExit(f'gausstr-make-targets: {len(tally.faults)} frames failed:\n{listed}')
+
+
+def make_targets(options: argparse.Namespace) -> Tally:
+    """Fill the cache.
+
+    Raises:
+        ValueError: an option is wrong, or data or weights cannot be read.
+        OSError: the cache cannot be written, or no worker lives long enough to finish a frame.
+    """
+    spec = fill_spec(options)
+    sweep(spec.root)
+    tally = Tally()
+    bar = tqdm(_outcomes(spec, options), total=len(spec.frames.keys), unit='frame')
+    for outcome in bar:
+        tally.add(outcome)
+        if outcome.how in (AGAIN, FAILED):
+            bar.write(f'{outcome.key}: {outcome.how}: {outcome.note}', file=sys.stderr)
+        bar.set_postfix(tally.counts)
+    return tally
+
+
+def fill_spec(options: argparse.Namespace) -> FillSpec:
+    """What the workers have to do.
+
+    Raises:
+        ValueError: an option is wrong, or the data cannot be read.
+    """
+    for name in ('workers', 'threads', 'workers_per_gpu', 'kilobytes'):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise ValueError(f'--{name.replace("_", "-")} must be at least 1, got {value}')
+    try:
+        torch.device(options.device)
+    except RuntimeError as error:
+        raise ValueError(f'--device: {error}') from None
+    # all paths absolute: workers may stand elsewhere
+    teacher = TeacherSpec(
+        options.teacher, _absolute(options.folder), options.depth, _weights(options.weights)
+    )
+    settings = CodecSettings(1000 * options.kilobytes, options.depth_error)
+    return FillSpec(
+        open_frames(list(map(Path.absolute, options.data)), options.period, options.cameras),
+        teacher,
+        options.cache.absolute(),
+        settings,
+        options.device,
+        options.threads,
+        _absolute(options.masks),
+        options.verify,
+    )
+
+
+def _absolute(path: Path | None) -> Path | None:
+    return path.absolute() if path else None
+
+
+def _weights(text: str | None) -> Path | str | None:
+    return text if text in (None, UNTRAINED) else Path(text).absolute()
+
+
+def open_frames(places: Sequence[Path], period: float, cameras: Sequence[str] = ()) -> BagDataset:
+    """The keyframes of bags that name some, else frames at least a period (s) apart.
+
+    Raises:
+        ValueError: as `BagDataset`.
+    """
+    settings = BagSettings(cameras=tuple(cameras), period=period)
+    frames = BagDataset(places, settings)
+    if any(frames.tokens):
+        frames = BagDataset(places, replace(settings, period=0.0, keyframes_only=True))
+    return frames
+
+
+def _outcomes(spec: FillSpec, options: argparse.Namespace) -> Iterator[Outcome]:
+    indices = range(len(spec.frames.keys))
+    if options.ray_address is None:
+        return processes.fill(spec, indices, options.workers or 1)
+    if options.device not in ('cpu', 'cuda'):
+        raise ValueError(
+            f'--device must be cpu or cuda on Ray, which chooses the GPUs, got {options.device}'
+        )
+    gpus = 1 / options.workers_per_gpu if options.device == 'cuda' else 0.0
+    return cluster.fill(spec, indices, options.workers, options.ray_address, gpus)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Options of the command."""
+    result = argparse.ArgumentParser(
+        prog='gausstr-make-targets',
+        description='Store what the foundation networks see in the frames of bags, for training.',
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = result.add_argument
+    add('--teacher', choices=TEACHERS, required=True)
+    add('--data', type=Path, nargs='+', required=True, help='bags, or folders of bags')
+    add('--cache', type=Path, required=True, help='folder; gets one folder for every teacher')
+    add('--folder', type=Path, help='where published weights lie (default: fetch them)')
+    add('--depth', choices=sorted(DEPTH_NETWORKS), default='metric3d', help='default metric3d')
+    add('--weights', help='of our own teachers: a file, or "untrained" (default: those shipped)')
+    add('--masks', type=Path, help='folder of label maps <camera>__<stamp in us>.npy')
+    add('--device', default='cpu', help='of every worker: cpu, cuda, cuda:1 (default cpu)')
+    add('--workers', type=int, help='processes (default 1; on Ray as many as there is room for)')
+    add('--threads', type=int, default=1, help='of every worker (default 1)')
+    add(
+        '--ray-address', nargs='?', const=cluster.LOCAL, metavar='ADDRESS',
+        help='work on the Ray cluster at auto, host:port or ray://host:port; without an address '
+        'on a Ray that is started here',
+    )  # fmt: skip
+    add('--workers-per-gpu', type=int, default=1, help='on Ray (default 1)')
+    add('--period', type=float, default=0.4, help='s between frames of bags without keyframes')
+    add('--cameras', nargs='+', default=[], help='default: all that a bag has')
+    add('--kilobytes', type=int, default=500, help='of a file per camera, at most (default 500)')
+    add('--depth-error', type=float, default=1e-3, help='relative, at most (default 0.001)')
+    add('--verify', action='store_true', help='see whether images of stored frames have changed')
+    return result
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,1 @@
+"""What frozen foundation networks say of frames: made once, kept small, read in training."""

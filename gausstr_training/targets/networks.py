@@ -1,0 +1,120 @@
+"""Teachers by name, and an identity that changes with everything their maps depend on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from gausstr_core.foundation import released
+from gausstr_core.foundation.combined import CombinedFoundation
+from gausstr_core.foundation.interface import DepthNetwork, FeatureNetwork, FoundationNetwork
+from gausstr_core.foundation.onnx_network import OnnxNetwork
+from gausstr_core.presets import UNTRAINED
+from gausstr_core.transformer.build import COMPACT_PRESETS, build
+from gausstr_core.weights import load_weights, shipped_weights
+from gausstr_core.weights.fetch import sha256_of
+from gausstr_training.targets.codec import CodecSettings
+from gausstr_training.targets.container import MAGIC
+
+PUBLISHED: Mapping[str, Callable[[Path | None, str], CombinedFoundation]] = {
+    'talk2dino': released.talk2dino,
+    'featup': released.featup,
+}
+TEACHERS = (*PUBLISHED, *COMPACT_PRESETS)
+
+
+@dataclass(frozen=True)
+class TeacherSpec:
+    """Which networks teach; small, to be sent to workers, which load them.
+
+    Raises:
+        ValueError: there is no such teacher, or an option is not one of its own.
+    """
+
+    name: str
+    folder: Path | None = None  # of the published files; None fetches them
+    depth: str = 'metric3d'  # of the published teachers: a name in `released.DEPTH_NETWORKS`
+    weights: Path | str | None = None  # of our own; None: those that ship, or 'untrained'
+
+    def __post_init__(self) -> None:
+        if self.name not in TEACHERS:
+            raise ValueError(f'teacher must be one of {", ".join(TEACHERS)}, got {self.name!r}')
+        if self.name in PUBLISHED and self.weights is not None:
+            raise ValueError(f'{self.name} reads its weights from a folder, got {self.weights}')
+        if self.name not in PUBLISHED and self.folder is not None:
+            raise ValueError(f'{self.name} needs no published files, got folder {self.folder}')
+
+    def load(self, device: torch.device | str = 'cpu') -> FoundationNetwork:
+        """Load the networks.
+
+        Raises:
+            ValueError: a file is missing or does not fit, or the device is absent.
+        """
+        if torch.device(device).type == 'cuda' and not torch.cuda.is_available():
+            raise ValueError(f'device {device!r} was asked for, but torch sees no CUDA device')
+        if self.name in PUBLISHED:
+            return cast(
+                FoundationNetwork, PUBLISHED[self.name](self.folder, self.depth).to(device)
+            )
+        model = build(self.name)
+        if self.weights != UNTRAINED:
+            path = Path(self.weights) if self.weights else shipped_weights(self.name)
+            load_weights(model, path, self.name)
+        foundation = model.foundation
+        return cast(FoundationNetwork, foundation.eval().requires_grad_(False).to(device))
+
+
+def identity(name: str, network: FoundationNetwork, settings: CodecSettings) -> str:
+    """A name that is the same for the same networks and codec settings on any machine.
+
+    Such as talk2dino-4f1c2a90b3d7: the name of the teacher, and a digest of its weights, the
+    sizes, the settings and the format of the files.
+    """
+    assert isinstance(network, nn.Module)
+    digest = blake2b(digest_size=6)
+    about = [MAGIC.decode(), name, network.input_size, network.feature_dim, asdict(settings)]
+    digest.update(json.dumps(about, sort_keys=True).encode())
+    for parameter, value in sorted(network.state_dict().items()):
+        digest.update(f'{parameter} {value.dtype} {tuple(value.shape)}'.encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    for module in network.modules():
+        if isinstance(module, OnnxNetwork):
+            # large graphs keep their weights in a file beside them
+            for ending in ('', '_data', '.data'):
+                path = module.path.with_name(module.path.name + ending)
+                if path.is_file():
+                    digest.update(f'{ending} {sha256_of(path)}'.encode())
+    return f'{name}-{digest.hexdigest()}'
+
+
+def card(network: FoundationNetwork, settings: CodecSettings) -> dict[str, Any]:
+    """What people should know of a teacher."""
+    parts: list[FeatureNetwork | DepthNetwork] = []
+    if isinstance(network, CombinedFoundation):
+        parts = [network.features, *([network.depth] if network.depth else [])]
+    return {
+        'networks': [part.card.name for part in parts],
+        'input_size': list(network.input_size),
+        'feature_dim': network.feature_dim,
+        'codec': asdict(settings),
+    }
+
+
+def sizes_of(card: Mapping[str, Any]) -> tuple[tuple[int, int], int]:
+    """Input size (height, width) and channels of the features that a card states.
+
+    Raises:
+        ValueError: it does not state them.
+    """
+    try:
+        height, width = card['input_size']
+        return (int(height), int(width)), int(card['feature_dim'])
+    except (LookupError, TypeError, ValueError):
+        raise ValueError(f'the card of {card.get("teacher")} lacks sizes: {card}') from None
