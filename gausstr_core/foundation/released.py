@@ -45,25 +45,43 @@ def load_depth(name: str, folder: Path | str | None = None) -> DepthNetwork:
 
 
 def talk2dino(
-    folder: Path | str | None = None, depth: str | DepthNetwork = 'metric3d'
+    folder: Path | str | None = None,
+    depth: str | DepthNetwork = 'metric3d',
+    input_size: tuple[int, int] = (504, 896),
 ) -> CombinedFoundation:
     """DINOv2 features (768 channels, 504x896 -> 36x64) and depth.
 
     Args:
         folder: where the published files lie; None fetches them into the cache.
         depth: a name in `DEPTH_NETWORKS`, a network, or 'none' where depth is always measured.
+        input_size: (height, width) of what the network sees, multiples of its stride.
 
     Raises:
         ValueError: a file is missing or does not fit; the message says what to place where.
     """
-    return CombinedFoundation(DinoV2Features.from_folder(folder), _depth(depth, folder))
+    return CombinedFoundation(
+        DinoV2Features.from_folder(folder, input_size), _depth(depth, folder)
+    )
 
 
 def featup(
-    folder: Path | str | None = None, depth: str | DepthNetwork = 'metric3d'
+    folder: Path | str | None = None,
+    depth: str | DepthNetwork = 'metric3d',
+    input_size: tuple[int, int] = (432, 768),
 ) -> CombinedFoundation:
     """MaskCLIP features through FeatUp (512 channels, 432x768 -> 27x48) and depth; see above."""
-    return CombinedFoundation(MaskClipFeatures.from_folder(folder), _depth(depth, folder))
+    features = MaskClipFeatures.from_folder(folder, input_size)
+    return CombinedFoundation(features, _depth(depth, folder))
+
+
+def maskclip(
+    folder: Path | str | None = None,
+    depth: str | DepthNetwork = 'metric3d',
+    input_size: tuple[int, int] = (432, 768),
+) -> CombinedFoundation:
+    """MaskCLIP features as CLIP's patches give them, and depth; see above."""
+    features = MaskClipFeatures.from_folder(folder, input_size, sharpened=False)
+    return CombinedFoundation(features, _depth(depth, folder))
 
 
 def random_talk2dino(depth: DepthNetwork) -> CombinedFoundation:

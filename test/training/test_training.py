@@ -15,11 +15,11 @@ from gausstr_core.transformer.build import build
 from gausstr_core.weights import load_weights
 from gausstr_training import stages, synthesize, train
 from gausstr_training.frames import Batch, FrameStore, mirrored
-from gausstr_training.recipes import RECIPES, StageRecipe
-from gausstr_training.stages import FoundationStage, Stage, TransformerStage
+from gausstr_training.recipes import StageRecipe, read_recipe
+from gausstr_training.schedules import learning_rate
+from gausstr_training.stages import CompactStage, FoundationStage, TransformerStage
 from gausstr_training.streets.classes import CLASSES
 from gausstr_training.teacher import RendererTeacher, thinned
-from gausstr_training.trainer import learning_rate
 
 
 @pytest.fixture(scope='module')
@@ -50,10 +50,10 @@ def test_weights_and_card(finished: Path) -> None:
     assert card['recipe'] == 'tiny'
     assert card['training_seeds'] == [10000, 10001]
     assert card['data'] == {
-        'streets': 2, 'frames': 2, 'made_by': RECIPES['tiny'].synthesize
+        'streets': 2, 'frames': 2, 'made_by': read_recipe('tiny').synthesize
     }  # fmt: skip
-    assert list((finished / 'curves').glob('events.*'))
-    assert not list(finished.glob('*.partial'))
+    assert list((finished / 'curves').glob('*/events.*'))
+    assert not list(finished.rglob('*.partial'))
 
 
 @pytest.mark.parametrize('stage', ['foundation', 'transformer'])
@@ -63,7 +63,7 @@ def test_interrupted_run_ends_in_the_same_weights(
     kind = {'foundation': FoundationStage, 'transformer': TransformerStage}[stage]
     original = kind.loss
 
-    def interrupted(self: Stage, step: int) -> object:
+    def interrupted(self: CompactStage, step: int) -> object:
         if step == 3:  # the checkpoint is of step 2
             raise KeyboardInterrupt
         return original(self, step)
@@ -88,7 +88,7 @@ def test_losses_fall(streets: Path) -> None:
     store = FrameStore([streets], *model.foundation.input_size)
     teacher = RendererTeacher(TextEncoder.default())
     for kind in (FoundationStage, TransformerStage):
-        stage = kind(model, store, teacher, RECIPES['tiny'])
+        stage = kind(model, store, teacher, read_recipe('tiny'))
         optimiser = torch.optim.AdamW(stage.module.parameters(), lr=3e-3)
         losses = []
         for step in range(24):
@@ -111,8 +111,7 @@ def test_every_epoch_visits_every_frame_once(streets: Path) -> None:
     for epoch in range(3):
         drawn = {id(store.frame(epoch * 2 + i, seed=4)) for i in range(2)}
         assert len(drawn) == 2
-    cameras = [store.views(step, 6, seed=4) for step in range(2)]
-    pictures = {batch.images[i].numpy().tobytes() for batch in cameras for i in range(6)}
+    pictures = {store.view(position, seed=4).images.numpy().tobytes() for position in range(12)}
     assert len(pictures) == 12
 
 
@@ -153,15 +152,16 @@ def test_thinning_takes_pixels_and_never_mixes() -> None:
 
 def test_schedule_warms_up_then_falls_to_zero() -> None:
     schedule = StageRecipe(steps=100, views=6, learning_rate=1.0, warmup=10)
-    assert learning_rate(schedule, 0) == pytest.approx(0.1)
-    assert learning_rate(schedule, 10) == pytest.approx(1.0)
-    assert learning_rate(schedule, 55) == pytest.approx(0.5)
-    assert learning_rate(schedule, 100) == pytest.approx(0.0, abs=1e-9)
+    assert learning_rate(schedule, 0, 100) == pytest.approx(0.1)
+    assert learning_rate(schedule, 10, 100) == pytest.approx(1.0)
+    assert learning_rate(schedule, 55, 100) == pytest.approx(0.5)
+    assert learning_rate(schedule, 100, 100) == pytest.approx(0.0, abs=1e-9)
 
 
 def test_foreign_checkpoint_is_refused(streets: Path, tmp_path: Path) -> None:
-    (tmp_path / 'checkpoint.pt').write_bytes(b'not a checkpoint')
-    with pytest.raises(SystemExit, match=r'checkpoint.pt cannot be read'):
+    (tmp_path / 'checkpoints').mkdir()
+    (tmp_path / 'checkpoints' / '0-foundation-00000002.pt').write_bytes(b'not a checkpoint')
+    with pytest.raises(SystemExit, match=r'foundation-00000002.pt cannot be read'):
         train.main(['--recipe', 'tiny', '--data', str(streets), '--output', str(tmp_path)])
 
 

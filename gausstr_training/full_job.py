@@ -1,0 +1,176 @@
+"""The published model, trained on bags with the foundation networks as teachers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gausstr_core.foundation import released
+from gausstr_core.foundation.combined import CombinedFoundation
+from gausstr_core.transformer.build import UNTRAINED_SEED
+from gausstr_core.transformer.checkpoint import Checkpoint, load_any, save
+from gausstr_core.transformer.formulation import FORMULATIONS
+from gausstr_core.transformer.full import FullConfig, FullTransformer
+from gausstr_training.bags.dataset import BagDataset
+from gausstr_training.bags.sets import BagSettings
+from gausstr_training.compact_job import check_shares
+from gausstr_training.full_stage import FullStage
+from gausstr_training.job import Job
+from gausstr_training.recipes import FullRecipe
+from gausstr_training.stage import Stage
+from gausstr_training.target_source import OnlineTargets, TargetSource
+
+NETWORKS: dict[str, Callable[..., CombinedFoundation]] = {
+    'talk2dino': released.talk2dino,
+    'featup': released.featup,
+    'maskclip': released.maskclip,
+}
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where a run finds what it needs."""
+
+    data: tuple[Path, ...]  # bags, or folders of bags
+    validation: tuple[Path, ...] = ()
+    folder: Path | None = None  # of published weights; None: fetched into the cache
+    depth: str = 'metric3d'
+    start: str | None = None  # weights to start from
+    workers: int = 0  # processes that read bags
+
+
+class FullJob(Job):
+    """One stage: the transformer learns from splatted images.
+
+    Args:
+        recipe: the numbers.
+        sources: bags and weights.
+        device: of this process.
+        precision: of the transformer; None: the recipe's on a GPU, fp32 on the CPU, where half
+            precision saves nothing.
+        targets: gives the targets instead of the foundation networks of the recipe.
+
+    Raises:
+        ValueError: bags or weights are missing or do not fit, the processes cannot share the
+            batch, or segmentation maps are wanted where there are none.
+    """
+
+    def __init__(
+        self,
+        recipe: FullRecipe,
+        sources: Sources,
+        device: torch.device,
+        precision: str | None = None,
+        targets: TargetSource | None = None,
+    ) -> None:
+        check_shares(recipe.stage.frames, 'frames')
+        self.recipe: FullRecipe = recipe
+        self.device, self._sources = device, sources
+        self._precision = precision or (recipe.precision if device.type == 'cuda' else 'fp32')
+        self._frames = open_frames(sources.data, recipe)
+        self._validation = open_frames(sources.validation, recipe) if sources.validation else None
+        self._targets = targets or _online(recipe, sources, device)
+        if recipe.model.segments and not self._targets.gives_segments:
+            raise ValueError(
+                f'recipe {recipe.name} wants segmentation maps, and the foundation networks give '
+                'none; use a recipe without segments, such as featup-without-segments'
+            )
+        self._transformer = _transformer(recipe, self._targets.feature_dim, sources.start)
+        self._transformer.to(device)
+
+    @property
+    def model(self) -> FullTransformer:
+        """The transformer alone: the foundation networks are public files."""
+        return self._transformer
+
+    @property
+    def stages(self) -> Mapping[str, Callable[[], Stage]]:
+        """One."""
+        return {FullStage.name: self._stage}
+
+    @property
+    def data(self) -> dict[str, int]:
+        """How many frames of how many bags."""
+        return {'frames': len(self._frames), 'bags': len(self._frames.bags)}
+
+    def save(self, output: Path) -> Path:
+        """`<preset>.safetensors`, as `gausstr_core.presets.assemble` takes it."""
+        path = output / f'{self.recipe.preset}.safetensors'
+        state = {name: value.cpu() for name, value in self._transformer.state_dict().items()}
+        save(Checkpoint(self._transformer.config, state, None), path)
+        return path
+
+    def about(self) -> dict[str, Any]:
+        """Preset, data, networks and steps."""
+        return {
+            'preset': self.recipe.preset,
+            'data': self.data,
+            'features': self.recipe.features,
+            'depth': self._sources.depth,
+            'start': self._sources.start,
+            'precision': self._precision,
+            'input_size': list(self._targets.input_size),
+            'steps': {FullStage.name: self.recipe.stage.steps_over(len(self._frames))},
+        }
+
+    def _stage(self) -> FullStage:
+        return FullStage(
+            self._transformer, self._frames, self._validation, self._targets, self.recipe,
+            self._precision, self._sources.workers,
+        )  # fmt: skip
+
+
+def open_frames(places: Sequence[Path], recipe: FullRecipe) -> BagDataset:
+    """The keyframes of bags that name some, else frames at least a period apart.
+
+    Raises:
+        ValueError: as `BagDataset`.
+    """
+    settings = BagSettings(
+        period=recipe.period,
+        neighbours=recipe.temporal_weight > 0,
+        neighbour_gap=recipe.neighbour_gap,
+    )
+    dataset = BagDataset(places, settings)
+    if any(dataset.tokens):
+        dataset = BagDataset(places, replace(settings, period=0.0, keyframes_only=True))
+    return dataset
+
+
+def _online(recipe: FullRecipe, sources: Sources, device: torch.device) -> OnlineTargets:
+    size = {'input_size': recipe.input_size} if any(recipe.input_size) else {}
+    foundation = NETWORKS[recipe.features](sources.folder, sources.depth, **size)
+    return OnlineTargets(foundation.to(device), device)
+
+
+def _transformer(recipe: FullRecipe, channels: int, start: str | None) -> FullTransformer:
+    """A new transformer of the recipe's size, or that of a file.
+
+    Raises:
+        ValueError: the file's sizes are not the recipe's.
+    """
+    config = FullConfig(
+        feature_dim=channels,
+        formulation=FORMULATIONS[recipe.formulation],
+        **asdict(recipe.model),
+    )
+    if start is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(UNTRAINED_SEED)
+            return FullTransformer(config)
+    saved = load_any(Path(start))
+    # neither dropout nor an unused width of the splatted images is in any weight
+    found = replace(saved.config, dropout=config.dropout)
+    if not config.segments:
+        found = replace(found, reduced=config.reduced)
+    if found != config:
+        names = [n for n in asdict(config) if getattr(found, n) != getattr(config, n)]
+        differ = ', '.join(f'{n} {getattr(found, n)}, not {getattr(config, n)}' for n in names)
+        raise ValueError(f'weights {start} do not fit recipe {recipe.name}: they have {differ}')
+    transformer = FullTransformer(config)
+    transformer.load_state_dict(saved.state)
+    return transformer
