@@ -13,8 +13,6 @@ from tqdm import tqdm
 
 from gausstr_core.foundation.interface import resize_images
 from gausstr_core.rig import CameraRig
-from gausstr_training.bags.augment import mirrored_rig
-from gausstr_training.bags.augment import photometric as photometric  # stages.py finds it here
 from gausstr_training.bags.sampler import drawn
 from gausstr_training.streets.reader import StreetFrame, find_streets, read_street
 
@@ -119,14 +117,4 @@ def join(batches: list[Batch]) -> Batch:
         torch.cat([batch.depth for batch in batches]),
         torch.cat([batch.semantics for batch in batches]),
         rig,
-    )
-
-
-def mirrored(batch: Batch) -> Batch:
-    """The batch seen in a mirror: images left-right, the rig across the ego's x-z plane."""
-    return Batch(
-        batch.images.flip(2),
-        batch.depth.flip(2),
-        batch.semantics.flip(2),
-        mirrored_rig(batch.rig),
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from gausstr_training.augmentation import ViewAugmentation
+
 
 @dataclass(frozen=True)
 class StageRecipe:
@@ -31,6 +33,7 @@ class Recipe:
     depth_limit: float = 51.2  # metres; farther pixels carry no depth loss
     feature_weight: float = 5.0  # of the cosine loss, as the released model
     map_weight: float = 5.0  # of the carving loss; 0 is the paper's training
+    augmentation: ViewAugmentation = field(default_factory=ViewAugmentation)
     checkpoint_every: int = 100  # steps
     synthesize: str = field(default='')  # the command that makes the data
 

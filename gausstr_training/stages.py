@@ -15,7 +15,7 @@ from gausstr_core.rig import CameraRig
 from gausstr_core.rules import CalibratedRule
 from gausstr_core.transformer.build import GaussTR
 from gausstr_training.carving import carve, carving_loss
-from gausstr_training.frames import Batch, FrameStore, mirrored, photometric
+from gausstr_training.frames import Batch, FrameStore
 from gausstr_training.losses import depth_loss, feature_loss, principal_directions
 from gausstr_training.planar_depth import splat_surfaces
 from gausstr_training.recipes import Recipe, StageRecipe
@@ -57,10 +57,8 @@ class Stage(ABC):
         return torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
 
     def augmented(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """Mirror every other batch, vary light and colour of every image."""
-        if torch.rand((), generator=generator) < 0.5:
-            batch = mirrored(batch)
-        return replace(batch, images=photometric(batch.images, generator))
+        """The batch as the recipe varies it."""
+        return self.recipe.augmentation(batch, generator)
 
 
 class FoundationStage(Stage):

@@ -14,7 +14,8 @@ from gausstr_core.text_encoder import TextEncoder
 from gausstr_core.transformer.build import build
 from gausstr_core.weights import load_weights
 from gausstr_training import stages, synthesize, train
-from gausstr_training.frames import Batch, FrameStore, mirrored
+from gausstr_training.augmentation import mirrored
+from gausstr_training.frames import Batch, FrameStore
 from gausstr_training.recipes import RECIPES, StageRecipe
 from gausstr_training.stages import FoundationStage, Stage, TransformerStage
 from gausstr_training.streets.classes import CLASSES
