@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,8 @@ from gausstr_core.foundation.interface import resize_images
 from gausstr_core.rig import CameraRig
 from gausstr_training.bags.sampler import drawn
 from gausstr_training.streets.reader import StreetFrame, find_streets, read_street
+
+GOLDEN = 0.6180339887498949  # its multiples fill the unit interval evenly
 
 
 @dataclass(frozen=True)
@@ -47,24 +49,31 @@ class FrameStore:
         return len(self.frames)
 
     def part(self, first: float, past: float) -> FrameStore:
-        """The frames between two shares of the whole, in the order of the folders.
+        """The frames between two shares of the whole, of every folder as many.
+
+        Each frame has a place in 0..1 by its number alone, spread evenly by the golden ratio: a
+        part of streets from several folders holds some of each.
 
         Raises:
             ValueError: there are too few streets for one of them to fall in this part.
         """
-        low, high = (round(share * len(self.frames)) for share in (first, past))
-        if low >= high:
+        places = [index * GOLDEN % 1 for index in range(len(self.frames))]
+        chosen = copy.copy(self)
+        chosen.frames = [
+            frame
+            for frame, place in zip(self.frames, places, strict=True)
+            if first <= place < past
+        ]
+        if not chosen.frames:
             raise ValueError(
                 f'expected more streets: the part from {first:.0%} to {past:.0%} of '
                 f'{len(self.frames)} frames holds none'
             )
-        chosen = copy.copy(self)
-        chosen.frames = self.frames[low:high]
         return chosen
 
     def frame(self, step: int, seed: int) -> Batch:
         """The whole rig of one frame; every epoch visits each frame once, in its own order."""
-        return self.frames[drawn(step, seed, len(self.frames))]
+        return _usable(self.frames[drawn(step, seed, len(self.frames))])
 
     def views(self, step: int, count: int, seed: int) -> Batch:
         """`count` cameras of different frames; epochs over all cameras of all frames."""
@@ -74,7 +83,11 @@ class FrameStore:
             for i in range(count)
         ]
         chosen = [pick_camera(self.frames[frame], camera) for frame, camera in picks]
-        return join(chosen)
+        return _usable(join(chosen))
+
+
+def _usable(batch: Batch) -> Batch:
+    return replace(batch, depth=batch.depth.float())
 
 
 def _at_size(frame: StreetFrame, height: int, width: int) -> Batch:
@@ -87,7 +100,7 @@ def _at_size(frame: StreetFrame, height: int, width: int) -> Batch:
     semantics = frame.semantics[:, rows][:, :, columns]
     return Batch(
         images,
-        torch.from_numpy(np.ascontiguousarray(depth)),
+        torch.from_numpy(np.ascontiguousarray(depth)).half(),  # as the files have it
         torch.from_numpy(np.ascontiguousarray(semantics)),
         frame.rig.resized(height, width),
     )

@@ -32,7 +32,8 @@ class Recipe:
     reduced_dims: int = 32  # PCA dimensions of the splatted features; the released model has 128
     depth_limit: float = 51.2  # metres; farther pixels carry no depth loss
     feature_weight: float = 5.0  # of the cosine loss, as the released model
-    map_weight: float = 5.0  # of the carving loss; 0 is the paper's training
+    map_weight: float = 2.5  # of the carving loss, occupied against free; 0 in the paper
+    class_weight: float = 5.0  # of the carving loss, the mean over the classes; 0 in the paper
     augmentation: ViewAugmentation = field(default_factory=ViewAugmentation)
     checkpoint_every: int = 100  # steps
     synthesize: str = field(default='')  # the command that makes the data

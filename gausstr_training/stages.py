@@ -14,17 +14,19 @@ from gausstr_core.contracts import Gaussians, VoxelGrid
 from gausstr_core.rig import CameraRig
 from gausstr_core.rules import CalibratedRule
 from gausstr_core.transformer.build import GaussTR
+from gausstr_core.vocabulary import TEMPERATURE as TEMPERATURE_OF_WORDS
 from gausstr_training.carving import carve, carving_loss
 from gausstr_training.frames import Batch, FrameStore
 from gausstr_training.losses import depth_loss, feature_loss, principal_directions
 from gausstr_training.planar_depth import splat_surfaces
 from gausstr_training.recipes import Recipe, StageRecipe
-from gausstr_training.streets.classes import CLASSES
+from gausstr_training.streets.classes import SKY, TERRAIN
 from gausstr_training.teacher import RendererTeacher, thinned
 
 TEMPERATURE = 0.07  # of the contrast between classes, as CLIP's at its start
 FAR_WEIGHT = 0.3  # of depth errors beyond the map
 MAX_CLASS_WEIGHT = 6.0
+GROUND = TERRAIN + 1  # classes 0, 1 and 2: road, sidewalk, terrain
 
 
 class Stage(ABC):
@@ -71,6 +73,8 @@ class FoundationStage(Stage):
     ) -> None:
         super().__init__(model, store, teacher, recipe)
         self.class_weights = balanced_weights(self.store, len(teacher.centroids))
+        # a fifth faster on CPUs, the same numbers
+        model.foundation.to(memory_format=torch.channels_last)
 
     @property
     def schedule(self) -> StageRecipe:
@@ -147,16 +151,22 @@ class TransformerStage(Stage):
             aligned, distance = self._render(gaussians, batch.rig, target, basis, depth)
             total = total + self.recipe.feature_weight * aligned + distance
             parts[f'cosine/{index}'], parts[f'depth/{index}'] = aligned.item(), distance.item()
-        occupancy = self._occupancy(gaussians, batch)
-        parts['map'] = occupancy.item()
-        return total + self.recipe.map_weight * occupancy, parts
+        classes, occupancy = self._occupancy(gaussians, batch)
+        parts['map'], parts['classes'] = occupancy.item(), classes.item()
+        apart = self.recipe.class_weight * classes + self.recipe.map_weight * occupancy
+        return total + apart, parts
 
-    def _occupancy(self, gaussians: Gaussians, batch: Batch) -> Tensor:
-        weight = self.class_weights[batch.semantics.long()]
-        carving = carve(batch.depth, weight, batch.rig, self.grid)
-        named = self.teacher.nearest(gaussians.features.detach())
-        solid = gaussians.select(named != CLASSES.index('sky'))
-        return carving_loss(solid, carving, self.grid, CalibratedRule().blur)
+    def _occupancy(self, gaussians: Gaussians, batch: Batch) -> tuple[Tensor, Tensor]:
+        carving = carve(
+            batch.depth, batch.semantics, self.class_weights[:SKY], batch.rig, self.grid, GROUND
+        )
+        probabilities = self.teacher.probabilities(gaussians.features, TEMPERATURE_OF_WORDS)
+        solid = probabilities.argmax(-1) != SKY
+        shares = probabilities[solid][:, :SKY]
+        shares = shares / shares.sum(-1, keepdim=True)
+        return carving_loss(
+            gaussians.select(solid), shares, carving, self.grid, CalibratedRule().blur
+        )
 
     def _targets(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """PCA-reduced target features [N, D, h, w], the basis [C, D], target depth [N, h, w]."""

@@ -42,6 +42,11 @@ class RendererTeacher:
         unit = F.normalize(features, dim=-1) - self._common
         return (unit @ self.centroids.T).argmax(-1)  # the length does not change the order
 
+    def probabilities(self, features: Tensor, temperature: float) -> Tensor:
+        """[P, classes] how likely each class's words name features [P, C]; rows sum to one."""
+        unit = F.normalize(F.normalize(features, dim=-1) - self._common, dim=-1)
+        return (unit @ self.centroids.T / temperature).softmax(-1)
+
     def draw(self, images: int, generator: torch.Generator) -> Tensor:
         """One word per image and class: embeddings [images, classes, C]."""
         rows = []
