@@ -31,6 +31,7 @@ class Recipe:
     rendering: tuple[int, int] = (90, 160)  # (height, width) of the splatted images
     reduced_dims: int = 32  # PCA dimensions of the splatted features; the released model has 128
     depth_limit: float = 51.2  # metres; farther pixels carry no depth loss
+    depth_weight: float = 8.0  # of the foundation network's depth: it is what limits the map
     feature_weight: float = 5.0  # of the cosine loss, as the released model
     map_weight: float = 2.5  # of the carving loss, occupied against free; 0 in the paper
     class_weight: float = 5.0  # of the carving loss, the mean over the classes; 0 in the paper
@@ -43,13 +44,15 @@ RECIPES: dict[str, Recipe] = {
     'compact': Recipe(
         preset='compact',
         foundation=StageRecipe(
-            steps=1500, views=6, learning_rate=2e-3, streets=(0, 0.75), clip=5.0
+            steps=9000, views=6, learning_rate=2e-3, streets=(0, 0.85), clip=5.0
         ),
         # on the other streets: there the foundation network errs as it will on new ones
-        transformer=StageRecipe(steps=1200, views=6, learning_rate=5e-4, streets=(0.75, 1)),
+        transformer=StageRecipe(steps=1200, views=6, learning_rate=5e-4, streets=(0.85, 1)),
         rendering=(45, 80),
+        augmentation=ViewAugmentation(zoom=1.4, sensor=True),
         synthesize='gausstr-synthesize --seed 10000 --streets 640 --frames 1 --no-voxels '
-        '--workers 2 --output data/train',
+        '--workers 2 --output data/train && gausstr-synthesize --seed 11000 --streets 320 '
+        '--frames 1 --no-voxels --randomise --workers 2 --output data/varied',
     ),
     # what the tests run: seconds, no meaning
     'tiny': Recipe(

@@ -87,7 +87,11 @@ class FoundationStage(Stage):
         return self.model.foundation
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        """Cosine and contrast with the words, and the logarithmic depth error."""
+        """Cosine and contrast with the words, and the logarithmic depth error.
+
+        Rare classes weigh more in all three: the map's score is a mean over classes, and what
+        stands on the road is a small share of the pixels.
+        """
         self.model.foundation.train()
         generator = self.generator(step)
         batch = self.store.views(step, self.schedule.views, self.recipe.seed)
@@ -97,10 +101,14 @@ class FoundationStage(Stage):
         words = self.teacher.draw(len(semantics), generator)
         cosine, contrast = self._alignment(maps.features, semantics, words)
         depth = log_depth_loss(
-            maps.depth, batch.depth, self.model.foundation.max_depth, self.recipe.depth_limit
+            maps.depth,
+            batch.depth,
+            self.model.foundation.max_depth,
+            self.recipe.depth_limit,
+            self.class_weights[batch.semantics.long()],
         )
         parts = {'cosine': cosine.item(), 'contrast': contrast.item(), 'depth': depth.item()}
-        return cosine + contrast + 4 * depth, parts
+        return cosine + contrast + self.recipe.depth_weight * depth, parts
 
     def _alignment(
         self, features: Tensor, semantics: Tensor, words: Tensor
@@ -192,13 +200,22 @@ class TransformerStage(Stage):
         return feature_loss(features, target), depth_loss(surface, depth) + holes
 
 
-def log_depth_loss(predicted: Tensor, target: Tensor, far: float, limit: float) -> Tensor:
+def log_depth_loss(
+    predicted: Tensor, target: Tensor, far: float, limit: float, weights: Tensor | None = None
+) -> Tensor:
     """Mean |log z - log z*|; the sky (target 0) should lie at `far`, and counts little.
 
     A mean absolute error keeps edges sharp, where a squared one would place pixels in between.
+
+    Args:
+        predicted, target: [N, H, W] metres.
+        far: what the sky should be, and all that is farther.
+        limit: beyond it an error counts FAR_WEIGHT.
+        weights: [N, H, W] > 0 how much each pixel counts beside that; None: all the same.
     """
     truth = torch.where(target > 0, target.clamp(0.3, far), far)
     weight = torch.where(truth < limit, 1.0, FAR_WEIGHT)
+    weight = weight if weights is None else weight * weights
     return ((predicted.log() - truth.log()).abs() * weight).sum() / weight.sum()
 
 
