@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gausstr_core.contracts import Gaussians, VoxelGrid
+from gausstr_core.contracts import FoundationMaps, Gaussians, VoxelGrid
 from gausstr_core.rig import CameraRig
 from gausstr_core.rules import CalibratedRule
 from gausstr_core.transformer.build import GaussTR
@@ -87,16 +87,21 @@ class FoundationStage(Stage):
         return self.model.foundation
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        """What `distillation` gives for views of different streets."""
+        self.model.foundation.train()
+        generator = self.generator(step)
+        batch = self.store.views(step, self.schedule.views, self.recipe.seed)
+        batch = self.augmented(batch, generator)
+        return self.distillation(self.model.foundation(batch.images, batch.rig), batch, generator)
+
+    def distillation(
+        self, maps: FoundationMaps, batch: Batch, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, float]]:
         """Cosine and contrast with the words, and the logarithmic depth error.
 
         Rare classes weigh more in all three: the map's score is a mean over classes, and what
         stands on the road is a small share of the pixels.
         """
-        self.model.foundation.train()
-        generator = self.generator(step)
-        batch = self.store.views(step, self.schedule.views, self.recipe.seed)
-        batch = self.augmented(batch, generator)
-        maps = self.model.foundation(batch.images, batch.rig)
         semantics = thinned(batch.semantics, *maps.features.shape[-2:]).long()
         words = self.teacher.draw(len(semantics), generator)
         cosine, contrast = self._alignment(maps.features, semantics, words)
@@ -148,14 +153,21 @@ class TransformerStage(Stage):
         return self.model.transformer
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        """Feature and depth loss of the splatted images, summed over the layers."""
+        """What `agreement` gives for one rig."""
         generator = self.generator(step)
         batch = self.augmented(self.store.frame(step, self.recipe.seed), generator)
         with torch.no_grad():
             maps = self.frozen(batch.images, batch.rig)
+        layers = self.model.transformer.forward_layers(maps, batch.rig)
+        return self.agreement(layers, batch, generator)
+
+    def agreement(
+        self, layers: list[Gaussians], batch: Batch, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Losses of the splatted images, summed over the layers, and of the last layer's map."""
         target, basis, depth = self._targets(batch, generator)
         total, parts = torch.zeros(()), {}
-        for index, gaussians in enumerate(self.model.transformer.forward_layers(maps, batch.rig)):
+        for index, gaussians in enumerate(layers):
             aligned, distance = self._render(gaussians, batch.rig, target, basis, depth)
             total = total + self.recipe.feature_weight * aligned + distance
             parts[f'cosine/{index}'], parts[f'depth/{index}'] = aligned.item(), distance.item()
@@ -200,6 +212,44 @@ class TransformerStage(Stage):
         return feature_loss(features, target), depth_loss(surface, depth) + holes
 
 
+class JointStage(Stage):
+    """Beyond the paper: both networks together, so that the map's loss reaches the depth.
+
+    The losses of both stages on one rig; batch norms keep the statistics of the first stage, as
+    six views of one street have others.
+    """
+
+    name = 'joint'
+
+    def __init__(
+        self, model: GaussTR, store: FrameStore, teacher: RendererTeacher, recipe: Recipe
+    ) -> None:
+        super().__init__(model, store, teacher, recipe)
+        self.foundation = FoundationStage(model, store, teacher, recipe)
+        self.transformer = TransformerStage(model, store, teacher, recipe)
+
+    @property
+    def schedule(self) -> StageRecipe:
+        """The recipe's numbers for this stage."""
+        return self.recipe.joint
+
+    @property
+    def module(self) -> nn.Module:
+        """The whole model."""
+        return self.model
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        """The sum of what both stages ask for."""
+        self.model.foundation.eval()
+        generator = self.generator(step)
+        batch = self.augmented(self.store.frame(step, self.recipe.seed), generator)
+        maps = self.model.foundation(batch.images, batch.rig)
+        distilled, parts = self.foundation.distillation(maps, batch, generator)
+        layers = self.model.transformer.forward_layers(maps, batch.rig, attached=True)
+        agreed, more = self.transformer.agreement(layers, batch, generator)
+        return distilled + agreed, parts | more
+
+
 def log_depth_loss(
     predicted: Tensor, target: Tensor, far: float, limit: float, weights: Tensor | None = None
 ) -> Tensor:
@@ -229,4 +279,4 @@ def balanced_weights(store: FrameStore, classes: int) -> Tensor:
     return (weights / (weights * share).sum()).clamp_max(MAX_CLASS_WEIGHT)
 
 
-STAGES: tuple[type[Stage], ...] = (FoundationStage, TransformerStage)
+STAGES: tuple[type[Stage], ...] = (FoundationStage, TransformerStage, JointStage)

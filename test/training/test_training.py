@@ -17,7 +17,7 @@ from gausstr_training import stages, synthesize, train
 from gausstr_training.augmentation import mirrored
 from gausstr_training.frames import Batch, FrameStore
 from gausstr_training.recipes import RECIPES, StageRecipe
-from gausstr_training.stages import FoundationStage, Stage, TransformerStage
+from gausstr_training.stages import FoundationStage, JointStage, Stage, TransformerStage
 from gausstr_training.streets.classes import CLASSES
 from gausstr_training.teacher import RendererTeacher, thinned
 from gausstr_training.trainer import learning_rate
@@ -57,11 +57,12 @@ def test_weights_and_card(finished: Path) -> None:
     assert not list(finished.glob('*.partial'))
 
 
-@pytest.mark.parametrize('stage', ['foundation', 'transformer'])
+@pytest.mark.parametrize('stage', ['foundation', 'transformer', 'joint'])
 def test_interrupted_run_ends_in_the_same_weights(
     stage: str, streets: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kind = {'foundation': FoundationStage, 'transformer': TransformerStage}[stage]
+    kinds = {'foundation': FoundationStage, 'transformer': TransformerStage, 'joint': JointStage}
+    kind = kinds[stage]
     original = kind.loss
 
     def interrupted(self: Stage, step: int) -> object:
