@@ -16,6 +16,7 @@ from gausstr_core.rig import CameraRig
 from gausstr_training.bags.sampler import drawn
 from gausstr_training.streets.reader import StreetFrame, find_streets, read_street
 
+MAX_CLASS_WEIGHT = 6.0
 GOLDEN = 0.6180339887498949  # its multiples fill the unit interval evenly
 
 
@@ -131,3 +132,13 @@ def join(batches: list[Batch]) -> Batch:
         torch.cat([batch.semantics for batch in batches]),
         rig,
     )
+
+
+def balanced_weights(store: FrameStore, classes: int) -> Tensor:
+    """Weights [classes] by the inverse root of each class's share of the pixels, mean share 1."""
+    counts = torch.zeros(classes)
+    for frame in store.frames:
+        counts += torch.bincount(frame.semantics[:, ::4, ::4].flatten().long(), minlength=classes)
+    share = (counts / counts.sum()).clamp_min(1e-6)
+    weights = share.rsqrt()
+    return (weights / (weights * share).sum()).clamp_max(MAX_CLASS_WEIGHT)

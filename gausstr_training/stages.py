@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from dataclasses import replace
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -16,16 +17,19 @@ from gausstr_core.rules import CalibratedRule
 from gausstr_core.transformer.build import GaussTR
 from gausstr_core.vocabulary import TEMPERATURE as TEMPERATURE_OF_WORDS
 from gausstr_training.carving import carve, carving_loss
-from gausstr_training.frames import Batch, FrameStore
-from gausstr_training.losses import depth_loss, feature_loss, principal_directions
+from gausstr_training.frames import Batch, FrameStore, balanced_weights
+from gausstr_training.losses import (
+    depth_loss,
+    feature_loss,
+    log_depth_loss,
+    principal_directions,
+)
 from gausstr_training.planar_depth import splat_surfaces
 from gausstr_training.recipes import Recipe, StageRecipe
 from gausstr_training.streets.classes import SKY, TERRAIN
 from gausstr_training.teacher import RendererTeacher, thinned
 
 TEMPERATURE = 0.07  # of the contrast between classes, as CLIP's at its start
-FAR_WEIGHT = 0.3  # of depth errors beyond the map
-MAX_CLASS_WEIGHT = 6.0
 GROUND = TERRAIN + 1  # classes 0, 1 and 2: road, sidewalk, terrain
 
 
@@ -138,7 +142,6 @@ class TransformerStage(Stage):
         self, model: GaussTR, store: FrameStore, teacher: RendererTeacher, recipe: Recipe
     ) -> None:
         super().__init__(model, store, teacher, recipe)
-        self.frozen = copy.deepcopy(model.foundation).optimise_for_inference()
         self.class_weights = balanced_weights(self.store, len(teacher.centroids))
         self.grid = VoxelGrid()
 
@@ -151,6 +154,11 @@ class TransformerStage(Stage):
     def module(self) -> nn.Module:
         """The transformer alone; the foundation network stays as it is."""
         return self.model.transformer
+
+    @cached_property
+    def frozen(self) -> nn.Module:
+        """The foundation network as this stage found it."""
+        return copy.deepcopy(self.model.foundation).optimise_for_inference()
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """What `agreement` gives for one rig."""
@@ -248,35 +256,6 @@ class JointStage(Stage):
         layers = self.model.transformer.forward_layers(maps, batch.rig, attached=True)
         agreed, more = self.transformer.agreement(layers, batch, generator)
         return distilled + agreed, parts | more
-
-
-def log_depth_loss(
-    predicted: Tensor, target: Tensor, far: float, limit: float, weights: Tensor | None = None
-) -> Tensor:
-    """Mean |log z - log z*|; the sky (target 0) should lie at `far`, and counts little.
-
-    A mean absolute error keeps edges sharp, where a squared one would place pixels in between.
-
-    Args:
-        predicted, target: [N, H, W] metres.
-        far: what the sky should be, and all that is farther.
-        limit: beyond it an error counts FAR_WEIGHT.
-        weights: [N, H, W] > 0 how much each pixel counts beside that; None: all the same.
-    """
-    truth = torch.where(target > 0, target.clamp(0.3, far), far)
-    weight = torch.where(truth < limit, 1.0, FAR_WEIGHT)
-    weight = weight if weights is None else weight * weights
-    return ((predicted.log() - truth.log()).abs() * weight).sum() / weight.sum()
-
-
-def balanced_weights(store: FrameStore, classes: int) -> Tensor:
-    """Weights [classes] by the inverse root of each class's share of the pixels, mean share 1."""
-    counts = torch.zeros(classes)
-    for frame in store.frames:
-        counts += torch.bincount(frame.semantics[:, ::4, ::4].flatten().long(), minlength=classes)
-    share = (counts / counts.sum()).clamp_min(1e-6)
-    weights = share.rsqrt()
-    return (weights / (weights * share).sum()).clamp_max(MAX_CLASS_WEIGHT)
 
 
 STAGES: tuple[type[Stage], ...] = (FoundationStage, TransformerStage, JointStage)

@@ -13,7 +13,7 @@ from gausstr_core.rig import CameraRig
 from gausstr_core.text_encoder import TextEncoder
 from gausstr_core.transformer.build import build
 from gausstr_core.weights import load_weights
-from gausstr_training import stages, synthesize, train
+from gausstr_training import losses, synthesize, train
 from gausstr_training.augmentation import mirrored
 from gausstr_training.frames import Batch, FrameStore
 from gausstr_training.recipes import RECIPES, StageRecipe
@@ -92,15 +92,15 @@ def test_losses_fall(streets: Path) -> None:
     for kind in (FoundationStage, TransformerStage):
         stage = kind(model, store, teacher, RECIPES['tiny'])
         optimiser = torch.optim.AdamW(stage.module.parameters(), lr=3e-3)
-        losses = []
+        seen = []
         for step in range(24):
             loss, parts = stage.loss(step)
             assert all(value == value for value in parts.values())
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-            losses.append(loss.item())
-        assert sum(losses[-8:]) < 0.95 * sum(losses[:8]), kind.name
+            seen.append(loss.item())
+        assert sum(seen[-8:]) < 0.95 * sum(seen[:8]), kind.name
 
 
 def test_no_voxel_truth_is_needed_or_kept(streets: Path) -> None:
@@ -174,11 +174,11 @@ def test_folder_without_streets_is_named(tmp_path: Path) -> None:
 
 def test_sky_should_lie_far_and_weighs_little() -> None:
     predicted = torch.tensor([[[10.0, 10.0]]])
-    near_only = stages.log_depth_loss(predicted, torch.tensor([[[20.0, 20.0]]]), 80.0, 51.2)
+    near_only = losses.log_depth_loss(predicted, torch.tensor([[[20.0, 20.0]]]), 80.0, 51.2)
     assert near_only.item() == pytest.approx(torch.tensor(2.0).log().item())
-    with_sky = stages.log_depth_loss(predicted, torch.tensor([[[20.0, 0.0]]]), 80.0, 51.2)
+    with_sky = losses.log_depth_loss(predicted, torch.tensor([[[20.0, 0.0]]]), 80.0, 51.2)
     logs = torch.tensor([2.0, 8.0]).log()
-    expected = (logs[0] + stages.FAR_WEIGHT * logs[1]) / (1 + stages.FAR_WEIGHT)
+    expected = (logs[0] + losses.FAR_WEIGHT * logs[1]) / (1 + losses.FAR_WEIGHT)
     assert with_sky.item() == pytest.approx(expected.item())
 
 
