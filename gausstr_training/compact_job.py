@@ -12,7 +12,7 @@ from torch import nn
 
 from gausstr_core.text_encoder import TextEncoder
 from gausstr_core.transformer.build import GaussTR, build
-from gausstr_core.weights import save_weights
+from gausstr_core.weights import load_weights, save_weights
 from gausstr_training import ranks
 from gausstr_training.frames import FrameStore
 from gausstr_training.job import Job
@@ -23,29 +23,40 @@ from gausstr_training.teacher import RendererTeacher
 
 
 class CompactJob(Job):
-    """Foundation network, then transformer.
+    """Foundation network, then transformer, then both.
 
     Args:
         recipe: the numbers.
         folders: streets, or folders of streets.
-        device: the CPU: the renderer's truth is read and the map is drawn there.
+        device: of this process.
+        workers: processes that read, draw and augment; 0: this one does.
+        start: weights to begin with, of the same preset; None: the encoder's from ImageNet.
 
     Raises:
-        ValueError: unreadable streets, another device, or a batch that the processes cannot share.
+        ValueError: unreadable streets, or a batch that the processes cannot share.
     """
 
     def __init__(
-        self, recipe: CompactRecipe, folders: Sequence[Path], device: torch.device
+        self,
+        recipe: CompactRecipe,
+        folders: Sequence[Path],
+        device: torch.device,
+        workers: int = 0,
+        start: Path | None = None,
     ) -> None:
-        if device.type != 'cpu':
-            raise ValueError(f'recipe {recipe.name} trains on the CPU only, got device {device}')
         check_shares(recipe.foundation.views, 'views')
-        check_shares(recipe.transformer.frames, 'frames')
+        for stage in (recipe.transformer, recipe.joint):
+            check_shares(stage.frames, 'frames')
         self.recipe: CompactRecipe = recipe
         self.device = device
+        self._workers = workers
         self._model = build(recipe.preset)
-        start_from_imagenet(self._model)
-        self.store = FrameStore(list(folders), *self._model.foundation.input_size)
+        if start is None:
+            start_from_imagenet(self._model)
+        else:
+            load_weights(self._model, start, recipe.preset)
+        self._model.to(device)
+        self.store = FrameStore(folders, *self._model.foundation.input_size, workers)
         self._teacher = RendererTeacher(TextEncoder.default())
 
     @property
@@ -57,7 +68,9 @@ class CompactJob(Job):
     def stages(self) -> Mapping[str, Callable[[], Stage]]:
         """The stages of stages.py."""
         return {
-            kind.name: partial(kind, self._model, self.store, self._teacher, self.recipe)
+            kind.name: partial(
+                kind, self._model, self.store, self._teacher, self.recipe, self._workers
+            )
             for kind in STAGES
         }
 
@@ -87,6 +100,7 @@ class CompactJob(Job):
             'steps': {
                 'foundation': self.recipe.foundation.steps,
                 'transformer': self.recipe.transformer.steps,
+                'joint': self.recipe.joint.steps,
             },
         }
 

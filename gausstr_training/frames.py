@@ -1,21 +1,26 @@
-"""Frames for training, held in memory at the network's size, drawn by step and seed alone."""
+"""Frames for training, held in memory at the network's size, drawn by position and seed alone."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from gausstr_core.foundation.interface import resize_images
 from gausstr_core.rig import CameraRig
-from gausstr_training.bags.augment import mirrored_rig
 from gausstr_training.bags.sampler import drawn
-from gausstr_training.streets.reader import StreetFrame, find_streets, read_street
+from gausstr_training.read_ahead import ReadAhead
+from gausstr_training.streets.reader import Street, StreetFrame, find_streets, read_street
+
+MAX_CLASS_WEIGHT = 6.0
+GOLDEN = 0.6180339887498949  # its multiples fill the unit interval evenly
 
 
 @dataclass(frozen=True)
@@ -27,52 +32,126 @@ class Batch:
     semantics: Tensor  # [N, H, W] uint8 class index; what the teacher reads, never a 3D label
     rig: CameraRig
 
+    def to(self, device: torch.device) -> Batch:
+        """The same views on a device."""
+        return Batch(
+            self.images.to(device),
+            self.depth.to(device),
+            self.semantics.to(device),
+            self.rig.to(device),
+        )
+
 
 class FrameStore:
     """All frames of some streets, images and 2D targets only: no voxel truth is ever read.
+
+    Few large tensors, which worker processes share.
+
+    Args:
+        folders: streets, or folders of streets.
+        height, width: of the images, pixels.
+        workers: processes that read; 0: this one does.
 
     Raises:
         ValueError: no street is found in the folders, or a street cannot be read.
     """
 
-    def __init__(self, folders: list[Path], height: int, width: int) -> None:
-        streets = find_streets(folders)
-        self.frames: list[Batch] = []
-        self.seeds: list[int] = []
-        for folder in tqdm(streets, desc='reading streets', unit='street', leave=False):
-            street = read_street(folder)
-            self.seeds.append(street.seed)
-            self.frames += [_at_size(street[i], height, width) for i in range(len(street))]
+    def __init__(self, folders: Sequence[Path], height: int, width: int, workers: int = 0) -> None:
+        streets = [read_street(folder) for folder in find_streets(list(folders))]
+        self.seeds = [street.seed for street in streets]
+        reader = _ResizedFrames(streets, height, width)
+        count, ahead = len(reader), ReadAhead(reader, workers)
+        for index in tqdm(range(count), desc='reading streets', unit='frame', leave=False):
+            batch = ahead.at(index)
+            if index == 0:
+                self._start(count, batch)
+            self._images[index] = batch.images
+            self._depth[index] = batch.depth
+            self._semantics[index] = batch.semantics
+            self._intrinsics[index] = batch.rig.intrinsics
+            self._poses[index] = batch.rig.ego_from_camera
+        self._chosen = list(range(count))
+
+    def _start(self, count: int, first: Batch) -> None:
+        """Room for `count` frames such as the first."""
+        cameras, height, width = first.depth.shape
+        self._rig = first.rig
+        self._images = torch.empty(count, cameras, height, width, 3, dtype=torch.uint8)
+        # half, as the files have it
+        self._depth = torch.empty(count, cameras, height, width, dtype=torch.float16)
+        self._semantics = torch.empty(count, cameras, height, width, dtype=torch.uint8)
+        self._intrinsics = torch.empty(count, cameras, 3, 3)
+        self._poses = torch.empty(count, cameras, 4, 4)
 
     def __len__(self) -> int:
-        return len(self.frames)
+        return len(self._chosen)
+
+    def __getitem__(self, index: int) -> Batch:
+        """The whole rig of one frame."""
+        return self._cut(self._chosen[index], slice(None))
 
     def part(self, first: float, past: float) -> FrameStore:
-        """The frames between two shares of the whole, in the order of the folders.
+        """The frames between two shares of the whole, of every folder as many.
+
+        Each frame has a place in 0..1 by its number alone, spread evenly by the golden ratio: a
+        part of streets from several folders holds some of each.
 
         Raises:
             ValueError: there are too few streets for one of them to fall in this part.
         """
-        low, high = (round(share * len(self.frames)) for share in (first, past))
-        if low >= high:
+        part = copy.copy(self)
+        part._chosen = [i for i in self._chosen if first <= i * GOLDEN % 1 < past]
+        if not part._chosen:
             raise ValueError(
                 f'expected more streets: the part from {first:.0%} to {past:.0%} of '
-                f'{len(self.frames)} frames holds none'
+                f'{len(self)} frames holds none'
             )
-        chosen = copy.copy(self)
-        chosen.frames = self.frames[low:high]
-        return chosen
+        return part
 
     def frame(self, position: int, seed: int) -> Batch:
         """The whole rig of one frame; every epoch visits each frame once, in its own order."""
-        return self.frames[drawn(position, seed, len(self.frames))]
+        return self[drawn(position, seed, len(self))]
 
     def view(self, position: int, seed: int) -> Batch:
         """One camera; epochs over all cameras of all frames."""
-        cameras = len(self.frames[0].rig)
-        pick = drawn(position, seed, len(self.frames) * cameras)
-        frame, camera = divmod(pick, cameras)
-        return pick_camera(self.frames[frame], camera)
+        cameras = len(self._rig)
+        frame, camera = divmod(drawn(position, seed, len(self) * cameras), cameras)
+        return self._cut(self._chosen[frame], slice(camera, camera + 1))
+
+    def class_weights(self, classes: int) -> Tensor:
+        """[classes] by the inverse root of each class's share of the pixels, mean share 1."""
+        counts = torch.zeros(classes)
+        for index in self._chosen:
+            thinned = self._semantics[index, :, ::4, ::4].flatten()
+            counts += torch.bincount(thinned.long(), minlength=classes)
+        share = (counts / counts.sum()).clamp_min(1e-6)
+        weights = share.rsqrt()
+        return (weights / (weights * share).sum()).clamp_max(MAX_CLASS_WEIGHT)
+
+    def _cut(self, index: int, cameras: slice) -> Batch:
+        rig = CameraRig(
+            self._rig.names[cameras],
+            self._intrinsics[index, cameras],
+            self._poses[index, cameras],
+            self._rig.image_sizes[cameras],
+        )
+        depth = self._depth[index, cameras].float()
+        return Batch(self._images[index, cameras], depth, self._semantics[index, cameras], rig)
+
+
+class _ResizedFrames(Dataset[Batch]):
+    """The frames of all streets, read and resized."""
+
+    def __init__(self, streets: Sequence[Street], height: int, width: int) -> None:
+        self._size = height, width
+        self._places = [(street, i) for street in streets for i in range(len(street))]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> Batch:
+        street, frame = self._places[index]
+        return _at_size(street[frame], *self._size)
 
 
 def _at_size(frame: StreetFrame, height: int, width: int) -> Batch:
@@ -85,22 +164,13 @@ def _at_size(frame: StreetFrame, height: int, width: int) -> Batch:
     semantics = frame.semantics[:, rows][:, :, columns]
     return Batch(
         images,
-        torch.from_numpy(np.ascontiguousarray(depth)),
+        torch.from_numpy(np.ascontiguousarray(depth)).half(),
         torch.from_numpy(np.ascontiguousarray(semantics)),
         frame.rig.resized(height, width),
     )
 
 
-def pick_camera(batch: Batch, index: int) -> Batch:
-    """One camera of a batch, as a batch of one."""
-    one = slice(index, index + 1)
-    name = batch.rig.names[index]
-    return Batch(
-        batch.images[one], batch.depth[one], batch.semantics[one], batch.rig.select((name,))
-    )
-
-
-def join(batches: list[Batch]) -> Batch:
+def join(batches: Sequence[Batch]) -> Batch:
     """Put views of several batches into one; names are numbered, as cameras may repeat."""
     rigs = [batch.rig for batch in batches]
     names = [f'{i}/{name}' for i, rig in enumerate(rigs) for name in rig.names]
@@ -115,14 +185,4 @@ def join(batches: list[Batch]) -> Batch:
         torch.cat([batch.depth for batch in batches]),
         torch.cat([batch.semantics for batch in batches]),
         rig,
-    )
-
-
-def mirrored(batch: Batch) -> Batch:
-    """The batch seen in a mirror: images left-right, the rig across the ego's x-z plane."""
-    return Batch(
-        batch.images.flip(2),
-        batch.depth.flip(2),
-        batch.semantics.flip(2),
-        mirrored_rig(batch.rig),
     )

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from gausstr_core.splatting import splat
 from gausstr_core.transformer.full import FullTransformer
@@ -16,14 +15,14 @@ from gausstr_core.transformer.gaussian_head import GaussianHead
 from gausstr_training import ranks
 from gausstr_training.bags.dataset import BagDataset
 from gausstr_training.bags.frame import BagFrame
-from gausstr_training.bags.sampler import DrawnFrames, PositionSampler, generator_at
+from gausstr_training.bags.sampler import DrawnFrames, generator_at
 from gausstr_training.full_batch import Piece, Scene, Shared, scene_of, shared_by
 from gausstr_training.layer_loss import LayerLoss
 from gausstr_training.losses import directions_of_moments, feature_moments
 from gausstr_training.pictures import depth_picture, feature_picture
+from gausstr_training.read_ahead import ReadAhead
 from gausstr_training.recipes import FullRecipe, StageRecipe
 from gausstr_training.stage import Stage
-from gausstr_training.stopping import outlast_signals
 from gausstr_training.target_source import TargetSource
 
 BASIS_FRAMES = 32  # from which the segmentation head's fixed basis is taken
@@ -57,9 +56,8 @@ class FullStage(Stage):
     ) -> None:
         self._transformer, self._source, self._recipe = transformer, source, recipe
         self._drawn = DrawnFrames(frames, len(frames), recipe.seed)
-        self._size, self._validation, self._workers = len(frames), validation, workers
-        self._loader: Iterator[BagFrame] = iter(())
-        self._next_step = -1
+        self._ahead = ReadAhead(self._drawn, workers, ranks.count())
+        self._size, self._validation = len(frames), validation
         self._segment_basis: Tensor | None = None
         self.precision = PRECISION[precision]
 
@@ -83,12 +81,9 @@ class FullStage(Stage):
         self._transformer.train()
         if self._recipe.model.segments and self._segment_basis is None:
             self._segment_basis = self._fixed_basis()
-        if step != self._next_step:
-            self._loader = self._loader_from(step)
-        self._next_step = step + 1
         first = step * self.schedule.frames
         positions = range(first + ranks.rank(), first + self.schedule.frames, ranks.count())
-        scenes = [self._scene(position, next(self._loader)) for position in positions]
+        scenes = [self._scene(position, self._ahead.at(position)) for position in positions]
         shared = self._shared(scenes, everywhere=True)
         return [Piece(scene, shared) for scene in scenes]
 
@@ -176,16 +171,6 @@ class FullStage(Stage):
     def _lowered(self) -> torch.autocast:
         kind = self._transformer.query_embeddings.device.type
         return torch.autocast(kind, dtype=self.precision, enabled=self.precision is not None)
-
-    def _loader_from(self, step: int) -> Iterator[BagFrame]:
-        sampler = PositionSampler(step * self.schedule.frames, ranks.rank(), ranks.count())
-        loader = DataLoader(
-            self._drawn, batch_size=None, sampler=sampler, num_workers=self._workers,
-            # a process that has numba's threads must not fork, see gausstr_core/parallel.py
-            multiprocessing_context='spawn' if self._workers else None,
-            worker_init_fn=outlast_signals,
-        )  # fmt: skip
-        return iter(loader)
 
     def _fixed_basis(self) -> Tensor:
         """[C, D] basis of the first frames of the training, the same in every process."""

@@ -1,4 +1,7 @@
-"""The paper's losses: cosine on PCA-reduced features, SILog + 0.2 L1 on depth, both splatted."""
+"""The paper's losses: cosine on PCA-reduced features, SILog + 0.2 L1 on depth, both splatted.
+
+And the one that teaches the compact network its depth.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 EPSILON = 1e-6  # metres, as the released code
+FAR_WEIGHT = 0.3  # of depth errors beyond the map
 
 
 def principal_directions(features: Tensor, weights: Tensor, dims: int) -> Tensor:
@@ -100,3 +104,23 @@ def depth_loss(
     """
     silog = silog_loss(predicted, target, images)
     return silog + 0.2 * absolute_loss(predicted, target, pixels)
+
+
+def log_depth_loss(
+    predicted: Tensor, target: Tensor, far: float, limit: float, weights: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Sum of weighted |log z - log z*| and of the weights: over all processes a mean of both.
+
+    The sky (target 0) should lie at `far`, and counts little. A mean absolute error keeps edges
+    sharp, where a squared one would place pixels in between.
+
+    Args:
+        predicted, target: [N, H, W] metres.
+        far: what the sky should be, and all that is farther.
+        limit: beyond it an error counts FAR_WEIGHT.
+        weights: [N, H, W] > 0 how much each pixel counts beside that; None: all the same.
+    """
+    truth = torch.where(target > 0, target.clamp(0.3, far), far)
+    weight = torch.where(truth < limit, 1.0, FAR_WEIGHT)
+    weight = weight if weights is None else weight * weights
+    return ((predicted.log() - truth.log()).abs() * weight).sum(), weight.sum()

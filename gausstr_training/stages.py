@@ -1,61 +1,84 @@
-"""The two stages of a compact run: what one step computes. The loop is in trainer.py."""
+"""The three stages of a compact run: what one step computes. The loop is in trainer.py."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gausstr_core.contracts import Gaussians, VoxelGrid
-from gausstr_core.rig import CameraRig
-from gausstr_core.rules import CalibratedRule
+from gausstr_core.contracts import Gaussians
 from gausstr_core.transformer.build import GaussTR
+from gausstr_core.transformer.transformer import GaussianTransformer
 from gausstr_training import ranks
-from gausstr_training.bags.augment import photometric
-from gausstr_training.bags.sampler import generator_at
-from gausstr_training.carving import carve, carving_loss
-from gausstr_training.frames import Batch, FrameStore, join, mirrored
-from gausstr_training.losses import depth_loss, feature_loss, principal_directions
-from gausstr_training.pictures import depth_picture, feature_picture
-from gausstr_training.planar_depth import splat_surfaces
+from gausstr_training.agreement import Agreement
+from gausstr_training.distillation import Distillation
+from gausstr_training.draws import DrawnRigs, DrawnViews, Sample
+from gausstr_training.frames import FrameStore
+from gausstr_training.read_ahead import ReadAhead
 from gausstr_training.recipes import CompactRecipe, StageRecipe
 from gausstr_training.stage import Stage
-from gausstr_training.streets.classes import CLASSES
 from gausstr_training.synced_batch_norm import synced
-from gausstr_training.teacher import RendererTeacher, thinned
-
-TEMPERATURE = 0.07  # of the contrast between classes, as CLIP's at its start
-FAR_WEIGHT = 0.3  # of depth errors beyond the map
-MAX_CLASS_WEIGHT = 6.0
+from gausstr_training.teacher import RendererTeacher
 
 
 class CompactStage(Stage):
-    """One stage: which parameters it trains, on which streets, and the loss of a step."""
+    """One stage: which parameters it trains, on which streets, and the loss of a step.
+
+    Args:
+        model: on its device.
+        store: all streets.
+        teacher: says what the streets show, on the CPU.
+        recipe: the numbers.
+        workers: processes that draw and augment; 0: this one does.
+    """
 
     def __init__(
-        self, model: GaussTR, store: FrameStore, teacher: RendererTeacher, recipe: CompactRecipe
+        self,
+        model: GaussTR,
+        store: FrameStore,
+        teacher: RendererTeacher,
+        recipe: CompactRecipe,
+        workers: int = 0,
     ) -> None:
-        self.model, self.teacher, self.recipe = model, teacher, recipe
+        # a fifth faster on CPUs; in all stages, or a resumed one would round otherwise
+        model.foundation.to(memory_format=torch.channels_last)
+        self.model, self.recipe = model, recipe
+        self.device = next(model.parameters()).device
         self.store = store.part(*self.schedule.streets)
+        self.teacher, self._workers = teacher, workers
+        self._rigs = DrawnRigs(self.store, teacher, recipe)
+        self._ahead = ReadAhead(self._rigs, workers, ranks.count())
 
     @property
     def steps(self) -> int:
         """As many as the recipe says."""
         return self.schedule.steps_over(len(self.store))
 
-    def generator(self, position: int) -> torch.Generator:
-        """Randomness that belongs to this draw, so that a resumed run repeats it exactly."""
-        return generator_at(position, self.recipe.seed)
+    def pieces(self, step: int) -> Sequence[Sample]:
+        """This process's frames of the step."""
+        frames = self.schedule.frames
+        positions = range(step * frames + ranks.rank(), (step + 1) * frames, ranks.count())
+        return [self._ahead.at(position).to(self.device) for position in positions]
 
-    def augmented(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """Mirror every other batch, vary light and colour of every image."""
-        if torch.rand((), generator=generator) < 0.5:
-            batch = mirrored(batch)
-        return replace(batch, images=photometric(batch.images, generator))
+    def distillation(self) -> Distillation:
+        """What the foundation network should see."""
+        far = self.model.foundation.max_depth
+        return Distillation(*self._judges(), self.recipe, far)
+
+    def agreement(self) -> Agreement:
+        """What the Gaussians should look like."""
+        return Agreement(*self._judges(), self.recipe)
+
+    def shared(self, loss: Tensor, parts: dict[str, float]) -> tuple[Tensor, dict[str, float]]:
+        """A frame's loss and parts as its share of the step's."""
+        share = 1 / self.schedule.frames
+        return loss * share, {name: value * share for name, value in parts.items()}
+
+    def _judges(self) -> tuple[RendererTeacher, Tensor]:
+        weights = self.store.class_weights(len(self.teacher.centroids))
+        return self.teacher.to(self.device), weights.to(self.device)
 
 
 class FoundationStage(CompactStage):
@@ -64,11 +87,18 @@ class FoundationStage(CompactStage):
     name = 'foundation'
 
     def __init__(
-        self, model: GaussTR, store: FrameStore, teacher: RendererTeacher, recipe: CompactRecipe
+        self,
+        model: GaussTR,
+        store: FrameStore,
+        teacher: RendererTeacher,
+        recipe: CompactRecipe,
+        workers: int = 0,
     ) -> None:
-        super().__init__(model, store, teacher, recipe)
-        self.class_weights = balanced_weights(self.store, len(teacher.centroids))
+        super().__init__(model, store, teacher, recipe, workers)
         synced(model.foundation)
+        views = DrawnViews(self.store, teacher, recipe, self.schedule.views)
+        self._views = ReadAhead(views, workers)
+        self._distilled = self.distillation()
 
     @property
     def schedule(self) -> StageRecipe:
@@ -80,45 +110,15 @@ class FoundationStage(CompactStage):
         """The whole foundation network."""
         return self.model.foundation
 
-    def pieces(self, step: int) -> Sequence[int]:
-        """The step itself: its views go through the network together, for the batch norms."""
-        return (step,)
+    def pieces(self, step: int) -> Sequence[Sample]:
+        """This process's views, in one piece: they go together through the batch norms."""
+        return (self._views.at(step).to(self.device),)
 
-    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        """Cosine and contrast with the words, and the logarithmic depth error."""
+    def loss(self, piece: Sample) -> tuple[Tensor, dict[str, float]]:
+        """See `Distillation`."""
         self.model.foundation.train()
-        batch, words = self._views(step)
-        maps = self.model.foundation(batch.images, batch.rig)
-        semantics = thinned(batch.semantics, *maps.features.shape[-2:]).long()
-        cosine, contrast = self._alignment(maps.features, semantics, words)
-        depth = log_depth_loss(
-            maps.depth, batch.depth, self.model.foundation.max_depth, self.recipe.depth_limit
-        )
-        parts = {'cosine': cosine.item(), 'contrast': contrast.item(), 'depth': depth.item()}
-        return cosine + contrast + 4 * depth, parts
-
-    def _views(self, step: int) -> tuple[Batch, Tensor]:
-        """This process's share of the step's views, each with its own words."""
-        count, views, words = self.schedule.views, [], []
-        for index in range(ranks.rank(), count, ranks.count()):
-            position = step * count + index
-            generator = self.generator(position)
-            views.append(self.augmented(self.store.view(position, self.recipe.seed), generator))
-            words.append(self.teacher.draw(1, generator))
-        return join(views), torch.cat(words)
-
-    def _alignment(
-        self, features: Tensor, semantics: Tensor, words: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """1 - cos to the drawn words, and the contrast with the other classes' words."""
-        weight = self.class_weights[semantics]
-        target = self.teacher.paint(semantics, words)
-        apart = 1 - F.cosine_similarity(features, target, dim=1)
-        everywhere = ranks.summed(weight.sum())
-        unit = self.teacher.centred(features)
-        logits = torch.einsum('nchw,kc->nkhw', unit, self.teacher.centroids) / TEMPERATURE
-        missed = F.cross_entropy(logits, semantics, weight=self.class_weights, reduction='sum')
-        return (apart * weight).sum() / everywhere, missed / everywhere
+        maps = self.model.foundation(piece.batch.images, piece.batch.rig)
+        return self._distilled(maps, piece, everywhere=True)
 
 
 class TransformerStage(CompactStage):
@@ -127,12 +127,16 @@ class TransformerStage(CompactStage):
     name = 'transformer'
 
     def __init__(
-        self, model: GaussTR, store: FrameStore, teacher: RendererTeacher, recipe: CompactRecipe
+        self,
+        model: GaussTR,
+        store: FrameStore,
+        teacher: RendererTeacher,
+        recipe: CompactRecipe,
+        workers: int = 0,
     ) -> None:
-        super().__init__(model, store, teacher, recipe)
-        self.frozen = copy.deepcopy(model.foundation).optimise_for_inference()
-        self.class_weights = balanced_weights(self.store, len(teacher.centroids))
-        self.grid = VoxelGrid()
+        super().__init__(model, store, teacher, recipe, workers)
+        self._frozen = copy.deepcopy(model.foundation).optimise_for_inference()
+        self._agreed = self.agreement()
 
     @property
     def schedule(self) -> StageRecipe:
@@ -140,95 +144,63 @@ class TransformerStage(CompactStage):
         return self.recipe.transformer
 
     @property
-    def module(self) -> nn.Module:
+    def module(self) -> GaussianTransformer:
         """The transformer alone; the foundation network stays as it is."""
         return self.model.transformer
 
-    def pieces(self, step: int) -> Sequence[int]:
-        """The positions of this process's frames."""
-        frames = self.schedule.frames
-        return range(step * frames + ranks.rank(), (step + 1) * frames, ranks.count())
-
-    def loss(self, position: int) -> tuple[Tensor, dict[str, float]]:
-        """Feature and depth loss of the splatted images, summed over the layers."""
-        generator = self.generator(position)
-        batch = self.augmented(self.store.frame(position, self.recipe.seed), generator)
-        with torch.no_grad():
-            maps = self.frozen(batch.images, batch.rig)
-        target, basis, depth = self._targets(batch, generator)
-        total, parts = torch.zeros(()), {}
-        for index, gaussians in enumerate(self.model.transformer.forward_layers(maps, batch.rig)):
-            aligned, distance = self._render(gaussians, batch.rig, target, basis, depth)
-            total = total + self.recipe.feature_weight * aligned + distance
-            parts[f'cosine/{index}'], parts[f'depth/{index}'] = aligned.item(), distance.item()
-        occupancy = self._occupancy(gaussians, batch)
-        parts['map'] = occupancy.item()
-        total, share = total + self.recipe.map_weight * occupancy, 1 / self.schedule.frames
-        return total * share, {name: value * share for name, value in parts.items()}
+    def loss(self, piece: Sample) -> tuple[Tensor, dict[str, float]]:
+        """See `Agreement`."""
+        return self.shared(*self._agreed(self._layers(piece), piece))
 
     def pictures(self) -> dict[str, Tensor]:
-        """What the last layer shows of the first frame, above what it should show."""
-        batch, generator = self.store.frames[0], self.generator(0)
-        maps = self.frozen(batch.images, batch.rig)
-        target, basis, depth = self._targets(batch, generator)
-        gaussians = self.model.transformer.forward_layers(maps, batch.rig)[-1]
-        reduced = replace(gaussians, features=gaussians.features @ basis)
-        features, surface, _ = splat_surfaces(reduced, batch.rig, *self.recipe.rendering)
-        return {
-            'features': feature_picture(features, target),
-            'depth': depth_picture(surface, depth, self.recipe.depth_limit),
-        }
+        """What the last layer shows of a frame, above what it should show."""
+        sample = self._rigs[0].to(self.device)
+        return self._agreed.pictures(self._layers(sample)[-1], sample)
 
-    def _occupancy(self, gaussians: Gaussians, batch: Batch) -> Tensor:
-        weight = self.class_weights[batch.semantics.long()]
-        carving = carve(batch.depth, weight, batch.rig, self.grid)
-        named = self.teacher.nearest(gaussians.features.detach())
-        solid = gaussians.select(named != CLASSES.index('sky'))
-        return carving_loss(solid, carving, self.grid, CalibratedRule().blur)
-
-    def _targets(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """PCA-reduced target features [N, D, h, w], the basis [C, D], target depth [N, h, w]."""
-        height, width = self.recipe.rendering
-        semantics = thinned(batch.semantics, height, width)
-        words = self.teacher.draw(len(semantics), generator)
-        classes = words.shape[1]
-        pixels = torch.stack([torch.bincount(m.flatten(), minlength=classes) for m in semantics])
-        basis = principal_directions(
-            words.flatten(0, 1), pixels.flatten(), self.recipe.reduced_dims
-        )
-        depth = thinned(batch.depth, height, width)
-        depth = torch.where(depth < self.recipe.depth_limit, depth, 0.0)
-        return self.teacher.paint(semantics, words @ basis), basis, depth
-
-    def _render(
-        self, gaussians: Gaussians, rig: CameraRig, target: Tensor, basis: Tensor, depth: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        reduced = replace(gaussians, features=gaussians.features @ basis)
-        features, surface, alpha = splat_surfaces(reduced, rig, *self.recipe.rendering)
-        # neither cosine nor surface depth sees how opaque a pixel is
-        holes = (1 - alpha).mean()
-        return feature_loss(features, target), depth_loss(surface, depth) + holes
+    def _layers(self, sample: Sample) -> list[Gaussians]:
+        with torch.no_grad():
+            maps = self._frozen(sample.batch.images, sample.batch.rig)
+        return self.module.forward_layers(maps, sample.batch.rig)
 
 
-def log_depth_loss(predicted: Tensor, target: Tensor, far: float, limit: float) -> Tensor:
-    """Mean |log z - log z*|; the sky (target 0) should lie at `far`, and counts little.
+class JointStage(CompactStage):
+    """Beyond the paper: both networks together, so that the map's loss reaches the depth.
 
-    A mean absolute error keeps edges sharp, where a squared one would place pixels in between.
+    The losses of both stages on one rig; batch norms keep the statistics of the first stage, as
+    six views of one street have others.
     """
-    truth = torch.where(target > 0, target.clamp(0.3, far), far)
-    weight = torch.where(truth < limit, 1.0, FAR_WEIGHT)
-    apart = ((predicted.log() - truth.log()).abs() * weight).sum()
-    return apart / ranks.summed(weight.sum())
+
+    name = 'joint'
+
+    def __init__(
+        self,
+        model: GaussTR,
+        store: FrameStore,
+        teacher: RendererTeacher,
+        recipe: CompactRecipe,
+        workers: int = 0,
+    ) -> None:
+        super().__init__(model, store, teacher, recipe, workers)
+        self._distilled, self._agreed = self.distillation(), self.agreement()
+
+    @property
+    def schedule(self) -> StageRecipe:
+        """The recipe's numbers for this stage."""
+        return self.recipe.joint
+
+    @property
+    def module(self) -> nn.Module:
+        """The whole model."""
+        return self.model
+
+    def loss(self, piece: Sample) -> tuple[Tensor, dict[str, float]]:
+        """The sum of what both stages ask for."""
+        self.model.foundation.eval()
+        maps = self.model.foundation(piece.batch.images, piece.batch.rig)
+        distilled, parts = self._distilled(maps, piece, everywhere=False)
+        layers = self.model.transformer.forward_layers(maps, piece.batch.rig, attached=True)
+        agreed, more = self._agreed(layers, piece)
+        return self.shared(distilled + agreed, parts | more)
 
 
-def balanced_weights(store: FrameStore, classes: int) -> Tensor:
-    """Weights [classes] by the inverse root of each class's share of the pixels, mean share 1."""
-    counts = torch.zeros(classes)
-    for frame in store.frames:
-        counts += torch.bincount(frame.semantics[:, ::4, ::4].flatten().long(), minlength=classes)
-    share = (counts / counts.sum()).clamp_min(1e-6)
-    weights = share.rsqrt()
-    return (weights / (weights * share).sum()).clamp_max(MAX_CLASS_WEIGHT)
-
-
-STAGES: tuple[type[CompactStage], ...] = (FoundationStage, TransformerStage)
+STAGES: tuple[type[CompactStage], ...] = (FoundationStage, TransformerStage, JointStage)

@@ -20,6 +20,7 @@ EXAMPLE = """\
 examples:
   gausstr-synthesize --seed 7 --frames 20 --output drive
   gausstr-synthesize --seed 0 --streets 700 --frames 1 --no-voxels --workers 2 --output streets
+  gausstr-synthesize --seed 0 --streets 700 --no-voxels --randomise --output varied
 """
 
 
@@ -51,7 +52,9 @@ def synthesize(options: argparse.Namespace) -> None:
     for seed in range(options.seed, options.seed + (options.streets or 1)):
         many = options.streets is not None
         folder = options.output / f'street_{seed:06d}' if many else options.output
-        settings = DriveSettings(seed, options.frames, width, height, options.voxels)
+        settings = DriveSettings(
+            seed, options.frames, width, height, options.voxels, options.randomise
+        )
         if _must_write(folder, settings, overwrite=options.overwrite):
             jobs.append((folder, settings))
     skipped = (options.streets or 1) - len(jobs)
@@ -120,6 +123,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--size', default='448x252', help='image size (default 448x252)')
     parser.add_argument(
         '--no-voxels', dest='voxels', action='store_false', help='leave out the voxel truth'
+    )
+    parser.add_argument(
+        '--randomise',
+        action='store_true',
+        help='vary light, weather, exposure, cameras, materials and shapes as real streets do',
     )
     parser.add_argument('--overwrite', action='store_true', help='replace streets that are there')
     return parser

@@ -7,6 +7,8 @@ under many names. No 3D label passes here.
 
 from __future__ import annotations
 
+import copy
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -32,15 +34,21 @@ class RendererTeacher:
         self._common = encoder.centroids().mean(0)  # what all street words share, as Vocabulary
         self.centroids = F.normalize(centres - self._common, dim=-1)  # [classes, C]
 
+    def to(self, device: torch.device) -> RendererTeacher:
+        """A copy that judges features on a device; it draws its words on the CPU all the same."""
+        moved = copy.copy(self)
+        moved._common, moved.centroids = self._common.to(device), self.centroids.to(device)
+        return moved
+
     def centred(self, features: Tensor) -> Tensor:
         """Features [N, C, h, w] without the shared direction, unit length: how words score."""
         unit = F.normalize(features, dim=1) - self._common[:, None, None]
         return F.normalize(unit, dim=1)
 
-    def nearest(self, features: Tensor) -> Tensor:
-        """Class index [P] whose words are nearest to features [P, C]."""
-        unit = F.normalize(features, dim=-1) - self._common
-        return (unit @ self.centroids.T).argmax(-1)  # the length does not change the order
+    def probabilities(self, features: Tensor, temperature: float) -> Tensor:
+        """[P, classes] how likely each class's words name features [P, C]; rows sum to one."""
+        unit = F.normalize(F.normalize(features, dim=-1) - self._common, dim=-1)
+        return (unit @ self.centroids.T / temperature).softmax(-1)
 
     def draw(self, images: int, generator: torch.Generator) -> Tensor:
         """One word per image and class: embeddings [images, classes, C]."""
@@ -55,12 +63,13 @@ class RendererTeacher:
 
     def paint(self, semantics: Tensor, words: Tensor) -> Tensor:
         """Target features [N, C, h, w] for class maps [N, h, w] and words [N, classes, C]."""
-        view = torch.arange(len(semantics))[:, None, None]
+        view = torch.arange(len(semantics), device=semantics.device)[:, None, None]
         return words[view, semantics.long()].permute(0, 3, 1, 2)
 
 
 def thinned(maps: Tensor, height: int, width: int) -> Tensor:
     """Every k-th pixel of [N, H, W]: targets at a smaller size without mixing across edges."""
-    rows = ((torch.arange(height) + 0.5) * maps.shape[1] / height).long()
-    columns = ((torch.arange(width) + 0.5) * maps.shape[2] / width).long()
+    device = maps.device
+    rows = ((torch.arange(height, device=device) + 0.5) * maps.shape[1] / height).long()
+    columns = ((torch.arange(width, device=device) + 0.5) * maps.shape[2] / width).long()
     return maps[:, rows][:, :, columns]

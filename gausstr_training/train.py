@@ -72,6 +72,13 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument('--output', type=Path, metavar='DIR', help='folder of the run')
     result.add_argument('--device', default='cpu', help='cpu or cuda (default: cpu)')
     result.add_argument('--threads', type=int, default=0, help='of torch; 0 leaves its default')
+    result.add_argument(
+        '--workers', type=int, default=0,
+        help='processes that read and augment ahead; 0 (default): none, all is done in turn',
+    )  # fmt: skip
+    result.add_argument(
+        '--start', metavar='FILE', help='weights to start from, such as released ones'
+    )
     full = result.add_argument_group('recipes other than the compact ones')
     full.add_argument(
         '--validation', type=Path, nargs='+', metavar='DIR', default=[], help='bags to validate on'
@@ -86,10 +93,6 @@ def parser() -> argparse.ArgumentParser:
         '--precision', choices=PRECISIONS,
         help="of the transformer (default: the recipe's on a GPU, fp32 on the CPU)",
     )  # fmt: skip
-    full.add_argument(
-        '--start', metavar='FILE', help='weights to start from, such as released ones'
-    )
-    full.add_argument('--workers', type=int, default=2, help='processes that read bags')
     return result
 
 
@@ -108,11 +111,12 @@ def job_of(options: argparse.Namespace, device: torch.device) -> Job:
     """
     recipe = read_recipe(options.recipe)
     if isinstance(recipe, CompactRecipe):
-        if options.validation or options.folder or options.precision or options.start:
+        if options.validation or options.folder or options.precision:
             raise ValueError(
-                f'recipe {recipe.name} takes no --validation, --folder, --precision or --start'
+                f'recipe {recipe.name} takes no --validation, --folder or --precision'
             )
-        return CompactJob(recipe, options.data, device)
+        start = Path(options.start) if options.start else None
+        return CompactJob(recipe, options.data, device, options.workers, start)
     assert isinstance(recipe, FullRecipe)
     sources = Sources(
         tuple(options.data), tuple(options.validation), options.folder, options.depth,

@@ -5,9 +5,11 @@ the space of the MiniLM text encoder (384 channels); depth at full resolution. A
 parameters. It stands where GaussTR has CLIP/DINOv2 and Metric3D; trained here on synthetic
 streets (docs/training.md), weights in gausstr_core/weights, Apache-2.0.
 
-Depth: per pixel the network chooses between the flat ground, whose inverse depth follows exactly
-from the calibration, and a free inverse depth. At 20 m one pixel at this size is a metre of
-ground, so the calibration knows the ground better than any regression does.
+Depth: per pixel the network chooses between three inverse depths. The flat ground's follows
+exactly from the calibration: at 20 m one pixel at this size is a metre of ground, so the
+calibration knows the ground better than any regression does. What stands on the ground has that of
+the row where it meets the ground: the network says how many rows below the pixel that is, which
+holds whatever the camera's height, tilt and focal length. The third is free.
 """
 
 from __future__ import annotations
@@ -31,6 +33,9 @@ from gausstr_core.rig import CameraRig
 REFERENCE_FOCAL = 253.0  # pixels at 320x180; free depth is predicted for this focal length
 GROUND_CORRECTION = 0.3  # the ground may deviate by a factor exp(+-0.3)
 HINTS = 3
+NUMBERS = 6  # per pixel: free, ground or not, ground's correction, foot or not, rows, free or not
+ROWS = 15.0  # pixels: the scale of the rows between a pixel and where its object meets the ground
+SOFT = 200.0  # 1/m: how sharply the inverse depth of what stands ends at the farthest depth
 
 
 class CompactNetwork(nn.Module):
@@ -54,8 +59,8 @@ class CompactNetwork(nn.Module):
         self.fine = _ConvBlock(width + CHANNELS[4] + HINTS, width)
         self.finest = _ConvBlock(width + CHANNELS[2] + HINTS, 32)
         self.feature_head = nn.Conv2d(width, feature_dim, 1)
-        self.depth_head = nn.Conv2d(32, 3, 3, padding=1)
-        # all zero: half ground, half 15 m, a start from which both can be learned
+        self.depth_head = nn.Conv2d(32, NUMBERS, 3, padding=1)
+        # all zero: a third of each, and 15 m where free, a start from which all can be learned
         for parameter in self.depth_head.parameters():
             nn.init.zeros_(parameter)
 
@@ -100,13 +105,16 @@ class CompactNetwork(nn.Module):
         return fine, self.finest(join(fine, 2))
 
     def _inverse_depth(self, raw: Tensor, hints: Tensor, rig: CameraRig) -> Tensor:
-        """Blend ground and free inverse depth [N, H, W] in 1/m."""
+        """Blend the inverse depths of ground, of its foot and free [N, H, W] in 1/m."""
         focal = rig.intrinsics[:, 0, 0].to(raw)[:, None, None]
         free = torch.exp(raw[:, 0] - 2.7) * (REFERENCE_FOCAL / focal)
-        ground = hints[:, 2].clamp_min(0) / HINT_SCALE
-        ground = ground * torch.exp(GROUND_CORRECTION * torch.tanh(raw[:, 2]))
-        share = torch.sigmoid(raw[:, 1])
-        return share * ground + (1 - share) * free
+        flat = hints[:, 2] / HINT_SCALE
+        ground = flat.clamp_min(0) * torch.exp(GROUND_CORRECTION * torch.tanh(raw[:, 2]))
+        far = 1.0 / self.max_depth
+        foot = flat + per_row(rig).to(raw)[:, None, None] * (ROWS * F.softplus(raw[:, 4]))
+        foot = far + F.softplus((foot - far) * SOFT) / SOFT
+        shares = raw[:, [1, 3, 5]].softmax(1)
+        return shares[:, 0] * ground + shares[:, 1] * foot + shares[:, 2] * free
 
     def optimise_for_inference(self) -> CompactNetwork:
         """Switch to eval mode, fold batch norms and padding; the outputs stay the same."""
@@ -142,6 +150,12 @@ def geometry_hints(rig: CameraRig, height: int, width: int) -> Tensor:
     camera_height = pose[:, 2, 3, None, None].clamp_min(0.1)
     ground = (HINT_SCALE * descent / camera_height).clamp(-3, 3)
     return torch.stack([x, y, ground], dim=1).float()
+
+
+def per_row(rig: CameraRig) -> Tensor:
+    """[N] by how much the flat ground's inverse depth grows from row to row, 1/m."""
+    pose = rig.ego_from_camera
+    return -pose[:, 2, 1] / (rig.intrinsics[:, 1, 1] * pose[:, 2, 3].clamp_min(0.1))
 
 
 class _ConvBlock(nn.Sequential):

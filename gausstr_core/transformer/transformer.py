@@ -73,8 +73,15 @@ class GaussianTransformer(nn.Module):
         rig: CameraRig,
         only_last: bool = False,
         measured: bool = False,
+        attached: bool = False,
     ) -> list[Gaussians]:
-        """Gaussians after each layer, for the losses; arguments as `forward`."""
+        """Gaussians after each layer, for the losses; arguments as `forward`.
+
+        Args:
+            maps, rig, measured: as `forward`.
+            only_last: leave out the layers before the last.
+            attached: let gradients of a layer's places reach the layers before it and the depth.
+        """
         points, spacing = seat_points(rig, self.lattice)
         start = surface_start(maps.depth, points, spacing, rig)
         state = GaussianState.start(points, start)
@@ -84,7 +91,7 @@ class GaussianTransformer(nn.Module):
         query = self.query_embeddings + self.from_seats(seats.mean(2))
         outputs = []
         for layer, head in zip(self.layers, self.heads, strict=True):
-            state = state.detached_geometry()
+            state = state if attached else state.detached_geometry()
             position = self.position(_means(state, rig).mean(2))
             query = layer(query, position, state.points.mean(2), memory)
             state = head(query, seats, state, spacing)

@@ -11,6 +11,7 @@ from torch import Tensor
 from gausstr_core.foundation.interface import resize_images
 from gausstr_core.rig import CameraRig
 from gausstr_training.bags.frame import BagFrame
+from gausstr_training.photometry import degraded, photometric
 
 
 def resized(frame: BagFrame, height: int, width: int) -> BagFrame:
@@ -66,19 +67,6 @@ def mirrored_rig(rig: CameraRig) -> CameraRig:
     return replace(rig, intrinsics=intrinsics, ego_from_camera=pose)
 
 
-def photometric(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Random gain, contrast and white balance per image; uint8 [N, H, W, 3] in and out."""
-    n = images.shape[0]
-
-    def around_one(spread: float, channels: int) -> Tensor:
-        return 1 + spread * (2 * torch.rand(n, 1, 1, channels, generator=generator) - 1)
-
-    x = images.float()
-    mean = x.mean((1, 2), keepdim=True)
-    x = (x - mean) * around_one(0.25, 1) + mean * around_one(0.2, 1) * around_one(0.06, 3)
-    return x.clamp(0, 255).to(torch.uint8)
-
-
 @dataclass(frozen=True)
 class Resize:
     """A `transform` for `BagDataset`: every image at one size."""
@@ -95,7 +83,7 @@ class Resize:
 class Augmentation:
     """Random zoom, window, mirror, light and colour; the images end at one size.
 
-    Neighbours share zoom, window and mirror with their frame, not light and colour.
+    Neighbours share zoom, window and mirror with their frame, not light, colour and sensor.
 
     Raises:
         ValueError: a number is out of range.
@@ -106,6 +94,7 @@ class Augmentation:
     zoom: tuple[float, float] = (1.0, 1.0)  # 1: the whole image; more: a window of a larger one
     mirror: float = 0.5  # probability
     colour: bool = True
+    sensor: bool = False  # gamma, vignetting, blur, noise and JPEG
 
     def __post_init__(self) -> None:
         if not 1 <= self.zoom[0] <= self.zoom[1] < float('inf'):
@@ -125,12 +114,17 @@ class Augmentation:
         frame = cropped(frame, top, left, self.height, self.width)
         if place[3] < self.mirror:
             frame = mirrored(frame)
-        return _recoloured(frame, generator) if self.colour else frame
+        if self.colour:
+            frame = _changed(frame, lambda images: photometric(images, generator))
+        if self.sensor:
+            frame = _changed(frame, lambda images: degraded(images, generator))
+        return frame
 
 
-def _recoloured(frame: BagFrame, generator: torch.Generator) -> BagFrame:
-    changed = replace(frame, images=list(photometric(frame.stacked(), generator)))
-    return _with_neighbours(changed, lambda near: _recoloured(near, generator))
+def _changed(frame: BagFrame, change: Callable[[Tensor], Tensor]) -> BagFrame:
+    """The frame and its neighbours with each stack of images changed on its own."""
+    changed = replace(frame, images=list(change(frame.stacked())))
+    return _with_neighbours(changed, lambda near: _changed(near, change))
 
 
 def _with_neighbours(frame: BagFrame, change: Callable[[BagFrame], BagFrame]) -> BagFrame:

@@ -1,6 +1,20 @@
 """Recipes: every number of a training run, in one small file each."""
 
 from gausstr_training.recipes.reading import read_recipe, shipped
-from gausstr_training.recipes.schema import CompactRecipe, FullRecipe, Recipe, StageRecipe
+from gausstr_training.recipes.schema import (
+    AugmentationRecipe,
+    CompactRecipe,
+    FullRecipe,
+    Recipe,
+    StageRecipe,
+)
 
-__all__ = ['CompactRecipe', 'FullRecipe', 'Recipe', 'StageRecipe', 'read_recipe', 'shipped']
+__all__ = [
+    'AugmentationRecipe',
+    'CompactRecipe',
+    'FullRecipe',
+    'Recipe',
+    'StageRecipe',
+    'read_recipe',
+    'shipped',
+]

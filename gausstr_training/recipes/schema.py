@@ -75,18 +75,38 @@ class Recipe:
             raise ValueError(f'ema must be at least 0 and below 1, got {self.ema}')
 
 
+@dataclass(frozen=True)
+class AugmentationRecipe:
+    """What a step of the compact training does to its views.
+
+    Raises:
+        ValueError: the zoom is below one.
+    """
+
+    zoom: float = 1.0  # up to how many times a window of the image is enlarged; 1: never
+    sensor: bool = False  # gamma, vignetting, blur, noise and JPEG on top of light and colour
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.zoom < float('inf'):
+            raise ValueError(f'zoom must be at least 1, got {self.zoom}')
+
+
 @dataclass(frozen=True, kw_only=True)
 class CompactRecipe(Recipe):
-    """A preset of our own: first the foundation network, then the transformer on top of it."""
+    """A preset of our own: the foundation network, the transformer on top of it, then both."""
 
     preset: str
     foundation: StageRecipe
     transformer: StageRecipe
+    joint: StageRecipe
     rendering: tuple[int, int] = (90, 160)  # (height, width) of the splatted images
     reduced_dims: int = 32  # PCA dimensions of the splatted features; the released model has 128
     depth_limit: float = 51.2  # metres; farther pixels carry no depth loss
+    depth_weight: float = 8.0  # of the foundation network's depth: it is what limits the map
     feature_weight: float = 5.0  # of the cosine loss, as the released model
-    map_weight: float = 5.0  # of the carving loss; 0 is the paper's training
+    map_weight: float = 10.0  # of the carving loss, occupied against free; 0 in the paper
+    class_weight: float = 5.0  # of the carving loss, the mean over the classes; 0 in the paper
+    augmentation: AugmentationRecipe = field(default_factory=AugmentationRecipe)
     synthesize: str = ''  # the command that makes the data
 
 

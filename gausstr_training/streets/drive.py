@@ -16,10 +16,12 @@ from gausstr_training.streets.layout import sample_world
 from gausstr_training.streets.render import Stage, View, render_view
 from gausstr_training.streets.rig import CAMERA_NAMES, StreetRig, sample_rig
 from gausstr_training.streets.truth import voxel_truth
+from gausstr_training.streets.variation import varied_rig, varied_world
 
 FORMAT = 1
 EPOCH = 1_700_000_000_000_000_000  # ns, when the first cycle of every drive starts
 PERIOD = 500_000_000  # ns between cycles
+VARIATION = 1  # keeps the draws of the variation apart from those of the street
 TF_MARGIN = 100_000_000  # ns of /tf before the first and after the last image
 
 
@@ -32,6 +34,7 @@ class DriveSettings:
     width: int = 448
     height: int = 252
     voxels: bool = True
+    randomise: bool = False  # domain randomisation, see variation.py
 
 
 def write_drive(folder: Path, settings: DriveSettings) -> None:
@@ -56,6 +59,10 @@ def _write(folder: Path, settings: DriveSettings) -> None:
     random = np.random.default_rng(settings.seed)
     rig = sample_rig(random, settings.width, settings.height)
     world = sample_world(random, settings.frames * PERIOD / 1e9)
+    if settings.randomise:
+        # its own generator: what stands where is as in the plain street of the same seed
+        varied = np.random.default_rng([settings.seed, VARIATION])
+        rig, world = varied_rig(varied, rig), varied_world(varied, world)
     stage = Stage(world)
     truth = folder / 'truth'
     truth.mkdir(parents=True)
@@ -116,6 +123,8 @@ def frame_truth(
 
 
 def _description(settings: DriveSettings, rig: StreetRig) -> dict[str, object]:
+    # streets without variation read as they did before there was any
+    varied = {'randomise': True} if settings.randomise else {}
     return {
         'format': FORMAT,
         'seed': settings.seed,
@@ -128,4 +137,5 @@ def _description(settings: DriveSettings, rig: StreetRig) -> dict[str, object]:
         'intrinsics': rig.intrinsics.tolist(),
         'base_from_camera': rig.base_from_camera.tolist(),
         'delays_ns': rig.delays.tolist(),
+        **varied,
     }

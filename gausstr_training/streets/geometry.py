@@ -10,7 +10,6 @@ from gausstr_training.streets.shapes import ASPHALT, GRASS, PAVING, SURFACE, uni
 from gausstr_training.streets.world import World
 
 GROUND_MATERIALS = (ASPHALT, PAVING, GRASS)  # of road, sidewalk, terrain: parts 0, 1, 2
-GROUND_COLORS = ((0.085, 0.085, 0.09), (0.3, 0.29, 0.27), (0.13, 0.19, 0.05))
 
 
 @dataclass(frozen=True)
@@ -26,6 +25,7 @@ class Geometry:
     label: np.ndarray  # [P] uint8
     material: np.ndarray  # [P]
     color: np.ndarray  # [P, 3]
+    mottle: np.ndarray  # [P, 5], see `shapes.Mottle`
     body_from_unit: np.ndarray  # [P, 4, 4]
     unit_from_body: np.ndarray  # [P, 4, 4]
     size: np.ndarray  # [P, 3] metres along the unit axes
@@ -79,7 +79,8 @@ def build_geometry(world: World) -> Geometry:
         shape=np.array([SURFACE] * ground + [part.shape for _, part in parts]),
         label=np.array([*range(ground), *(part.label for _, part in parts)], dtype=np.uint8),
         material=np.array([*GROUND_MATERIALS, *(part.material for _, part in parts)]),
-        color=np.array([*GROUND_COLORS, *(part.color for _, part in parts)], dtype=np.float64),
+        color=np.array([*world.ground_colors, *(part.color for _, part in parts)], np.float64),
+        mottle=np.array([*world.ground_mottles, *(part.mottle for _, part in parts)], np.float64),
         body_from_unit=matrices,
         unit_from_body=np.linalg.inv(matrices),
         size=np.linalg.norm(matrices[:, :3, :3], axis=1),

@@ -150,11 +150,12 @@ def check_street(folder: Path, settings: DriveSettings) -> None:
     """
     read_street(folder)
     about = _load_description(folder / 'street.json')
-    for name in ('seed', 'frames', 'width', 'height', 'voxels'):
-        if about[name] != getattr(settings, name):
+    found = {'randomise': False, **about}
+    for name in ('seed', 'frames', 'width', 'height', 'voxels', 'randomise'):
+        if found[name] != getattr(settings, name):
             raise ValueError(
                 f'{folder / "street.json"}: expected {name} {getattr(settings, name)}, '
-                f'got {about[name]}'
+                f'got {found[name]}'
             )
 
 

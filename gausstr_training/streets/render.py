@@ -75,7 +75,7 @@ def render_view(stage: Stage, rig: StreetRig, camera: int, seconds: float) -> Vi
     size = (rig.height, rig.width)
     label = np.where(part >= 0, geometry.label[part], SKY).astype(np.uint8)
     return View(
-        image=develop(linear, stage.world.light).reshape(*size, 3),
+        image=develop(linear, stage.world.light, camera).reshape(*size, 3),
         depth=np.where(part >= 0, distance, 0.0).astype(np.float32).reshape(size),
         semantics=label.reshape(size),
     )

@@ -13,12 +13,21 @@ from gausstr_core.parallel import kernel
 from gausstr_training.streets import shapes
 from gausstr_training.streets.geometry import Geometry
 from gausstr_training.streets.road import Road
-from gausstr_training.streets.surfaces import facade, ground, pattern, round_normal, sky
+from gausstr_training.streets.surfaces import (
+    facade,
+    ground,
+    mottled,
+    pattern,
+    round_normal,
+    sky,
+    soaked,
+)
 from gausstr_training.streets.world import Light, World
 
 ASPHALT, PAVING, GRASS, FACADE = shapes.ASPHALT, shapes.PAVING, shapes.GRASS, shapes.FACADE
 GLASS, FOLIAGE, PAINT = shapes.GLASS, shapes.FOLIAGE, shapes.PAINT
 ELLIPSOID, CYLINDER = shapes.ELLIPSOID, shapes.CYLINDER
+LAMP_REACH = 8.0  # metres at which the light from beside the camera has halved
 Hits = tuple[np.ndarray, np.ndarray, np.ndarray]  # triangle, distance, normal
 
 
@@ -63,16 +72,18 @@ def shade(
     rays = (part, distance, normal, directions, lit)
     parts = (
         geometry.body_of_part, geometry.shape, geometry.material, geometry.color,
-        geometry.unit_from_body, geometry.size,
+        geometry.unit_from_body, geometry.size, geometry.mottle,
     )  # fmt: skip
     road, air = road_numbers(world.road), air_numbers(world.light)
-    _shade(rays, parts, body_from_world, origin, road, air, pixel_angle, colors)
+    weather = (float(world.light.wet), float(world.light.lamp))
+    _shade(rays, parts, body_from_world, origin, road, air, weather, pixel_angle, colors)
     return colors
 
 
-def develop(linear: np.ndarray, light: Light) -> np.ndarray:
+def develop(linear: np.ndarray, light: Light, camera: int) -> np.ndarray:
     """Linear RGB to sRGB-like uint8: exposure, white balance, a soft shoulder, gamma."""
-    value = linear * (light.exposure * light.white).astype(np.float32) * np.float32(1.15)
+    gain = light.gains if isinstance(light.gains, float) else light.gains[camera]
+    value = linear * (light.exposure * light.white * gain).astype(np.float32) * np.float32(1.15)
     value = value * (1 + value / 6.0) / (1 + value)  # Reinhard with white point
     value = np.clip(value * 1.25, 0.0, 1.0) ** np.float32(1 / 2.2)
     return (value * 255 + 0.5).astype(np.uint8)
@@ -81,10 +92,11 @@ def develop(linear: np.ndarray, light: Light) -> np.ndarray:
 @kernel
 def _shade(
     rays: tuple, parts: tuple, body_from_world: np.ndarray, origin: np.ndarray, road: tuple,
-    air: tuple, pixel_angle: float, out: np.ndarray,
+    air: tuple, weather: tuple, pixel_angle: float, out: np.ndarray,
 ) -> None:  # fmt: skip
     part, distance, normal, directions, lit = rays
-    body_of_part, shape, material, color, unit_from_body, size = parts
+    body_of_part, shape, material, color, unit_from_body, size, mottle = parts
+    wet, lamp = weather
     ray, n, point, turned = np.zeros(3), np.zeros(3), np.zeros(3), np.zeros(3)
     body_point, local, albedo, shown = np.zeros(3), np.zeros(3), np.zeros(3), np.zeros(3)
     for i in range(len(part)):
@@ -118,7 +130,15 @@ def _shade(
         else:
             pattern(material[p], local, size[p], body_point, air[6], footprint, albedo)
             gloss = 0.75 if material[p] == GLASS else (0.3 if material[p] == PAINT else 0.0)
+        if mottle[p, 0] > 0.0:
+            mottled(body_point, mottle[p], footprint, albedo)
+        if wet > 0.0 and n[2] > 0.5:
+            gloss = max(gloss, soaked(point, wet, air[6], albedo))
         _light(albedo, n, point[2], lit[i], material[p] == FOLIAGE, air, shown)
+        if lamp > 0.0:
+            near = lamp * slant / (1.0 + (far / LAMP_REACH) ** 2)
+            for c in range(3):
+                shown[c] += albedo[c] * near
         if gloss > 0.0:
             _reflect(ray, n, slant, gloss, air, shown)
         _haze(far, air, shown)

@@ -31,6 +31,9 @@ TAPER_X, TAPER_Y = 0.62, 0.84  # size of the top face of a TAPER relative to its
 
 Color = tuple[float, float, float]
 Vector = tuple[float, float, float]
+# How much of a second colour shows (0..1), in patches of how many metres, and its linear RGB.
+Mottle = tuple[float, float, float, float, float]
+PLAIN_FINISH: Mottle = (0.0, 1.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Part:
     label: int
     material: int
     color: Color  # linear RGB 0..1
+    mottle: Mottle = PLAIN_FINISH
 
 
 def part(

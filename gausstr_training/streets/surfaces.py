@@ -158,6 +158,26 @@ def pattern(
 
 
 @kernel
+def mottled(point: np.ndarray, mottle: np.ndarray, footprint: float, albedo: np.ndarray) -> None:
+    """Mix in a second colour in patches; mottle as in `shapes.Mottle`."""
+    patch = grain(point[0], point[1], point[2], mottle[1], footprint)
+    patch += 0.5 * grain(point[1], point[2], point[0], 0.3 * mottle[1], footprint)
+    share = mottle[0] * min(1.0, max(0.0, 0.5 + 0.8 * patch))
+    for c in range(3):
+        albedo[c] += (mottle[2 + c] - albedo[c]) * share
+
+
+@kernel
+def soaked(point: np.ndarray, wet: float, phase: float, albedo: np.ndarray) -> float:
+    """Darken what lies level in the rain; returns how much it mirrors: most in puddles."""
+    puddle = noise(0.35 * point[0] + phase, 0.35 * point[1], 7.0)
+    puddle = min(1.0, max(0.0, (puddle - 0.55) * 5.0))
+    for c in range(3):
+        albedo[c] *= 1.0 - 0.5 * wet
+    return wet * (0.25 + 0.75 * puddle)
+
+
+@kernel
 def round_normal(
     kind: int,
     local: np.ndarray,

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from gausstr_training.streets.road import Road
-from gausstr_training.streets.shapes import Part, rotation
+from gausstr_training.streets.shapes import PLAIN_FINISH, Color, Mottle, Part, rotation
+
+GROUND_COLORS = ((0.085, 0.085, 0.09), (0.3, 0.29, 0.27), (0.13, 0.19, 0.05))
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,9 @@ class Light:
     exposure: float
     white: np.ndarray  # white balance gains
     phase: float  # moves every noise texture
+    wet: float = 0.0  # 0 dry .. 1: the ground is dark and mirrors the sky
+    lamp: float = 0.0  # light that comes from beside the camera, as of headlamps
+    gains: np.ndarray | float = 1.0  # [cameras, 3] what each camera's own exposure multiplies
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,8 @@ class World:
     ego_lane: float  # d of the ego's path
     ego_speed: float
     ego_wander: tuple[float, float] = field(default=(0.0, 0.0))  # phase, metres of slow sway
+    ground_colors: tuple[Color, Color, Color] = GROUND_COLORS  # of road, sidewalk, terrain
+    ground_mottles: tuple[Mottle, Mottle, Mottle] = (PLAIN_FINISH,) * 3
 
     def ego_pose(self, seconds: float) -> np.ndarray:
         """[4, 4] world_from_ego at a time."""

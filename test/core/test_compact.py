@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 
-from gausstr_core.foundation.compact import CompactNetwork
+from gausstr_core.foundation.compact import ROWS, CompactNetwork
 from gausstr_core.foundation.interface import resize_images
 from gausstr_core.rig import CameraRig
 
@@ -57,7 +60,7 @@ def test_free_depth_scales_with_the_focal_length() -> None:
     """The same picture through a lens twice as long shows things twice as far."""
     torch.manual_seed(0)
     network = CompactNetwork(feature_dim=24, input_size=(48, 80), width=16).eval()
-    network.depth_head.bias.copy_(torch.tensor([0.0, -20.0, 0.0]))  # never the ground
+    network.depth_head.bias.copy_(torch.tensor([0.0, -20, 0, -20, 0, 0]))  # free only
     images = torch.full((1, 48, 80, 3), 127, dtype=torch.uint8)
     short = network(images, rig_of([60.0])).depth
     long = network(images, rig_of([120.0])).depth
@@ -68,11 +71,41 @@ def test_free_depth_scales_with_the_focal_length() -> None:
 def test_ground_depth_follows_from_the_calibration() -> None:
     """All weight on the ground: 1.5 m high, 60 px focal length, 12 px below centre -> 7.5 m."""
     network = CompactNetwork(feature_dim=24, input_size=(48, 80), width=16).eval()
-    network.depth_head.bias.copy_(torch.tensor([0.0, 30.0, 0.0]))
+    network.depth_head.bias.copy_(torch.tensor([0.0, 30, 0, 0, 0, 0]))
     images = torch.full((1, 48, 80, 3), 127, dtype=torch.uint8)
     depth = network(images, rig_of([60.0])).depth
     rows = depth[0, [35, 36], 40]
     assert rows.mean().item() == pytest.approx(1.5 * 60 / 12, rel=0.01)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(('focal', 'height', 'pitch'), [(60, 1.5, 0), (90, 1.1, 8), (40, 2, -5)])
+def test_what_stands_is_as_far_as_the_ground_at_its_foot(
+    focal: float, height: float, pitch: float
+) -> None:
+    """Through any lens, at any height and tilt: inverse depths of ground are linear in the row."""
+    rig = rig_of([focal])
+    pose = rig.ego_from_camera.clone()
+    angle = torch.tensor(pitch * torch.pi / 180)
+    cos, sin = angle.cos(), angle.sin()
+    pose[0, :3, :3] = pose[0, :3, :3] @ torch.tensor([[1, 0, 0], [0, cos, sin], [0, -sin, cos]])
+    pose[0, 2, 3] = height
+    rig = replace(rig, ego_from_camera=pose)
+    network = CompactNetwork(feature_dim=24, input_size=(48, 80), width=16).eval()
+    images = torch.full((1, 48, 80, 3), 127, dtype=torch.uint8)
+    network.depth_head.bias.copy_(torch.tensor([0.0, 30, 0, 0, 0, 0]))
+    ground = network(images, rig).depth
+    # softplus(0) = ln 2: the foot is 15 ln 2 = 10.4 rows below
+    network.depth_head.bias.copy_(torch.tensor([0.0, 0, 0, 30, 0, 0]))
+    foot = network(images, rig).depth
+    rows = ROWS * math.log(2)
+    below = int(rows)
+    expected = torch.lerp(
+        1 / ground[0, 34 + below : 36 + below, 40], 1 / ground[0, 35 + below : 37 + below, 40],
+        rows - below,
+    )  # fmt: skip
+    assert ground[0, 34 + below, 40] < 60
+    torch.testing.assert_close(1 / foot[0, 34:36, 40], expected, rtol=0.02, atol=1e-4)
 
 
 @torch.no_grad()

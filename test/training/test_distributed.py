@@ -69,7 +69,8 @@ def test_compact_stages(tmp_path: Path) -> None:
         ]
     )
     recipe = tmp_path / 'both.yaml'
-    changes = {'base': 'tiny', 'transformer': {'frames': 2, 'streets': [0, 1]}}
+    two = {'frames': 2, 'streets': [0, 1]}
+    changes = {'base': 'tiny', 'transformer': two, 'joint': two}
     recipe.write_text(yaml.safe_dump(changes))
     one, two = (gradients(tmp_path, n, recipe, streets, tmp_path) for n in (1, 2))
     assert_same(one, two, by_stage=True)

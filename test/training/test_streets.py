@@ -217,5 +217,6 @@ def _geometry(parts: list) -> Geometry:
         np.zeros(len(parts), int), np.array([item.shape for item in parts]),
         np.array([item.label for item in parts], np.uint8),
         np.array([item.material for item in parts]), np.array([item.color for item in parts]),
+        np.array([item.mottle for item in parts]),
         matrices, np.linalg.inv(matrices), np.linalg.norm(matrices[:, :3, :3], axis=1),
     )  # fmt: skip

@@ -13,11 +13,12 @@ from gausstr_core.rig import CameraRig
 from gausstr_core.text_encoder import TextEncoder
 from gausstr_core.transformer.build import build
 from gausstr_core.weights import load_weights
-from gausstr_training import stages, synthesize, train
-from gausstr_training.frames import Batch, FrameStore, mirrored
+from gausstr_training import losses, synthesize, train
+from gausstr_training.augmentation import mirrored
+from gausstr_training.frames import Batch, FrameStore
 from gausstr_training.recipes import StageRecipe, read_recipe
 from gausstr_training.schedules import learning_rate
-from gausstr_training.stages import CompactStage, FoundationStage, TransformerStage
+from gausstr_training.stages import CompactStage, FoundationStage, JointStage, TransformerStage
 from gausstr_training.streets.classes import CLASSES
 from gausstr_training.teacher import RendererTeacher, thinned
 
@@ -56,12 +57,13 @@ def test_weights_and_card(finished: Path) -> None:
     assert not list(finished.rglob('*.partial'))
 
 
-@pytest.mark.parametrize('stage', ['foundation', 'transformer'])
+@pytest.mark.parametrize('stage', ['foundation', 'transformer', 'joint'])
 def test_interrupted_run_ends_in_the_same_weights(
     stage: str, streets: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kind = {'foundation': FoundationStage, 'transformer': TransformerStage}[stage]
-    original = kind.loss
+    kinds = {'foundation': FoundationStage, 'transformer': TransformerStage, 'joint': JointStage}
+    kind = kinds[stage]
+    original = kind.pieces
 
     def interrupted(self: CompactStage, step: int) -> object:
         if step == 3:  # the checkpoint is of step 2
@@ -69,7 +71,7 @@ def test_interrupted_run_ends_in_the_same_weights(
         return original(self, step)
 
     arguments = ['--recipe', 'tiny', '--data', str(streets), '--output', str(tmp_path)]
-    monkeypatch.setattr(kind, 'loss', interrupted)
+    monkeypatch.setattr(kind, 'pieces', interrupted)
     with pytest.raises(SystemExit, match='run it again'):
         train.main(arguments)
     assert not (tmp_path / 'tiny.safetensors').exists()
@@ -87,36 +89,36 @@ def test_losses_fall(streets: Path) -> None:
     model = build('tiny')
     store = FrameStore([streets], *model.foundation.input_size)
     teacher = RendererTeacher(TextEncoder.default())
-    for kind in (FoundationStage, TransformerStage):
+    for kind in (FoundationStage, TransformerStage, JointStage):
         stage = kind(model, store, teacher, read_recipe('tiny'))
         optimiser = torch.optim.AdamW(stage.module.parameters(), lr=3e-3)
-        losses = []
+        seen = []
         for step in range(24):
-            loss, parts = stage.loss(step)
+            loss, parts = stage.loss(stage.pieces(step)[0])
             assert all(value == value for value in parts.values())
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-            losses.append(loss.item())
-        assert sum(losses[-8:]) < 0.95 * sum(losses[:8]), kind.name
+            seen.append(loss.item())
+        assert sum(seen[-8:]) < 0.95 * sum(seen[:8]), kind.name
 
 
 def test_no_voxel_truth_is_needed_or_kept(streets: Path) -> None:
-    frame = FrameStore([streets], 48, 80).frames[0]
+    frame = FrameStore([streets], 48, 80)[0]
     assert set(vars(frame)) == {'images', 'depth', 'semantics', 'rig'}
 
 
 def test_every_epoch_visits_every_frame_once(streets: Path) -> None:
     store = FrameStore([streets], 48, 80)
     for epoch in range(3):
-        drawn = {id(store.frame(epoch * 2 + i, seed=4)) for i in range(2)}
+        drawn = {store.frame(epoch * 2 + i, seed=4).images.data_ptr() for i in range(2)}
         assert len(drawn) == 2
     pictures = {store.view(position, seed=4).images.numpy().tobytes() for position in range(12)}
     assert len(pictures) == 12
 
 
 def test_mirrored_rig_projects_mirrored_points(streets: Path) -> None:
-    batch = FrameStore([streets], 48, 80).frames[0]
+    batch = FrameStore([streets], 48, 80)[0]
     flipped = mirrored(batch)
     points = torch.randn(50, 3, generator=torch.Generator().manual_seed(0)) * 10
     pixels, depth = batch.rig.project(points)
@@ -172,12 +174,28 @@ def test_folder_without_streets_is_named(tmp_path: Path) -> None:
 
 def test_sky_should_lie_far_and_weighs_little() -> None:
     predicted = torch.tensor([[[10.0, 10.0]]])
-    near_only = stages.log_depth_loss(predicted, torch.tensor([[[20.0, 20.0]]]), 80.0, 51.2)
-    assert near_only.item() == pytest.approx(torch.tensor(2.0).log().item())
-    with_sky = stages.log_depth_loss(predicted, torch.tensor([[[20.0, 0.0]]]), 80.0, 51.2)
+    error, weight = losses.log_depth_loss(predicted, torch.tensor([[[20.0, 20.0]]]), 80.0, 51.2)
+    assert (error / weight).item() == pytest.approx(torch.tensor(2.0).log().item())
+    error, weight = losses.log_depth_loss(predicted, torch.tensor([[[20.0, 0.0]]]), 80.0, 51.2)
     logs = torch.tensor([2.0, 8.0]).log()
-    expected = (logs[0] + stages.FAR_WEIGHT * logs[1]) / (1 + stages.FAR_WEIGHT)
-    assert with_sky.item() == pytest.approx(expected.item())
+    expected = (logs[0] + losses.FAR_WEIGHT * logs[1]) / (1 + losses.FAR_WEIGHT)
+    assert (error / weight).item() == pytest.approx(expected.item())
+
+
+def test_workers_read_and_draw_the_same(streets: Path) -> None:
+    here, there = (FrameStore([streets], 48, 80, workers) for workers in (0, 2))
+    assert torch.equal(here[1].images, there[1].images)
+    assert torch.equal(here[1].depth, there[1].depth)
+    teacher, recipe = RendererTeacher(TextEncoder.default()), read_recipe('tiny')
+    model = build('tiny')
+    stages = [
+        FoundationStage(model, store, teacher, recipe, workers)
+        for store, workers in ((here, 0), (there, 2))
+    ]
+    for step in (0, 1, 5):  # in order, and after a jump
+        (one,), (two,) = (stage.pieces(step) for stage in stages)
+        assert torch.equal(one.batch.images, two.batch.images), step
+        assert torch.equal(one.words, two.words), step
 
 
 def test_batch_holds_whole_rigs(streets: Path) -> None:

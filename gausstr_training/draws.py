@@ -1,0 +1,68 @@
+"""What a step of the compact training sees: drawn, augmented, with one word for every class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from gausstr_training import ranks
+from gausstr_training.augmentation import augmented
+from gausstr_training.bags.sampler import generator_at
+from gausstr_training.frames import Batch, FrameStore, join
+from gausstr_training.recipes import CompactRecipe
+from gausstr_training.teacher import RendererTeacher
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Views, and what each class is called in them."""
+
+    batch: Batch
+    words: Tensor  # [N, classes, C] embeddings
+
+    def to(self, device: torch.device) -> Sample:
+        """The same on a device."""
+        return Sample(self.batch.to(device), self.words.to(device))
+
+
+class _Draws(Dataset[Sample]):
+    """What all draws share; a draw is a function of seed and position alone."""
+
+    def __init__(self, store: FrameStore, teacher: RendererTeacher, recipe: CompactRecipe) -> None:
+        self._store, self._teacher, self._recipe = store, teacher, recipe
+
+    def _sample(self, batch: Batch, position: int) -> Sample:
+        generator = generator_at(position, self._recipe.seed)
+        batch = augmented(batch, self._recipe.augmentation, generator)
+        return Sample(batch, self._teacher.draw(len(batch.rig), generator))
+
+
+class DrawnRigs(_Draws):
+    """The whole rig of a frame; by position."""
+
+    def __getitem__(self, position: int) -> Sample:
+        return self._sample(self._store.frame(position, self._recipe.seed), position)
+
+
+class DrawnViews(_Draws):
+    """This process's share of the views of a step, of different frames; by step."""
+
+    def __init__(
+        self, store: FrameStore, teacher: RendererTeacher, recipe: CompactRecipe, views: int
+    ) -> None:
+        super().__init__(store, teacher, recipe)
+        # taken now: a worker process does not know
+        self._share = range(ranks.rank(), views, ranks.count())
+        self._views = views
+
+    def __getitem__(self, step: int) -> Sample:
+        positions = [step * self._views + index for index in self._share]
+        seed = self._recipe.seed
+        samples = [self._sample(self._store.view(at, seed), at) for at in positions]
+        return Sample(
+            join([sample.batch for sample in samples]),
+            torch.cat([sample.words for sample in samples]),
+        )
