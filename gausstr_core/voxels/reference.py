@@ -11,7 +11,9 @@ from torch import Tensor
 from gausstr_core.contracts import VoxelGrid
 from gausstr_core.voxels.ellipsoids import Ellipsoids
 
-PAIRS_PER_CHUNK = 1 << 18  # bounds the memory: about 50 MB at 18 classes, plus one big Gaussian
+# these bound the memory: about 200 bytes a pair at 18 classes, plus one big Gaussian
+PAIRS_PER_CHUNK = 1 << 18
+PAIRS_PER_CHUNK_ON_GPU = 1 << 22  # where each of many small kernels costs more than its work
 
 
 def accumulate(
@@ -37,9 +39,10 @@ def accumulate(
 
 
 def _chunks(pairs: Tensor) -> list[Tensor]:
-    """Split the Gaussians that touch the grid into runs of about PAIRS_PER_CHUNK pairs."""
+    """Split the Gaussians that touch the grid into runs of about as many pairs."""
     touching = pairs.nonzero()[:, 0]
-    number = (pairs[touching].cumsum(0) // PAIRS_PER_CHUNK).cpu()
+    most = PAIRS_PER_CHUNK if pairs.device.type == 'cpu' else PAIRS_PER_CHUNK_ON_GPU
+    number = (pairs[touching].cumsum(0) // most).cpu()
     sizes = torch.unique_consecutive(number, return_counts=True)[1]
     return list(touching.split(sizes.tolist()))
 
