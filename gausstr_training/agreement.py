@@ -9,16 +9,17 @@ from torch import Tensor
 
 from gausstr_core.contracts import Gaussians, VoxelGrid
 from gausstr_core.rig import CameraRig
-from gausstr_core.rules import CalibratedRule
 from gausstr_core.vocabulary import TEMPERATURE
 from gausstr_training.carving import carve, carving_loss
 from gausstr_training.draws import Sample
+from gausstr_training.frames import Batch
 from gausstr_training.losses import depth_loss, feature_loss, principal_directions
 from gausstr_training.pictures import depth_picture, feature_picture
 from gausstr_training.planar_depth import splat_surfaces
 from gausstr_training.recipes import CompactRecipe
 from gausstr_training.streets.classes import SKY, TERRAIN
 from gausstr_training.teacher import RendererTeacher, thinned
+from gausstr_training.temporal import seen_from
 
 GROUND = TERRAIN + 1  # classes 0, 1 and 2: road, sidewalk, terrain
 
@@ -30,6 +31,7 @@ class Targets:
     features: Tensor  # [N, D, h, w] along the basis
     basis: Tensor  # [C, D] principal directions of the rig's features
     depth: Tensor  # [N, h, w] metres; 0 where nothing is asked
+    seen: Tensor | None = None  # bool [N, h, w] pixels that count; None: all
 
 
 class Agreement:
@@ -39,25 +41,34 @@ class Agreement:
         teacher: on the device of the Gaussians.
         class_weights: [classes] likewise.
         recipe: sizes and weights.
+        blur: metres, of the map, see `voxels.voxelise`.
     """
 
     def __init__(
-        self, teacher: RendererTeacher, class_weights: Tensor, recipe: CompactRecipe
+        self,
+        teacher: RendererTeacher,
+        class_weights: Tensor,
+        recipe: CompactRecipe,
+        blur: float,
     ) -> None:
         self._teacher, self._class_weights, self._recipe = teacher, class_weights, recipe
+        self._blur = blur
         self._grid = VoxelGrid()
 
     def __call__(self, layers: list[Gaussians], sample: Sample) -> tuple[Tensor, dict[str, float]]:
         """The loss and its parts by name."""
-        recipe, rig, targets = self._recipe, sample.batch.rig, self._targets(sample)
-        total, parts = targets.basis.new_zeros(()), dict[str, float]()
+        recipe, own, basis = self._recipe, sample.batch.rig, self._basis(sample)
+        targets = self._targets(sample.batch, sample.words, basis)
+        near = [(batch.rig, self._near(batch, sample, basis)) for batch in sample.near]
+        total, parts = basis.new_zeros(()), dict[str, float]()
         for index, gaussians in enumerate(layers):
-            features, surface, alpha = self._splatted(gaussians, rig, targets.basis)
-            aligned = feature_loss(features, targets.features)
-            # neither cosine nor surface depth sees how opaque a pixel is
-            distance = depth_loss(surface, targets.depth) + (1 - alpha).mean()
+            aligned, distance = self._seen(gaussians, own, own, targets)
             total = total + recipe.feature_weight * aligned + distance
             parts[f'cosine/{index}'], parts[f'depth/{index}'] = aligned.item(), distance.item()
+            for rig, wanted in near:
+                aligned, distance = self._seen(gaussians, own, rig, wanted)
+                apart = recipe.feature_weight * aligned + distance
+                total = total + recipe.temporal_weight * apart
         if recipe.map_weight or recipe.class_weight:
             classes, occupied = self._map(layers[-1], sample)
             parts['classes'], parts['map'] = classes.item(), occupied.item()
@@ -66,8 +77,9 @@ class Agreement:
 
     def pictures(self, gaussians: Gaussians, sample: Sample) -> dict[str, Tensor]:
         """What Gaussians show, above what they should show."""
-        targets = self._targets(sample)
-        features, surface, _ = self._splatted(gaussians, sample.batch.rig, targets.basis)
+        own, basis = sample.batch.rig, self._basis(sample)
+        targets = self._targets(sample.batch, sample.words, basis)
+        features, surface, _ = self._splatted(gaussians, own, own, basis)
         return {
             'features': feature_picture(features, targets.features),
             'depth': depth_picture(surface, targets.depth, self._recipe.depth_limit),
@@ -80,23 +92,52 @@ class Agreement:
         solid = probabilities.argmax(-1) != SKY
         shares = probabilities[solid][:, :SKY]
         shares = shares / shares.sum(-1, keepdim=True)
-        blur = CalibratedRule().blur
-        return carving_loss(gaussians.select(solid), shares, carving, self._grid, blur)
+        return carving_loss(gaussians.select(solid), shares, carving, self._grid, self._blur)
 
-    def _targets(self, sample: Sample) -> Targets:
-        height, width = self._recipe.rendering
-        semantics, words = thinned(sample.batch.semantics, height, width), sample.words
+    def _seen(
+        self, gaussians: Gaussians, own: CameraRig, rig: CameraRig, targets: Targets
+    ) -> tuple[Tensor, Tensor]:
+        """Feature and depth loss in the cameras of `rig`."""
+        features, surface, alpha = self._splatted(gaussians, own, rig, targets.basis)
+        counts = torch.ones_like(alpha) if targets.seen is None else targets.seen.float()
+        # neither cosine nor surface depth sees how opaque a pixel is
+        holes = ((1 - alpha) * counts).sum() / counts.sum().clamp_min(1)
+        return (
+            feature_loss(features, targets.features, targets.seen),
+            depth_loss(surface, targets.depth) + holes,
+        )
+
+    def _basis(self, sample: Sample) -> Tensor:
+        """[C, D] principal directions of the features that the rig should show."""
+        words, (height, width) = sample.words, self._recipe.rendering
+        semantics = thinned(sample.batch.semantics, height, width)
         classes = words.shape[1]
         pixels = torch.stack([torch.bincount(m.flatten(), minlength=classes) for m in semantics])
-        basis = principal_directions(
-            words.flatten(0, 1), pixels.flatten(), self._recipe.reduced_dims
-        )
-        depth = thinned(sample.batch.depth, height, width)
+        dims = self._recipe.reduced_dims
+        return principal_directions(words.flatten(0, 1), pixels.flatten(), dims)
+
+    def _targets(self, batch: Batch, words: Tensor, basis: Tensor) -> Targets:
+        height, width = self._recipe.rendering
+        semantics = thinned(batch.semantics, height, width)
+        depth = thinned(batch.depth, height, width)
         depth = torch.where(depth < self._recipe.depth_limit, depth, 0.0)
         return Targets(self._teacher.paint(semantics, words @ basis), basis, depth)
 
+    def _near(self, batch: Batch, sample: Sample, basis: Tensor) -> Targets:
+        """Of a neighbouring frame: only what this one sees at the same place."""
+        height, width = self._recipe.rendering
+        targets = self._targets(batch, sample.words, basis)
+        own = sample.batch
+        limit = self._recipe.depth_limit
+        depth = torch.where(own.depth > 0, own.depth, torch.inf)  # the sky is beyond any limit
+        there = thinned(torch.where(batch.depth > 0, batch.depth, torch.inf), height, width)
+        seen = seen_from(there, batch.rig.resized(height, width), depth, own.rig, limit)
+        depth = torch.where(seen, targets.depth, 0.0)
+        return replace(targets, depth=depth, seen=seen)
+
     def _splatted(
-        self, gaussians: Gaussians, rig: CameraRig, basis: Tensor
+        self, gaussians: Gaussians, own: CameraRig, rig: CameraRig, basis: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
+        """Features, depth and alpha in `rig`; `own` are the cameras that the Gaussians are of."""
         reduced = replace(gaussians, features=gaussians.features @ basis)
-        return splat_surfaces(reduced, rig, *self._recipe.rendering)
+        return splat_surfaces(reduced, rig, *self._recipe.rendering, seen_by=own)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -22,10 +22,12 @@ class Sample:
 
     batch: Batch
     words: Tensor  # [N, classes, C] embeddings
+    near: tuple[Batch, ...] = ()  # the same cameras before and after, in the ego frame of now
 
     def to(self, device: torch.device) -> Sample:
         """The same on a device."""
-        return Sample(self.batch.to(device), self.words.to(device))
+        near = tuple(batch.to(device) for batch in self.near)
+        return Sample(self.batch.to(device), self.words.to(device), near)
 
 
 class _Draws(Dataset[Sample]):
@@ -44,7 +46,16 @@ class DrawnRigs(_Draws):
     """The whole rig of a frame; by position."""
 
     def __getitem__(self, position: int) -> Sample:
-        return self._sample(self._store.frame(position, self._recipe.seed), position)
+        seed = self._recipe.seed
+        sample = self._sample(self._store.frame(position, seed), position)
+        if not self._recipe.temporal_weight:
+            return sample
+        # from the same generator: a mirror stands before all frames or before none
+        near = [
+            augmented(batch, self._recipe.augmentation, generator_at(position, seed))
+            for batch in self._store.neighbours(position, seed)
+        ]
+        return replace(sample, near=tuple(near))
 
 
 class DrawnViews(_Draws):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +62,7 @@ class FrameStore:
         reader = _ResizedFrames(streets, height, width)
         count, ahead = len(reader), ReadAhead(reader, workers)
         for index in tqdm(range(count), desc='reading streets', unit='frame', leave=False):
-            batch = ahead.at(index)
+            batch, odom_from_ego = ahead.at(index)
             if index == 0:
                 self._start(count, batch)
             self._images[index] = batch.images
@@ -70,6 +70,8 @@ class FrameStore:
             self._semantics[index] = batch.semantics
             self._intrinsics[index] = batch.rig.intrinsics
             self._poses[index] = batch.rig.ego_from_camera
+            self._egos[index] = odom_from_ego
+        self._streets = reader.streets
         self._chosen = list(range(count))
 
     def _start(self, count: int, first: Batch) -> None:
@@ -82,6 +84,7 @@ class FrameStore:
         self._semantics = torch.empty(count, cameras, height, width, dtype=torch.uint8)
         self._intrinsics = torch.empty(count, cameras, 3, 3)
         self._poses = torch.empty(count, cameras, 4, 4)
+        self._egos = torch.empty(count, 4, 4, dtype=torch.float64)
 
     def __len__(self) -> int:
         return len(self._chosen)
@@ -112,6 +115,18 @@ class FrameStore:
         """The whole rig of one frame; every epoch visits each frame once, in its own order."""
         return self[drawn(position, seed, len(self))]
 
+    def neighbours(self, position: int, seed: int) -> tuple[Batch, ...]:
+        """The frames of the street before and after `frame`, in the ego frame of that one."""
+        index = self._chosen[drawn(position, seed, len(self))]
+        near = []
+        for other in (index - 1, index + 1):
+            if 0 <= other < len(self._streets) and self._streets[other] == self._streets[index]:
+                batch = self._cut(other, slice(None))
+                moved = torch.linalg.inv(self._egos[index]) @ self._egos[other]
+                poses = (moved @ batch.rig.ego_from_camera.double()).float()
+                near.append(replace(batch, rig=replace(batch.rig, ego_from_camera=poses)))
+        return tuple(near)
+
     def view(self, position: int, seed: int) -> Batch:
         """One camera; epochs over all cameras of all frames."""
         cameras = len(self._rig)
@@ -139,19 +154,21 @@ class FrameStore:
         return Batch(self._images[index, cameras], depth, self._semantics[index, cameras], rig)
 
 
-class _ResizedFrames(Dataset[Batch]):
-    """The frames of all streets, read and resized."""
+class _ResizedFrames(Dataset[tuple[Batch, Tensor]]):
+    """The frames of all streets, read and resized, with odom_from_ego [4, 4]."""
 
     def __init__(self, streets: Sequence[Street], height: int, width: int) -> None:
         self._size = height, width
         self._places = [(street, i) for street in streets for i in range(len(street))]
+        self.streets = [n for n, street in enumerate(streets) for _ in range(len(street))]
 
     def __len__(self) -> int:
         return len(self._places)
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> tuple[Batch, Tensor]:
         street, frame = self._places[index]
-        return _at_size(street[frame], *self._size)
+        found = street[frame]
+        return _at_size(found, *self._size), torch.from_numpy(found.odom_from_ego)
 
 
 def _at_size(frame: StreetFrame, height: int, width: int) -> Batch:

@@ -23,19 +23,20 @@ NEAREST, FARTHEST = 0.3, 100.0  # metres
 
 
 def splat_surfaces(
-    gaussians: Gaussians, rig: CameraRig, height: int, width: int
+    gaussians: Gaussians, rig: CameraRig, height: int, width: int, seen_by: CameraRig | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Splat features and planes.
 
     Args:
         gaussians: in the order of the rig's views, the same number for each; features [G, C].
         rig: N cameras.
+        seen_by: the cameras whose views the Gaussians are of, where they are others.
 
     Returns:
         features [N, C, h, w], surface depth [N, h, w] in metres and alpha [N, h, w].
     """
     channels = gaussians.features.shape[1]
-    planes = plane_parameters(gaussians, rig)
+    planes = plane_parameters(gaussians, seen_by or rig)
     images = splat(
         replace(gaussians, features=torch.cat([gaussians.features, planes], dim=-1)),
         rig,

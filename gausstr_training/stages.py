@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gausstr_core.contracts import Gaussians
+from gausstr_core.rules import CalibratedRule
 from gausstr_core.transformer.build import GaussTR
 from gausstr_core.transformer.transformer import GaussianTransformer
 from gausstr_training import ranks
@@ -67,9 +68,11 @@ class CompactStage(Stage):
         far = self.model.foundation.max_depth
         return Distillation(*self._judges(), self.recipe, far)
 
+    blur: float = CalibratedRule().blur  # of the map's loss, metres
+
     def agreement(self) -> Agreement:
         """What the Gaussians should look like."""
-        return Agreement(*self._judges(), self.recipe)
+        return Agreement(*self._judges(), self.recipe, self.blur)
 
     def shared(self, loss: Tensor, parts: dict[str, float]) -> tuple[Tensor, dict[str, float]]:
         """A frame's loss and parts as its share of the step's."""
@@ -133,8 +136,10 @@ class TransformerStage(CompactStage):
         teacher: RendererTeacher,
         recipe: CompactRecipe,
         workers: int = 0,
+        blur: float = CalibratedRule().blur,
     ) -> None:
         super().__init__(model, store, teacher, recipe, workers)
+        self.blur = blur
         self._frozen = copy.deepcopy(model.foundation).optimise_for_inference()
         self._agreed = self.agreement()
 

@@ -104,6 +104,20 @@ def surface_start(depth: Tensor, points: Tensor, spacing: Tensor, rig: CameraRig
     )
 
 
+def isotropic_start(depth: Tensor, points: Tensor, spacing: Tensor, rig: CameraRig) -> Surface:
+    """Balls as wide as a seat at its depth, for comparison with `surface_start`."""
+    shape = points.shape[:3]
+    flat = points.reshape(shape[0], -1, 2)
+    z, _ = sample_depth(depth, flat)
+    height, width = depth.shape[1:]
+    pixels = spacing.reshape(shape[0], -1, 2) * points.new_tensor([width, height]) * FOOTPRINT
+    focal = rig.intrinsics[:, [0, 1], [0, 1]].to(depth)[:, None]
+    radius = (pixels / focal).prod(-1).sqrt() * z
+    scales = radius.clamp_min(SMALLEST).reshape(*shape, 1).expand(*shape, 3)
+    upright = points.new_tensor([1.0, 0.0, 0.0, 0.0]).expand(*shape, 4)
+    return Surface(z.reshape(shape), scales, upright)
+
+
 def _principal_axes(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Scales [..., 3] and rotation [..., 3, 3] of the ellipse a a^T + b b^T, plus its normal."""
     first = torch.nn.functional.normalize(a, dim=-1)

@@ -14,7 +14,7 @@ from gausstr_core.transformer.decoder import DecoderLayer, Neck, PositionEncodin
 from gausstr_core.transformer.head import GaussianState, RefinementHead, SeatCode
 from gausstr_core.transformer.reference_points import Lattice, seat_points
 from gausstr_core.transformer.sampling import sample
-from gausstr_core.transformer.surface import surface_start
+from gausstr_core.transformer.surface import isotropic_start, surface_start
 
 
 class GaussianTransformer(nn.Module):
@@ -23,6 +23,7 @@ class GaussianTransformer(nn.Module):
     Queries cross-attend to their own view and self-attend across all views with PE(mu_3D);
     position, scale, rotation and opacity are refined by every layer. Beyond the paper, each query
     carries K Gaussians on neighbouring seats, and the head sees each seat beside the query.
+    `aligned` says whether they start in the surface that the depth shows, or as balls.
     """
 
     def __init__(
@@ -36,8 +37,10 @@ class GaussianTransformer(nn.Module):
         points: int = 4,
         hidden: int = 256,
         seat_dim: int = 64,
+        aligned: bool = True,
     ) -> None:
         super().__init__()
+        self._start = surface_start if aligned else isotropic_start
         self.lattice, self.feature_dim = lattice, feature_dim
         self.neck = Neck(feature_dim, dim, levels)
         self.query_embeddings = nn.Parameter(torch.randn(lattice.queries, dim) * 0.02)
@@ -83,7 +86,7 @@ class GaussianTransformer(nn.Module):
             attached: let gradients of a layer's places reach the layers before it and the depth.
         """
         points, spacing = seat_points(rig, self.lattice)
-        start = surface_start(maps.depth, points, spacing, rig)
+        start = self._start(maps.depth, points, spacing, rig)
         state = GaussianState.start(points, start)
         memory = self.neck(maps)
         seen = F.normalize(sample(maps.features, points.flatten(1, 2)), dim=-1)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gausstr_core.contracts import FoundationMaps, Gaussians
+from gausstr_core.contracts import FoundationMaps, Gaussians, VoxelGrid
 from gausstr_core.pipeline import OccupancyPipeline, check_images
 from gausstr_core.rig import CameraRig
 from gausstr_core.rules import CalibratedRule, drop_sky
@@ -72,14 +72,8 @@ class Contest:
         }
 
     def _accumulated(self, gaussians: Gaussians, vocabulary: Vocabulary) -> Guess:
-        kept, probabilities = drop_sky(gaussians, vocabulary)
         assert isinstance(self.pipeline.rule, CalibratedRule)
-        blur = self.pipeline.rule.blur
-        density, classes = voxelise(kept, probabilities, self.pipeline.grid, blur=blur)
-        labels = torch.zeros_like(density, dtype=torch.int64)
-        reached = density > 0
-        labels[reached] = classes[reached].argmax(-1)
-        return Guess(density, labels, classes)
+        return accumulated(gaussians, vocabulary, self.pipeline.grid, self.pipeline.rule.blur)
 
     def _lifted(self, maps: FoundationMaps, rig: CameraRig) -> dict[str, Guess]:
         grid = self.pipeline.grid
@@ -94,6 +88,18 @@ class Contest:
             'lift': lift(maps.depth, labels, every, rig, grid),
             'lift_strong': lift(depth, strong, smooth, doubled, grid),
         }
+
+
+def accumulated(
+    gaussians: Gaussians, vocabulary: Vocabulary, grid: VoxelGrid, blur: float
+) -> Guess:
+    """What Gaussians say about a grid in the words of a vocabulary."""
+    kept, probabilities = drop_sky(gaussians, vocabulary)
+    density, classes = voxelise(kept, probabilities, grid, blur=blur)
+    labels = torch.zeros_like(density, dtype=torch.int64)
+    reached = density > 0
+    labels[reached] = classes[reached].argmax(-1)
+    return Guess(density, labels, classes)
 
 
 def heldout_vocabulary(single: bool = False) -> Vocabulary:

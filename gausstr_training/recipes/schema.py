@@ -106,6 +106,7 @@ class CompactRecipe(Recipe):
     feature_weight: float = 5.0  # of the cosine loss, as the released model
     map_weight: float = 10.0  # of the carving loss, occupied against free; 0 in the paper
     class_weight: float = 5.0  # of the carving loss, the mean over the classes; 0 in the paper
+    temporal_weight: float = 0.0  # of the frames before and after; 0: none
     augmentation: AugmentationRecipe = field(default_factory=AugmentationRecipe)
     synthesize: str = ''  # the command that makes the data
 

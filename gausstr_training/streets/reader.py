@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from rosbags.rosbag2 import Reader, ReaderError
 from rosbags.typesys import Stores, get_typestore
+from scipy.spatial.transform import Rotation
 
 from gausstr_core.rig import CameraRig
-from gausstr_training.rosbag_writer import image_topic
+from gausstr_training.rosbag_writer import BASE_FRAME, IMAGE, TF, TRANSFORMS, image_topic
 from gausstr_training.streets.classes import CLASSES
 from gausstr_training.streets.drive import FORMAT, DriveSettings
 
@@ -37,10 +38,19 @@ class StreetFrame:
     image_stamps: np.ndarray  # [6] int64 ns
     images: np.ndarray  # [6, H, W, 3] uint8 RGB
     rig: CameraRig  # cameras at their own stamps, in the ego frame at `stamp`; float32
+    odom_from_ego: np.ndarray  # [4, 4] at `stamp`, metres
     depth: np.ndarray  # [6, H, W] float32 z-depth in metres, 0 = sky
     semantics: np.ndarray  # [6, H, W] uint8 index into CLASSES
     voxels: np.ndarray | None  # [200, 200, 16] uint8 class, 17 = free
     camera_mask: np.ndarray | None  # [200, 200, 16] bool
+
+
+@dataclass(frozen=True)
+class _Recorded:
+    """What the bag of a street holds, by topic and header stamp in ns."""
+
+    jpegs: dict[tuple[str, int], bytes]
+    ego_poses: dict[int, np.ndarray]  # odom_from_ego [4, 4]
 
 
 @dataclass(frozen=True)
@@ -82,6 +92,7 @@ class Street:
             image_stamps=arrays['image_stamps'],
             images=np.stack(images),
             rig=rig,
+            odom_from_ego=self._ego_pose(int(arrays['stamp'])),
             depth=arrays['depth'].astype(np.float32),
             semantics=arrays['semantics'],
             voxels=arrays.get('voxels'),
@@ -89,11 +100,17 @@ class Street:
         )
 
     @cached_property
-    def _jpegs(self) -> dict[tuple[str, int], bytes]:
-        return _read_jpegs(self.folder / 'bag')
+    def _recorded(self) -> _Recorded:
+        return _read_bag(self.folder / 'bag')
+
+    def _ego_pose(self, stamp: int) -> np.ndarray:
+        pose = self._recorded.ego_poses.get(stamp)
+        if pose is None:
+            raise ValueError(f'{self.folder / "bag"}: no ego pose on {TF} at stamp {stamp}')
+        return pose
 
     def _image(self, topic: str, stamp: int) -> np.ndarray:
-        data = self._jpegs.get((topic, stamp))
+        data = self._recorded.jpegs.get((topic, stamp))
         if data is None:
             raise ValueError(f'{self.folder / "bag"}: no image on {topic} at stamp {stamp}')
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
@@ -194,17 +211,32 @@ def _load_truth(path: Path, size: tuple[int, int]) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _read_jpegs(bag: Path) -> dict[tuple[str, int], bytes]:
-    """JPEG bytes by topic and header stamp."""
-    kind = 'sensor_msgs/msg/CompressedImage'
-    jpegs: dict[tuple[str, int], bytes] = {}
+def _read_bag(bag: Path) -> _Recorded:
+    found = _Recorded({}, {})
     try:
         with Reader(bag) as reader:
-            connections = [c for c in reader.connections if c.msgtype == kind]
+            connections = [c for c in reader.connections if c.msgtype in (IMAGE, TRANSFORMS)]
             for connection, _, raw in reader.messages(connections=connections):
-                message: Any = _STORE.deserialize_cdr(raw, kind)
-                stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
-                jpegs[connection.topic, stamp] = message.data.tobytes()
+                message: Any = _STORE.deserialize_cdr(raw, connection.msgtype)
+                if connection.msgtype == IMAGE:
+                    key = connection.topic, _stamp(message)
+                    found.jpegs[key] = message.data.tobytes()
+                    continue
+                for item in message.transforms:
+                    if item.child_frame_id == BASE_FRAME:
+                        found.ego_poses[_stamp(item)] = _matrix(item.transform)
     except (ReaderError, OSError, ValueError, AssertionError) as error:
         raise ValueError(f'{bag} is not a readable bag: {error}') from None
-    return jpegs
+    return found
+
+
+def _stamp(message: Any) -> int:
+    return int(message.header.stamp.sec) * 10**9 + int(message.header.stamp.nanosec)
+
+
+def _matrix(transform: Any) -> np.ndarray:
+    place, turn = transform.translation, transform.rotation
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_quat([turn.x, turn.y, turn.z, turn.w]).as_matrix()
+    matrix[:3, 3] = place.x, place.y, place.z
+    return matrix
