@@ -5,14 +5,15 @@ python -m gausstr_training.ablations --weights compact.safetensors --data street
 
 The foundation network of the weights is frozen, the transformer of each variant is trained from
 its start on the same frames in the same order, and scored on the test streets at the threshold
-that is best on the validation streets. Each variant leaves `<output>/<name>/scores.json`; those
-that are there are not repeated.
+that is best on the validation streets. Each variant leaves `<output>/<name>/transformer.pt` and
+`scores.json`; what is there is not repeated. Without --test they are only trained: on a GPU, say,
+to be scored elsewhere.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from gausstr_core.contracts import FoundationMaps, Gaussians, VoxelGrid
+from gausstr_core.contracts import Gaussians, VoxelGrid
 from gausstr_core.parallel import keep_torch_threads
 from gausstr_core.rig import CameraRig
 from gausstr_core.rules import CalibratedRule
@@ -112,39 +113,13 @@ class Bench:
 
     weights: Path
     data: tuple[Path, ...]
-    validation: StreetSet
-    test: StreetSet
     device: torch.device
     steps: int
     workers: int
 
-    def score(self, variant: Variant) -> dict[str, Any]:
-        """Train and score a variant; the JSON document of its row."""
-        recipe = self._recipe(variant)
-        model = build(recipe.preset)
-        load_weights(model, self.weights, recipe.preset)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(SEED)
-            model.transformer = variant.transformer()
-        model.to(self.device)
-        untrained = copy.deepcopy(model.transformer)
-        seconds = self._train(model, recipe, variant)
-        judged = {'untrained': untrained, 'trained': model.transformer}
-        return {
-            'about': variant.about,
-            'steps': self.steps,
-            'seconds_a_step': round(seconds / self.steps, 4),
-            'streets': list(self.test.seeds),
-            **{name: self._judge(model, t, variant.blur) for name, t in judged.items()},
-        }
-
-    def _recipe(self, variant: Variant) -> CompactRecipe:
-        recipe = read_recipe('compact')
-        assert isinstance(recipe, CompactRecipe)
-        schedule = replace(recipe.transformer, steps=self.steps, streets=(0.0, 1.0))
-        return replace(recipe, transformer=schedule, **variant.changes)
-
-    def _train(self, model: GaussTR, recipe: CompactRecipe, variant: Variant) -> float:
+    def train(self, variant: Variant) -> dict[str, Any]:
+        """Train a variant: its weights, and what it took."""
+        recipe, model = self._recipe(variant), self.model(variant)
         height, width = model.foundation.input_size
         store = FrameStore(self.data, height, width, self.workers)
         teacher = RendererTeacher(TextEncoder.default())
@@ -153,30 +128,61 @@ class Bench:
         started = time.perf_counter()
         for step in tqdm(range(self.steps), desc=variant.about, unit='step'):
             stepper.step(step)
-        return time.perf_counter() - started
+        seconds = time.perf_counter() - started
+        return {
+            'transformer': model.transformer.state_dict(),
+            'steps': self.steps,
+            'seconds_a_step': round(seconds / self.steps, 4),
+            'device': _name_of(self.device),
+        }
+
+    def score(
+        self, variant: Variant, trained: dict[str, Any], validation: StreetSet, test: StreetSet
+    ) -> dict[str, Any]:
+        """The JSON document of a variant's row."""
+        model = self.model(variant)
+        before = self._judge(model, variant.blur, validation, test)
+        model.transformer.load_state_dict(trained['transformer'])
+        after = self._judge(model, variant.blur, validation, test)
+        facts = {key: trained[key] for key in ('steps', 'seconds_a_step', 'device')}
+        streets = list(test.seeds)
+        return {
+            'about': variant.about, **facts, 'streets': streets,
+            'untrained': before, 'trained': after,
+        }  # fmt: skip
+
+    def model(self, variant: Variant) -> GaussTR:
+        """The foundation network of the weights, with the variant's untrained transformer."""
+        model = build('compact')
+        load_weights(model, self.weights, 'compact')
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(SEED)
+            model.transformer = variant.transformer()
+        return model.to(self.device)
+
+    def _recipe(self, variant: Variant) -> CompactRecipe:
+        recipe = read_recipe('compact')
+        assert isinstance(recipe, CompactRecipe)
+        schedule = replace(recipe.transformer, steps=self.steps, streets=(0.0, 1.0))
+        return replace(recipe, transformer=schedule, **variant.changes)
 
     @torch.inference_mode()
-    def _judge(self, model: GaussTR, transformer: nn.Module, blur: float) -> dict[str, Any]:
+    def _judge(
+        self, model: GaussTR, blur: float, validation: StreetSet, test: StreetSet
+    ) -> dict[str, Any]:
         model.eval()
-        transformer.eval()
-        see = partial(self._tally, model, transformer, blur)
-        threshold = see(self.validation, DENSITIES).best_threshold()
-        scores = see(self.test, (threshold,)).scores(threshold)
+        threshold = self._tally(model, blur, validation, DENSITIES).best_threshold()
+        scores = self._tally(model, blur, test, (threshold,)).scores(threshold)
         return {**scores.as_json(), 'threshold': threshold}
 
     def _tally(
-        self,
-        model: GaussTR,
-        transformer: nn.Module,
-        blur: float,
-        streets: StreetSet,
-        thresholds: Sequence[float],
+        self, model: GaussTR, blur: float, streets: StreetSet, thresholds: Sequence[float]
     ) -> Tally:
         tally, vocabulary = Tally(thresholds), Vocabulary.from_yaml()
         for frame in streets.frames():
             assert frame.voxels is not None and frame.camera_mask is not None
             images = [torch.from_numpy(image) for image in frame.images]
-            gaussians = _gaussians(model, transformer, images, frame.rig, self.device)
+            gaussians = _gaussians(model, images, frame.rig, self.device)
             guess = accumulated(gaussians, vocabulary, VoxelGrid(), blur)
             truth, mask = torch.from_numpy(frame.voxels), torch.from_numpy(frame.camera_mask)
             tally.add(guess, truth.to(self.device), mask.to(self.device))
@@ -184,16 +190,15 @@ class Bench:
 
 
 def _gaussians(
-    model: GaussTR,
-    transformer: nn.Module,
-    images: list[Tensor],
-    rig: CameraRig,
-    device: torch.device,
+    model: GaussTR, images: list[Tensor], rig: CameraRig, device: torch.device
 ) -> Gaussians:
     maps, small = model.foundation.see(images, rig, device)
-    assert isinstance(maps, FoundationMaps)
-    found: Gaussians = transformer(maps, small)
+    found: Gaussians = model.transformer(maps, small)
     return found
+
+
+def _name_of(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == 'cuda' else str(device)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -201,7 +206,7 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(prog='gausstr_training.ablations', description=__doc__)
     result.add_argument('--weights', type=Path, required=True, help='of the preset compact')
     for name in ('data', 'validation', 'test'):
-        result.add_argument(f'--{name}', type=Path, nargs='+', required=True, metavar='DIR')
+        result.add_argument(f'--{name}', type=Path, nargs='+', default=[], metavar='DIR')
     result.add_argument('--output', type=Path, required=True, metavar='DIR')
     result.add_argument('--only', nargs='+', choices=list(VARIANTS), default=list(VARIANTS))
     result.add_argument('--steps', type=int, default=600)
@@ -210,24 +215,39 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-def main() -> None:
-    """Train and score the variants that have no scores yet."""
-    options = parser().parse_args()
-    keep_torch_threads()
+def run(options: argparse.Namespace) -> None:
+    """Train the variants that are not trained yet, score those without scores."""
     bench = Bench(
-        options.weights,
-        tuple(options.data),
-        StreetSet.find(options.validation),
-        StreetSet.find(options.test),
-        torch.device(options.device),
-        options.steps,
+        options.weights, tuple(options.data), torch.device(options.device), options.steps,
         options.workers,
-    )
+    )  # fmt: skip
     for name in options.only:
-        path = options.output / name / 'scores.json'
-        if not path.exists():
-            write_json(path, bench.score(VARIANTS[name]))
-        print(name, path)
+        weights = options.output / name / 'transformer.pt'
+        if not weights.exists():
+            save_aside(bench.train(VARIANTS[name]), weights)
+        scores = options.output / name / 'scores.json'
+        if options.test and not scores.exists():
+            trained = torch.load(weights, map_location=bench.device, weights_only=True)
+            judges = (StreetSet.find(folders) for folders in (options.validation, options.test))
+            write_json(scores, bench.score(VARIANTS[name], trained, *judges))
+        print(name, weights.parent)
+
+
+def save_aside(content: dict[str, Any], path: Path) -> None:
+    """torch.save, aside first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix('.partial')
+    torch.save(content, aside)
+    os.replace(aside, path)
+
+
+def main() -> None:
+    """Entry point."""
+    keep_torch_threads()
+    try:
+        run(parser().parse_args())
+    except (ValueError, OSError) as error:
+        raise SystemExit(f'gausstr_training.ablations: {error}') from None
 
 
 if __name__ == '__main__':

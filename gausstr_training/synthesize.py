@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import re
 import shutil
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from tqdm import tqdm
@@ -15,6 +14,7 @@ from tqdm import tqdm
 from gausstr_core.memory import keep_freed_memory
 from gausstr_training.streets.drive import DriveSettings, write_drive
 from gausstr_training.streets.reader import check_street
+from gausstr_training.worker_processes import Check, run_jobs
 
 EXAMPLE = """\
 examples:
@@ -32,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         synthesize(options)
     except (ValueError, OSError) as error:
         raise SystemExit(f'gausstr-synthesize: {error}') from None
+    except KeyboardInterrupt:
+        raise SystemExit('gausstr-synthesize: interrupted; run it again to go on') from None
 
 
 def synthesize(options: argparse.Namespace) -> None:
@@ -60,19 +62,16 @@ def synthesize(options: argparse.Namespace) -> None:
     skipped = (options.streets or 1) - len(jobs)
     if skipped:
         print(f'{skipped} street(s) in {options.output} are complete already: skipped')
-    for _ in tqdm(_run(jobs, options.workers), total=len(jobs), unit='street', disable=not jobs):
-        pass
+    # closed at once: an exception keeps the generator, and with it the workers, alive
+    with closing(run_jobs(_write, jobs, options.workers)) as results:
+        for _, result in tqdm(results, total=len(jobs), unit='street', disable=not jobs):
+            if isinstance(result, Exception):
+                raise result
 
 
-def _run(jobs: list[tuple[Path, DriveSettings]], workers: int) -> Iterable[None]:
-    if workers == 1:
-        for folder, settings in jobs:
-            yield write_drive(folder, settings)
-        return
-    # spawned, not forked: a process that has run a numba kernel must not fork
-    with ProcessPoolExecutor(workers, mp_context=get_context('spawn')) as pool:
-        for done in as_completed([pool.submit(write_drive, *job) for job in jobs]):
-            yield done.result()
+def _write(job: tuple[Path, DriveSettings], check: Check) -> None:
+    check()
+    write_drive(*job)
 
 
 def _must_write(folder: Path, settings: DriveSettings, *, overwrite: bool) -> bool:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -174,3 +179,23 @@ def test_an_array_of_a_wrong_shape_is_named(copy: Path) -> None:
 def test_frames_count_from_zero(drive: Path) -> None:
     with pytest.raises(IndexError, match='2 frames, got index 2'):
         read_street(drive)[2]
+
+
+def test_ctrl_c_to_the_parent_alone_ends_the_workers(tmp_path: Path) -> None:
+    """As `timeout -s INT` sends it: nothing is half written, and nobody works on."""
+    output = tmp_path / 'streets'
+    options = ['--seed', '0', '--streets', '50', '--workers', '2', '--output', str(output), *SMALL]
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'gausstr_training.synthesize', *options],
+        stderr=subprocess.PIPE, text=True, env={**os.environ, 'PYTHONPATH': ':'.join(sys.path)},
+        # what a shell starts in the background, these tests for instance, ignores Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    while not list(output.glob('street_*')):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert 'interrupted; run it again to go on' in said and 'Traceback' not in said
+    assert len(list(output.iterdir())) < 50 and not list(output.glob('.*'))
