@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import os
+import shlex
+import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-import torch.distributed
-
+from gausstr_core.checksum import sha256_of
 from gausstr_core.memory import keep_freed_memory
 from gausstr_core.pipeline import OccupancyPipeline
-from gausstr_core.transformer.build import COMPACT_PRESETS
+from gausstr_core.presets import UNTRAINED
 from gausstr_core.weights import read_card, shipped_weights
+from gausstr_training import ranks
 from gausstr_training.evaluation import occ3d
 from gausstr_training.evaluation.methods import Contest
-from gausstr_training.evaluation.report import document, table, write_json
+from gausstr_training.evaluation.options import parser
+from gausstr_training.evaluation.report import BASELINES, document, table, write_json
+from gausstr_training.evaluation.reporting import OCC3D, STREETS, Kind, Report
 from gausstr_training.evaluation.scoring import StreetSet, tally
 from gausstr_training.evaluation.thresholds import (
     CANDIDATES,
@@ -28,69 +31,12 @@ from gausstr_training.evaluation.thresholds import (
     thresholds_of,
 )
 
-EXAMPLES = """examples:
-  gausstr-evaluate --preset compact streets/test --json scores.json
-  gausstr-evaluate --preset compact --calibrate streets/validation --output thresholds.json
-  gausstr-evaluate --weights runs/compact/compact.safetensors --update-card streets/test
-  gausstr-evaluate --occ3d data/nuscenes/gts --predictions predictions --json scores.json"""
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    result = argparse.ArgumentParser(
-        prog='gausstr-evaluate',
-        description=__doc__.split(': ', 1)[1] if __doc__ else None,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    result.add_argument(
-        'streets', nargs='*', type=Path, metavar='DIR', help='a street, or a folder of streets'
-    )
-    result.add_argument('--preset', default='compact', choices=list(COMPACT_PRESETS))
-    result.add_argument('--weights', help="a file, or 'untrained' (default: the shipped ones)")
-    result.add_argument('--device', default='cpu')
-    result.add_argument('--limit', type=int, metavar='N', help='score only the first N streets')
-    result.add_argument('--json', type=Path, metavar='FILE', help='write the scores there')
-    result.add_argument(
-        '--validation',
-        nargs='+',
-        type=Path,
-        metavar='DIR',
-        help='choose the thresholds on these streets instead of taking those of the weights',
-    )
-    result.add_argument(
-        '--calibrate',
-        nargs='+',
-        type=Path,
-        metavar='DIR',
-        help='only choose thresholds and temperature on these streets and write them to --output',
-    )
-    result.add_argument('--output', type=Path, metavar='FILE', help='of --calibrate')
-    result.add_argument(
-        '--occ3d',
-        type=Path,
-        metavar='GTS',
-        help='only score --predictions against these label files; also under torchrun',
-    )
-    result.add_argument(
-        '--predictions',
-        type=Path,
-        metavar='DIR',
-        help='of --occ3d: <scene>/<token>/labels.npz with semantics, labels 0..17',
-    )
-    result.add_argument(
-        '--update-card',
-        action='store_true',
-        help='also write the thresholds, or the scores, into the card beside --weights',
-    )
-    return result
-
 
 def load(arguments: argparse.Namespace) -> tuple[Contest, dict[str, Any], str]:
     """The contest, the card of its weights (empty if untrained) and what to call them."""
     preset, weights = arguments.preset, arguments.weights
     pipeline = OccupancyPipeline.from_preset(preset, arguments.device, weights=weights)
-    if weights == 'untrained':
+    if weights == UNTRAINED:
         return Contest(pipeline, preset), {}, "weights 'untrained'"
     path = Path(weights) if weights else shipped_weights(preset)
     return Contest(pipeline, preset), read_card(path), path.name
@@ -116,8 +62,10 @@ def calibrate(
     }
 
 
-def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
+def evaluate(arguments: argparse.Namespace, report: Report | None = None) -> dict[str, Any]:
     """Score the streets of the command line; returns the JSON document.
+
+    `report` sees every frame.
 
     Raises:
         ValueError: a street was trained or calibrated on, no threshold is known, or a street
@@ -128,11 +76,14 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
     streets = StreetSet.find(arguments.streets, arguments.limit)
     validation = StreetSet.find(arguments.validation) if arguments.validation else None
     refuse_known_streets(streets.seeds, card, validation.seeds if validation else ())
+    if report is not None:
+        report.expect(streets.names())
     if arguments.validation:
         card = calibrate(contest, card, arguments.validation)
     thresholds, temperature = thresholds_of(card, name), temperature_of(card)
     levels = {key: [value] for key, value in thresholds.items()}
-    tallies = tally(contest, streets, levels, temperature)
+    watch = report and partial(report.add_street, threshold=thresholds['gaussians'])
+    tallies = tally(contest, streets, levels, temperature, watch)
     return {
         **document(tallies, thresholds, temperature),
         'preset': arguments.preset,
@@ -145,27 +96,47 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def run(arguments: argparse.Namespace) -> None:
     """Do what the command line asks for and print the table."""
+    if arguments.compare and arguments.report is None:
+        raise ValueError('--compare needs --report DIR to write the comparison to')
     if arguments.occ3d or arguments.predictions:
         score_occ3d(arguments)
-        return
-    if arguments.calibrate:
-        if arguments.streets or arguments.output is None:
-            raise ValueError('--calibrate needs --output FILE and no streets to score')
-        contest, card, _ = load(arguments)
-        found = calibrate(contest, card, arguments.calibrate, arguments.limit)
-        write_json(arguments.output, found)
-        print(table(found['scores']))
-        print(
-            f'thresholds {found["thresholds"]}, temperature {found["class_temperature"]} -> '
-            f'{arguments.output}'
-        )
-        if arguments.update_card:
-            kept = ('thresholds', 'class_temperature', 'validation_seeds')
-            update_card(arguments, {key: found[key] for key in kept})
-        return
+    elif arguments.calibrate:
+        choose_thresholds(arguments)
+    else:
+        score_streets(arguments)
+
+
+def choose_thresholds(arguments: argparse.Namespace) -> None:
+    """Choose thresholds and temperature on the streets of --calibrate and write them.
+
+    Raises:
+        ValueError: an option does not go with --calibrate.
+    """
+    if arguments.streets or arguments.output is None or arguments.report:
+        raise ValueError('--calibrate needs --output FILE and no streets to score or report on')
+    contest, card, _ = load(arguments)
+    found = calibrate(contest, card, arguments.calibrate, arguments.limit)
+    write_json(arguments.output, found)
+    print(table(found['scores']))
+    print(
+        f'thresholds {found["thresholds"]}, temperature {found["class_temperature"]} -> '
+        f'{arguments.output}'
+    )
+    if arguments.update_card:
+        kept = ('thresholds', 'class_temperature', 'validation_seeds')
+        update_card(arguments, {key: found[key] for key in kept})
+
+
+def score_streets(arguments: argparse.Namespace) -> None:
+    """Score the streets and write what was asked for.
+
+    Raises:
+        ValueError: no street is given, or as `evaluate`.
+    """
     if not arguments.streets:
         raise ValueError('expected at least one street folder to score')
-    scores = evaluate(arguments)
+    report = report_of(arguments, STREETS)
+    scores = evaluate(arguments, report)
     if arguments.json:
         write_json(arguments.json, scores)
     if arguments.update_card:
@@ -181,6 +152,8 @@ def run(arguments: argparse.Namespace) -> None:
         f'{scores["seconds"]:.0f} s; percent, camera mask; words never seen keep {kept} of the '
         'mIoU'
     )
+    if report is not None:
+        print(f'report: {report.write(scores, street_settings(arguments, scores))}')
 
 
 def score_occ3d(arguments: argparse.Namespace) -> None:
@@ -189,24 +162,64 @@ def score_occ3d(arguments: argparse.Namespace) -> None:
     Raises:
         ValueError: one of the two folders is not given, or a file is not of the form.
     """
-    if arguments.occ3d is None or arguments.predictions is None or arguments.streets:
+    truth, predictions = arguments.occ3d, arguments.predictions
+    if truth is None or predictions is None or arguments.streets:
         raise ValueError('--occ3d GTS and --predictions DIR go together, without streets')
-    rank, world = int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
-    if world > 1:
-        torch.distributed.init_process_group('gloo')
-    try:
-        found = occ3d.score_folders(
-            arguments.occ3d, arguments.predictions, rank=rank, world=world
-        ).document()
-    finally:
-        if world > 1:
-            torch.distributed.destroy_process_group()
-    if rank > 0:
-        return
+    with ranks.joined('cpu'):
+        report, watch = report_of(arguments, OCC3D), None
+        if report is not None:
+            report.expect(map(occ3d.frame_name, occ3d.truth_files(truth)))
+            watch = report.add_labels
+        shares = {'rank': ranks.rank(), 'world': ranks.count()}
+        found = occ3d.score_folders(truth, predictions, watch=watch, **shares).document()
+        if report is not None:
+            report.log.gather()
+        if ranks.rank() > 0:
+            return
     if arguments.json:
         write_json(arguments.json, found)
     print(occ3d.table(found))
     print(f'{found["frames"]} frames, percent')
+    if report is not None:
+        places = {'truth': str(truth), 'predictions': str(predictions)}
+        print(f'report: {report.write(found, {**places, "command": command_line()})}')
+
+
+def report_of(arguments: argparse.Namespace, kind: Kind) -> Report | None:
+    """The report that the command line asks for, still empty; None without --report."""
+    if arguments.report is None:
+        return None
+    return Report(arguments.report, arguments.compare, arguments.worst, kind)
+
+
+def street_settings(arguments: argparse.Namespace, scores: dict[str, Any]) -> dict[str, Any]:
+    """What a report says about how streets were scored."""
+    file = None
+    if arguments.weights != UNTRAINED:
+        file = Path(arguments.weights) if arguments.weights else shipped_weights(arguments.preset)
+    found = scores['calibration']
+    return {
+        'preset': scores['preset'],
+        'weights': scores['weights'],
+        'weights_sha256': file and sha256_of(file),
+        'threshold': scores['thresholds']['gaussians'],
+        'thresholds_of_rivals': ', '.join(
+            f'{name} {value:g}'
+            for name, value in scores['thresholds'].items()
+            if name in BASELINES
+        ),
+        'temperature': found and found['temperature'],
+        'vocabulary': scores['vocabulary'],
+        'device': arguments.device,
+        'streets': len(scores['streets']),
+        'seconds': scores['seconds'],
+        'command': command_line(),
+    }
+
+
+def command_line() -> str:
+    """The command as it was given, to be given again."""
+    return shlex.join(['gausstr-evaluate', *sys.argv[1:]])
 
 
 def update_card(arguments: argparse.Namespace, facts: dict[str, Any]) -> None:
@@ -229,6 +242,8 @@ def main() -> None:
         run(arguments)
     except (ValueError, OSError) as error:
         raise SystemExit(f'gausstr-evaluate: {error}') from error
+    except KeyboardInterrupt:
+        raise SystemExit('gausstr-evaluate: interrupted') from None
 
 
 if __name__ == '__main__':

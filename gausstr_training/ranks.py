@@ -97,6 +97,15 @@ def summed_by_name(values: Mapping[str, float]) -> dict[str, float]:
     return total
 
 
+def gathered(value: T) -> list[T]:
+    """What each process has, in the order of ranks; every process must call it."""
+    if not _together():
+        return [value]
+    found = [value] * count()
+    dist.all_gather_object(found, value)
+    return found
+
+
 def of_first(value: T) -> T:
     """What rank 0 has; every process must call it."""
     if not _together():

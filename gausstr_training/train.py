@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import platform
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from gausstr_training import ranks
 from gausstr_training.compact_job import CompactJob
 from gausstr_training.full_job import FullJob, Sources
 from gausstr_training.job import Job
+from gausstr_training.provenance import commit
 from gausstr_training.recipes import CompactRecipe, FullRecipe, read_recipe, shipped
 from gausstr_training.recipes.schema import PRECISIONS
 from gausstr_training.stopping import Stopped
@@ -162,19 +162,6 @@ def describe(trainer: Trainer) -> dict[str, Any]:
         'processes': ranks.count(),
         'licence': 'Apache-2.0',
     }
-
-
-def commit() -> str:
-    """The commit of the checkout, with + where it has changes; 'installed' outside of one."""
-    folder = Path(__file__).parent
-    try:
-        head = subprocess.run(
-            ['git', 'describe', '--always', '--dirty=+'],
-            cwd=folder, capture_output=True, text=True, check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.CalledProcessError):
-        return 'installed'
-    return head.stdout.strip()
 
 
 if __name__ == '__main__':

@@ -7,7 +7,7 @@ Truth lies in `<scene>/<token>/labels.npz` with `semantics` uint8 [200, 200, 16]
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from tqdm import tqdm
 
 from gausstr_core.contracts import VoxelGrid
 from gausstr_training.evaluation.raycast import first_hits, lidar_directions
-from gausstr_training.evaluation.tally import Scores
+from gausstr_training.evaluation.table import Table
+from gausstr_training.evaluation.tally import Scores, confusion_of
 
 CLASSES = (
     'others', 'barrier', 'bicycle', 'bus', 'car', 'construction_vehicle', 'motorcycle',
@@ -52,9 +53,7 @@ class VoxelTally:
 
     def add(self, predicted: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> None:
         """Count the voxels of a frame where the mask is true; all of one shape."""
-        pairs = truth[mask].astype(np.int64) * (FREE + 1) + predicted[mask]
-        counts = np.bincount(pairs, minlength=(FREE + 1) ** 2)
-        self.counts += torch.from_numpy(counts).reshape(self.counts.shape)
+        self.counts += confusion_of(predicted, truth, mask, FREE)
 
     def scores(self) -> Scores:
         """Percent; a class that never occurs is no part of the mean."""
@@ -136,21 +135,43 @@ class Occ3DTally:
         return {'masks': masks, 'ray_iou': rays, 'frames': int(self.frames)}
 
 
+def truth_files(folder: Path) -> list[Path]:
+    """The label files of a tree, in the order of their names; raises ValueError for none."""
+    files = sorted(folder.glob(f'*/*/{FILE}'))
+    if not files:
+        raise ValueError(f'expected truth in {folder}/<scene>/<token>/{FILE}, found none')
+    return files
+
+
+def frame_name(file: Path) -> str:
+    """<scene>/<token> of a label file."""
+    return f'{file.parts[-3]}/{file.parts[-2]}'
+
+
 def score_folders(
-    truth: Path, predictions: Path, *, rank: int = 0, world: int = 1, grid: VoxelGrid | None = None
+    truth: Path,
+    predictions: Path,
+    *,
+    rank: int = 0,
+    world: int = 1,
+    grid: VoxelGrid | None = None,
+    watch: Callable[[str, np.ndarray, Truth], None] | None = None,
 ) -> Occ3DTally:
     """Score the frames of `truth`; process `rank` of `world` takes every world-th one.
+
+    `watch` is called with the name, the prediction and the truth of each.
 
     Raises:
         ValueError: there is no truth, a prediction is missing, or a file is not of the form.
     """
-    files = sorted(truth.glob(f'*/*/{FILE}'))
-    if not files:
-        raise ValueError(f'expected truth in {truth}/<scene>/<token>/{FILE}, found none')
+    files = truth_files(truth)
     tally = Occ3DTally(grid)
     for file in tqdm(files[rank::world], desc='frames', unit='frame', disable=rank > 0):
         labelled = read_truth(file, tally.grid)
-        tally.add(read_prediction(predictions / file.relative_to(truth), tally.grid), labelled)
+        predicted = read_prediction(predictions / file.relative_to(truth), tally.grid)
+        tally.add(predicted, labelled)
+        if watch is not None:
+            watch(frame_name(file), predicted, labelled)
     tally.gather()
     return tally
 
@@ -204,19 +225,28 @@ def _read(path: Path, needed: Sequence[str], grid: VoxelGrid) -> dict[str, np.nd
     return arrays
 
 
-def table(scores: Mapping[str, Any]) -> str:
+def table(scores: Mapping[str, Any]) -> Table:
     """A table of a `document`: one row per class, one column per mask, RayIoU below."""
     columns = scores['masks']
-
-    def line(title: str, cells: Sequence[float | None]) -> str:
-        shown = ('-' if cell is None else f'{cell:.2f}' for cell in cells)
-        return title.ljust(22) + ''.join(cell.rjust(18) for cell in shown)
-
-    rows = [' ' * 22 + ''.join(name.rjust(18) for name in columns)]
-    rows += [
-        line(title, [c[key] for c in columns.values()])
+    totals = [
+        (title, [c[key] for c in columns.values()])
         for title, key in (('IoU', 'iou'), ('mIoU', 'miou'))
     ]
-    rows += [line(name, [c['per_class'][name] for c in columns.values()]) for name in CLASSES]
-    rows += [line(f'RayIoU {key}', [value]) for key, value in scores['ray_iou'].items()]
-    return '\n'.join(rows)
+    classes = [(name, [c['per_class'][name] for c in columns.values()]) for name in CLASSES]
+    rays = [(f'RayIoU {key}', [value]) for key, value in scores['ray_iou'].items()]
+    return Table.of(columns, [*totals, *classes, *rays], digits=2)
+
+
+def overall(scores: Mapping[str, Any]) -> dict[str, float | None]:
+    """The figures of a `document` that runs are compared by, percent."""
+    masks, rays = scores['masks'], scores['ray_iou']
+    return {
+        'IoU': masks['camera']['iou'],
+        'mIoU': masks['camera']['miou'],
+        'RayIoU': rays['mean'],
+        **{f'RayIoU, {key}': value for key, value in rays.items() if key != 'mean'},
+        'IoU, camera and lidar mask': masks['camera_and_lidar']['iou'],
+        'mIoU, camera and lidar mask': masks['camera_and_lidar']['miou'],
+        'IoU, no mask': masks['none']['iou'],
+        'mIoU, no mask': masks['none']['miou'],
+    }

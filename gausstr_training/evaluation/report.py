@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gausstr_core.drawing.page import write_files
 from gausstr_training.evaluation.methods import HELDOUT, METHODS, threshold_of
 from gausstr_training.evaluation.scoring import Tallies
+from gausstr_training.evaluation.table import Table
 from gausstr_training.evaluation.tally import SCORED, Scores
 
 BASELINES = tuple(name for name in METHODS if name != 'gaussians')
@@ -49,7 +50,7 @@ def _ratio(other: Scores, ours: Scores) -> float | None:
     return round(other.miou / ours.miou, 4) if ours.miou > 0 else None
 
 
-def table(scores: Mapping[str, Any]) -> str:
+def table(scores: Mapping[str, Any]) -> Table:
     """A table of a `document`: one row per class, one column per method."""
     columns = {
         'gaussians': scores,
@@ -58,36 +59,41 @@ def table(scores: Mapping[str, Any]) -> str:
         'one word': scores['heldout_names'],
         'no mask': scores['unmasked'],
     }
-    rows = [('', *columns)]
-    rows += [
-        (title, *(_cell(column[key]) for column in columns.values()))
+    totals = [
+        (title, [column[key] for column in columns.values()])
         for title, key in (('IoU', 'iou'), ('mIoU', 'miou'))
     ]
-    rows += [
-        (name, *(_cell(column['per_class'][name]) for column in columns.values()))
-        for name in SCORED
-    ]
-    if scores['calibration'] is not None:
-        error = scores['calibration']['ece']
-        shown = _cell(None if error is None else 100 * error)
-        rows.append(('ECE', shown, *[''] * (len(columns) - 1)))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return '\n'.join(
-        '  '.join(
-            [row[0].ljust(widths[0])]
-            + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        )
-        for row in rows
-    )
+    classes = [(name, [c['per_class'][name] for c in columns.values()]) for name in SCORED]
+    error = [('ECE', [_calibration_error(scores)])] if scores['calibration'] else []
+    return Table.of(columns, [*totals, *classes, *error])
 
 
-def _cell(value: float | None) -> str:
-    return '-' if value is None else f'{value:.1f}'
+def overall(scores: Mapping[str, Any]) -> dict[str, float | None]:
+    """The figures of a `document` that runs are compared by, percent."""
+    rival = scores['baselines']['lift_strong']
+    return {
+        'IoU': scores['iou'],
+        'mIoU': scores['miou'],
+        'IoU, no mask': scores['unmasked']['iou'],
+        'mIoU, no mask': scores['unmasked']['miou'],
+        'mIoU, words never seen': scores['heldout_vocabulary']['miou'],
+        'mIoU, one word never seen': scores['heldout_names']['miou'],
+        'IoU of the strong lift': rival['iou'],
+        'mIoU of the strong lift': rival['miou'],
+        'ECE': _calibration_error(scores),
+    }
+
+
+def _calibration_error(scores: Mapping[str, Any]) -> float | None:
+    found = scores['calibration']
+    return None if found is None or found['ece'] is None else 100 * found['ece']
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write JSON aside, then rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + '.part')
-    aside.write_text(json.dumps(values, indent=2, allow_nan=False) + '\n')
-    os.replace(aside, path)
+    write_files(path.parent, {path.name: as_json(values)})
+
+
+def as_json(values: Mapping[str, Any]) -> str:
+    """JSON for a file; raises ValueError for NaN, which JSON does not have."""
+    return json.dumps(values, indent=2, allow_nan=False) + '\n'

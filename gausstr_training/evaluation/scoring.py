@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ class StreetSet:
 
     folders: tuple[Path, ...]
     seeds: tuple[int, ...]
+    lengths: tuple[int, ...]  # frames of each
 
     @classmethod
     def find(cls, folders: Sequence[Path], limit: int | None = None) -> StreetSet:
@@ -32,14 +33,28 @@ class StreetSet:
             ValueError: there is none, or one cannot be read.
         """
         found = tuple(find_streets(list(folders))[:limit])
-        return cls(found, tuple(read_street(folder).seed for folder in found))
+        streets = [read_street(folder) for folder in found]
+        return cls(found, tuple(s.seed for s in streets), tuple(len(s) for s in streets))
 
-    def frames(self) -> Iterator[StreetFrame]:
-        """All frames with their truth, one street in memory at a time."""
+    def names(self) -> list[str]:
+        """The names of all frames, in the order of `frames`."""
+        return [
+            frame_name(seed, index)
+            for seed, length in zip(self.seeds, self.lengths, strict=True)
+            for index in range(length)
+        ]
+
+    def frames(self) -> Iterator[tuple[str, StreetFrame]]:
+        """All frames with name and truth, one street in memory at a time."""
         for folder in tqdm(self.folders, desc='streets', unit='street'):
             street = read_street(folder)
             for index in range(len(street)):
-                yield street[index]
+                yield frame_name(street.seed, index), street[index]
+
+
+def frame_name(seed: int, index: int) -> str:
+    """What a frame is called, wherever its street lies."""
+    return f'street_{seed:06d}/{index:06d}'
 
 
 @dataclass(frozen=True)
@@ -58,10 +73,12 @@ def tally(
     streets: StreetSet,
     thresholds: Mapping[str, Sequence[float]],
     temperature: float | None = None,
+    watch: Callable[[str, StreetFrame, Guess], None] | None = None,
 ) -> Tallies:
     """Run every method on every frame and count at the thresholds of each.
 
     With a temperature, and one threshold for the Gaussians, also how reliable confidence is.
+    `watch` is called with each frame, its name, and what the Gaussians say about it.
 
     Raises:
         ValueError: a street has no voxel truth, or truth on another grid.
@@ -70,7 +87,7 @@ def tally(
     unmasked: dict[str, Tally] = {}
     frames, fit = 0, TemperatureFit()
     reliability = None if temperature is None else Reliability()
-    for frame in streets.frames():
+    for called, frame in streets.frames():
         if frame.voxels is None or frame.camera_mask is None:
             raise ValueError('a street was synthesised with --no-voxels: it has no 3D truth')
         truth, mask = torch.from_numpy(frame.voxels), torch.from_numpy(frame.camera_mask)
@@ -85,6 +102,8 @@ def tally(
                 if reliability is not None and temperature is not None:
                     level = thresholds['gaussians'][0]
                     measure(reliability, guess, truth, mask, level, temperature)
+                if watch is not None:
+                    watch(called, frame, guess)
         frames += 1
     return Tallies(masked, unmasked, frames, fit, reliability)
 

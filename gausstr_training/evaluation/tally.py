@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gausstr_training.streets.classes import CLASSES, FREE
@@ -50,7 +53,7 @@ class Scores:
             per_class={name: float(value) for name, value in zip(names, ratios, strict=True)},
         )
 
-    def as_json(self) -> dict[str, object]:
+    def as_json(self) -> dict[str, Any]:
         """Rounded numbers; null for NaN, which JSON does not have."""
         per_class = {name: _number(value) for name, value in self.per_class.items()}
         return {'iou': _number(self.iou), 'miou': _number(self.miou), 'per_class': per_class}
@@ -58,6 +61,15 @@ class Scores:
 
 def _number(value: float) -> float | None:
     return None if math.isnan(value) else round(value, 3)
+
+
+def confusion_of(
+    predicted: NDArray[np.uint8], truth: NDArray[np.uint8], mask: NDArray[np.bool_], classes: int
+) -> Tensor:
+    """Confusion matrix [M + 1, M + 1] of a grid where the mask is true; label M is free."""
+    pairs = truth[mask].astype(np.int64) * (classes + 1) + predicted[mask]
+    counts = np.bincount(pairs, minlength=(classes + 1) ** 2)
+    return torch.from_numpy(counts).reshape(classes + 1, classes + 1)
 
 
 class Tally:

@@ -1,0 +1,88 @@
+"""The command line of gausstr-evaluate."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from gausstr_core.transformer.build import COMPACT_PRESETS
+
+EXAMPLES = """examples:
+  gausstr-evaluate --preset compact streets/test --json scores.json
+  gausstr-evaluate --preset compact --calibrate streets/validation --output thresholds.json
+  gausstr-evaluate --weights runs/compact/compact.safetensors --update-card streets/test
+  gausstr-evaluate --weights runs/paper/compact.safetensors streets/test \\
+      --report reports/paper --compare reports/released reports/no_blur
+  gausstr-evaluate --occ3d data/nuscenes/gts --predictions predictions --json scores.json"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(
+        prog='gausstr-evaluate',
+        description='Score a preset on streets with truth, beside its rivals.',
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    result.add_argument(
+        'streets', nargs='*', type=Path, metavar='DIR', help='a street, or a folder of streets'
+    )
+    result.add_argument('--preset', default='compact', choices=list(COMPACT_PRESETS))
+    result.add_argument('--weights', help="a file, or 'untrained' (default: the shipped ones)")
+    result.add_argument('--device', default='cpu')
+    result.add_argument('--limit', type=int, metavar='N', help='score only the first N streets')
+    result.add_argument('--json', type=Path, metavar='FILE', help='write the scores there')
+    result.add_argument(
+        '--validation',
+        nargs='+',
+        type=Path,
+        metavar='DIR',
+        help='choose the thresholds on these streets instead of taking those of the weights',
+    )
+    result.add_argument(
+        '--calibrate',
+        nargs='+',
+        type=Path,
+        metavar='DIR',
+        help='only choose thresholds and temperature on these streets and write them to --output',
+    )
+    result.add_argument('--output', type=Path, metavar='FILE', help='of --calibrate')
+    result.add_argument(
+        '--occ3d',
+        type=Path,
+        metavar='GTS',
+        help='only score --predictions against these label files; also under torchrun',
+    )
+    result.add_argument(
+        '--predictions',
+        type=Path,
+        metavar='DIR',
+        help='of --occ3d: <scene>/<token>/labels.npz with semantics, labels 0..17',
+    )
+    result.add_argument(
+        '--update-card',
+        action='store_true',
+        help='also write the thresholds, or the scores, into the card beside --weights',
+    )
+    result.add_argument(
+        '--report',
+        type=Path,
+        metavar='DIR',
+        help='write DIR/index.html with tables, bars and pictures, and DIR/scores.json',
+    )
+    result.add_argument(
+        '--compare',
+        nargs='+',
+        type=Path,
+        default=[],
+        metavar='DIR',
+        help='of --report: earlier reports on the same frames, a column for each',
+    )
+    result.add_argument(
+        '--worst',
+        type=int,
+        default=4,
+        metavar='N',
+        help='of --report: how many of the worst frames to show (default: %(default)s)',
+    )
+    return result
