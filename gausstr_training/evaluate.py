@@ -194,13 +194,13 @@ def report_of(arguments: argparse.Namespace, kind: Kind) -> Report | None:
 
 def street_settings(arguments: argparse.Namespace, scores: dict[str, Any]) -> dict[str, Any]:
     """What a report says about how streets were scored."""
-    file = None
+    file: Path | None = None
     if arguments.weights != UNTRAINED:
         file = Path(arguments.weights) if arguments.weights else shipped_weights(arguments.preset)
     found = scores['calibration']
     return {
         'preset': scores['preset'],
-        'weights': scores['weights'],
+        'weights': file.name if file else UNTRAINED,
         'weights_sha256': file and sha256_of(file),
         'threshold': scores['thresholds']['gaussians'],
         'thresholds_of_rivals': ', '.join(

@@ -58,7 +58,7 @@ def label_maps(labels: Labels, colors: Image, resolution: float) -> tuple[Image,
     drawn = []
     for classes in (labels.predicted, labels.truth):
         shown = labels.mask & (classes < len(colors))
-        drawn.append(top_view(np.where(shown, classes, -1).astype(np.int16), colors, resolution))
+        drawn.append(top_view(np.where(shown, classes.astype(np.int16), -1), colors, resolution))
     return drawn[0], drawn[1]
 
 
