@@ -8,31 +8,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from evaluations import THRESHOLDS, write_weights
 
 from gausstr_core.contracts import FoundationMaps
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.rules import CalibratedRule
 from gausstr_core.text_encoder import TextEncoder
-from gausstr_core.transformer.build import build
 from gausstr_core.vocabulary import Vocabulary
-from gausstr_core.weights import save_weights
-from gausstr_training import evaluate, synthesize
+from gausstr_training import evaluate
 from gausstr_training.evaluation.methods import HELDOUT, METHODS, Contest
 from gausstr_training.evaluation.tally import SCORED, Tally
 from gausstr_training.streets.classes import SKY
 from gausstr_training.streets.reader import StreetFrame, read_street
 from gausstr_training.teacher import thinned
-
-THRESHOLDS = {'gaussians': 0.3, 'untrained': 0.35, 'lift': 0.5, 'lift_strong': 1.5}
-
-
-@pytest.fixture(scope='module')
-def streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two streets with truth, street_000500 and street_000501."""
-    folder = tmp_path_factory.mktemp('streets')
-    size = ['--size', '224x126', '--frames', '1']
-    synthesize.main(['--seed', '500', '--streets', '2', '--output', str(folder), *size])
-    return folder
 
 
 @pytest.fixture(scope='module')
@@ -43,15 +31,7 @@ def frame(streets: Path) -> StreetFrame:
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
     """A file of tiny weights with a card."""
-    path = tmp_path / 'tiny.safetensors'
-    save_weights(build('tiny'), path, 'tiny')
-    card = {
-        'training_seeds': [0, 99],
-        'validation_seeds': [501, 501],
-        'thresholds': THRESHOLDS,
-    }
-    path.with_suffix('.json').write_text(json.dumps(card))
-    return path
+    return write_weights(tmp_path / 'tiny.safetensors')
 
 
 def command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from evaluations import label_arrays, write_label_trees
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -114,30 +116,14 @@ def test_ray_iou_worked_by_hand() -> None:
     assert scores['mean'] == pytest.approx((scores['1m'] + scores['2m'] + scores['4m']) / 3)
 
 
-def frame(seed: int, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
-    random = np.random.default_rng(seed)
-    labels = np.where(random.random(shape) < 0.9, FREE, random.integers(0, FREE, shape))
-    labels[102:103, 100:101, 7:8] = FREE  # where the rays start in the grid of Occ3D
-    masks = {f'mask_{n}': random.random(shape) < 0.5 for n in ('camera', 'lidar')}
-    return {'semantics': labels.astype(np.uint8), **masks}
-
-
 @pytest.fixture
 def folders(tmp_path: Path) -> tuple[Path, Path]:
     """Three frames on the Occ3D grid; predictions that are right in two of them."""
-    truth, predictions = tmp_path / 'gts', tmp_path / 'predictions'
-    for index, (scene, token) in enumerate((('s1', 'a'), ('s1', 'b'), ('s2', 'c'))):
-        arrays = frame(index, VoxelGrid().shape)
-        for root in (truth, predictions):
-            (root / scene / token).mkdir(parents=True)
-        np.savez_compressed(truth / scene / token / 'labels.npz', **arrays)
-        said = arrays['semantics'] if index else np.full_like(arrays['semantics'], FREE)
-        np.savez_compressed(predictions / scene / token / 'labels.npz', semantics=said)
-    return truth, predictions
+    return write_label_trees(tmp_path)
 
 
 def test_a_perfect_prediction_scores_hundred_and_reset_forgets() -> None:
-    arrays = frame(3, GRID.shape)
+    arrays = label_arrays(3, GRID.shape)
     camera, lidar = arrays['mask_camera'], arrays['mask_lidar']
     masks = {'camera': camera, 'camera_and_lidar': camera & lidar, 'none': camera | True}
     truth = Truth(arrays['semantics'], masks, np.array([[5.0, 5.0, 1.5]]))
@@ -167,7 +153,7 @@ def test_the_command_scores_a_folder_with_every_mask(
     assert scores['frames'] == 3
     occupied = {'camera': [], 'camera_and_lidar': [], 'none': []}
     for index in range(3):
-        arrays = frame(index, VoxelGrid().shape)
+        arrays = label_arrays(index, VoxelGrid().shape)
         there, camera = arrays['semantics'] != FREE, arrays['mask_camera']
         occupied['camera'].append(int((there & camera).sum()))
         occupied['camera_and_lidar'].append(int((there & camera & arrays['mask_lidar']).sum()))
@@ -181,12 +167,18 @@ def test_the_command_scores_a_folder_with_every_mask(
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_scores_of_one(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_two_processes_give_the_scores_and_the_report_of_one(
+    monkeypatch: pytest.MonkeyPatch, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
     truth, predictions = folders
-    alone = score_folders(truth, predictions).document()
+    report = tmp_path / 'report'
+    arguments = ['--occ3d', str(truth), '--predictions', str(predictions)]
+    monkeypatch.setattr(sys, 'argv', ['gausstr-evaluate', *arguments, '--report', str(report)])
+    evaluate.main()
+    alone = json.loads((report / 'scores.json').read_text())
     targets = [tmp_path / f'{rank}.json' for rank in range(2)]
     command = [sys.executable, '-m', 'gausstr_training.evaluate']
-    command += ['--occ3d', str(truth), '--predictions', str(predictions), '--json']
+    command += [*arguments, '--report', str(tmp_path / 'shared'), '--json']
     world = {'WORLD_SIZE': '2', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': '0'}
     world['MASTER_PORT'] = str(free_port())
     workers = [
@@ -194,8 +186,14 @@ def test_two_processes_give_the_scores_of_one(folders: tuple[Path, Path], tmp_pa
         for rank, target in enumerate(targets)
     ]
     assert [worker.wait(timeout=240) for worker in workers] == [0, 0]
-    assert json.loads(targets[0].read_text()) == alone
+    assert json.loads(targets[0].read_text()) == alone['scores']
     assert not targets[1].exists()  # the first process writes for all
+    both = json.loads((tmp_path / 'shared' / 'scores.json').read_text())
+    for part in ('overall', 'classes', 'frames'):
+        assert both[part] == alone[part]
+    pages = [(folder / 'index.html').read_text() for folder in (report, tmp_path / 'shared')]
+    pictures = [re.findall(r'src="(data:[^"]+)"', page) for page in pages]
+    assert len(pictures[0]) == 9 and pictures[0] == pictures[1]
 
 
 def free_port() -> int:
