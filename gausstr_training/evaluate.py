@@ -82,7 +82,9 @@ def evaluate(arguments: argparse.Namespace, report: Report | None = None) -> dic
         card = calibrate(contest, card, arguments.validation)
     thresholds, temperature = thresholds_of(card, name), temperature_of(card)
     levels = {key: [value] for key, value in thresholds.items()}
-    watch = report and partial(report.add_street, threshold=thresholds['gaussians'])
+    watch = None
+    if report is not None:
+        watch = partial(report.add_street, threshold=thresholds['gaussians'])
     tallies = tally(contest, streets, levels, temperature, watch)
     return {
         **document(tallies, thresholds, temperature),
@@ -170,8 +172,9 @@ def score_occ3d(arguments: argparse.Namespace) -> None:
         if report is not None:
             report.expect(map(occ3d.frame_name, occ3d.truth_files(truth)))
             watch = report.add_labels
-        shares = {'rank': ranks.rank(), 'world': ranks.count()}
-        found = occ3d.score_folders(truth, predictions, watch=watch, **shares).document()
+        found = occ3d.score_folders(
+            truth, predictions, rank=ranks.rank(), world=ranks.count(), watch=watch
+        ).document()
         if report is not None:
             report.log.gather()
         if ranks.rank() > 0:

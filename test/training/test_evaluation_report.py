@@ -101,10 +101,8 @@ def test_the_bars_and_the_frames_add_up(made: Path) -> None:
         assert cells[-1] == ('-' if iou is None else f'{iou:.1f}')
         assert cells[0] == f'{classes[name]["voxels"]:,}'
     assert [frame['name'] for frame in found['frames']] == FRAMES
-    assert sum(frame['iou'] for frame in found['frames']) / 2 == pytest.approx(
-        found['overall']['IoU'], abs=3
-    )
-    lowest = min(frame['iou'] for frame in found['frames'])
+    lowest, highest = sorted(frame['iou'] for frame in found['frames'])
+    assert lowest <= found['overall']['IoU'] <= highest  # a ratio of sums
     assert page.rows('spread')['IoU, worst frame'] == [f'{lowest:.1f}']
 
 
