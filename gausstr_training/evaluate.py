@@ -148,10 +148,10 @@ def score_streets(arguments: argparse.Namespace) -> None:
         update_card(arguments, {'scores': {key: scores[key] for key in kept}})
     print(table(scores))
     ratio = scores['heldout_vocabulary']['ratio']
-    kept = 'unknown' if ratio is None else f'{100 * ratio:.0f} %'
+    share = 'unknown' if ratio is None else f'{100 * ratio:.0f} %'
     print(
         f'{scores["frames"]} frames of {len(scores["streets"])} streets in '
-        f'{scores["seconds"]:.0f} s; percent, camera mask; words never seen keep {kept} of the '
+        f'{scores["seconds"]:.0f} s; percent, camera mask; words never seen keep {share} of the '
         'mIoU'
     )
     if report is not None:

@@ -21,8 +21,8 @@ FORBIDDEN = {
     'gausstr_ros': {'gausstr_training'},
 }
 IN_ONE_FILE_ONLY = (
-    'embreex', 'gsplat', 'jinja2', 'onnxruntime', 'open_clip', 'ray', 'tensorboard', 'transformers',
-    'zstd',
+    'embreex', 'gsplat', 'jinja2', 'onnxruntime', 'open_clip', 'ray', 'tensorboard',
+    'transformers', 'zstd',
 )  # fmt: skip
 NAMELESS = ('common', 'helpers', 'misc', 'util', 'utils')
 

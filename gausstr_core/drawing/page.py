@@ -28,7 +28,9 @@ def around(cameras: Iterable[str]) -> list[str]:
 
 
 def write_files(folder: Path, texts: Mapping[str, str]) -> None:
-    """Write files into a folder: all of them aside, then all renamed, or none at all.
+    """Write files into a folder: all of them aside, and only then into their places.
+
+    What goes wrong or is interrupted before leaves the folder as it was.
 
     Args:
         folder: made if it does not exist.

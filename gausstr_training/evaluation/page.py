@@ -84,7 +84,7 @@ def page(run: Run, rivals: Sequence[Run], log: FrameLog, subject: Subject, metho
 
 def _tiles(run: Run) -> list[dict[str, str]]:
     shown = [
-        {'value': f'{shown_number(value)} %', 'text': title}
+        {'value': '-' if value is None else f'{value:.1f} %', 'text': title}
         for title, value in list(run.overall.items())[:4]
     ]
     return [*shown, {'value': f'{len(run.frames):,}', 'text': 'frames'}]
@@ -163,7 +163,7 @@ def _spread(runs: Sequence[Run]) -> list[dict[str, Any]]:
 def _worst(frame: WorstFrame, runs: Sequence[Run], subject: Subject) -> dict[str, Any]:
     predicted, truth = label_maps(frame.labels, subject.colors, subject.resolution)
     wrong = error_map(frame.labels, len(subject.classes), subject.resolution)
-    found = [run.frame(frame.score.name) for run in runs]
+    found = [run.frame(frame.score.name, frame.score.origin) for run in runs]
     return {
         'name': frame.score.name,
         'scores': [

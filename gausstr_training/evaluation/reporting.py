@@ -104,11 +104,11 @@ class Report:
     def _origin(self, name: str, *arrays: np.ndarray) -> str:
         origin = digest(*arrays)
         for rival in self.rivals:
-            rival.check_origin(name, origin)
+            rival.frame(name, origin)
         return origin
 
     def write(self, scores: Mapping[str, Any], settings: Mapping[str, Any]) -> Path:
-        """Write scores.json and the page, both or neither; returns the page's path.
+        """Write scores.json and the page once both are complete; returns the page's path.
 
         Args:
             scores: the document of `report` or `occ3d`.

@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,23 @@ class Run:
     versions: dict[str, str]
     source: str = ''  # the folder it was read from
 
-    def frame(self, name: str) -> Frame:
-        """The frame of that name."""
-        return next(frame for frame in self.frames if frame.name == name)
+    @cached_property
+    def _by_origin(self) -> dict[tuple[str, str], Frame]:
+        return {(frame.name, frame.origin): frame for frame in self.frames}
+
+    def frame(self, name: str, origin: str) -> Frame:
+        """The frame of that name, truth and rig.
+
+        Raises:
+            ValueError: there is none; the message names this run and the frame.
+        """
+        try:
+            return self._by_origin[name, origin]
+        except KeyError:
+            raise ValueError(
+                f'{self.source} cannot be compared: its frame {name} has another truth or '
+                'another rig than here'
+            ) from None
 
     def check_names(self, names: Iterable[str]) -> None:
         """Refuse to be compared with a run of other frames.
@@ -64,14 +79,6 @@ class Run:
                     f'{self.source} cannot be compared: it {verb} {sum(found.values())} frames '
                     f'that are {where}, such as {min(found)}'
                 )
-
-    def check_origin(self, name: str, origin: str) -> None:
-        """Refuse a frame of that name with another truth or rig; raises ValueError naming it."""
-        if not any(frame.name == name and frame.origin == origin for frame in self.frames):
-            raise ValueError(
-                f'{self.source} cannot be compared: its frame {name} has another truth or '
-                'another rig than here'
-            )
 
 
 def read_runs(folders: Sequence[Path], kind: str, classes: Sequence[str], own: str) -> list[Run]:

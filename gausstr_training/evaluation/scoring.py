@@ -37,15 +37,20 @@ class StreetSet:
         return cls(found, tuple(s.seed for s in streets), tuple(len(s) for s in streets))
 
     def names(self) -> list[str]:
-        """The names of all frames, in the order of `frames`."""
+        """The names of all frames, in order."""
         return [
             frame_name(seed, index)
             for seed, length in zip(self.seeds, self.lengths, strict=True)
             for index in range(length)
         ]
 
-    def frames(self) -> Iterator[tuple[str, StreetFrame]]:
-        """All frames with name and truth, one street in memory at a time."""
+    def frames(self) -> Iterator[StreetFrame]:
+        """All frames with their truth, one street in memory at a time."""
+        for _, frame in self.named_frames():
+            yield frame
+
+    def named_frames(self) -> Iterator[tuple[str, StreetFrame]]:
+        """As `frames`, each with its name."""
         for folder in tqdm(self.folders, desc='streets', unit='street'):
             street = read_street(folder)
             for index in range(len(street)):
@@ -87,7 +92,7 @@ def tally(
     unmasked: dict[str, Tally] = {}
     frames, fit = 0, TemperatureFit()
     reliability = None if temperature is None else Reliability()
-    for called, frame in streets.frames():
+    for called, frame in streets.named_frames():
         if frame.voxels is None or frame.camera_mask is None:
             raise ValueError('a street was synthesised with --no-voxels: it has no 3D truth')
         truth, mask = torch.from_numpy(frame.voxels), torch.from_numpy(frame.camera_mask)
