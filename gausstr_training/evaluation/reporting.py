@@ -24,6 +24,7 @@ from gausstr_training.streets.classes import FREE
 from gausstr_training.streets.reader import StreetFrame
 
 PAGE = 'index.html'
+_OTHERS = (118, 124, 134)  # no word stands for them, so no vocabulary has their colour
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,9 @@ class Kind:
     mask: str  # in words
 
     def subject(self) -> Subject:
-        """What the page has to know; a class without a colour gets one from its name."""
-        known = {c.name: c.color or stable_color(c.name) for c in read_categories(self.vocabulary)}
-        colors = [known.get(name.replace('_', ' '), stable_color(name)) for name in self.classes]
+        """What the page has to know; a class of no vocabulary gets a colour from its name."""
+        known = {c.name: c.color for c in read_categories(self.vocabulary)} | {'others': _OTHERS}
+        colors = [known.get(n.replace('_', ' ')) or stable_color(n) for n in self.classes]
         grid = VoxelGrid()
         return Subject(self.classes, np.array(colors, np.uint8), grid.resolution, self.mask)
 

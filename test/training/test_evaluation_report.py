@@ -295,14 +295,19 @@ def test_what_is_interrupted_leaves_the_report_that_was_there(
         return stopped
 
     options = [streets, '--weights', made / 'tiny.safetensors', '--report']
-    places = ((Contest, 'guesses'), (page_module, 'error_map'), (Path, 'write_text'))
-    for (owner, name), target in itertools.product(places, (folder, tmp_path / 'empty')):
+    empty = tmp_path / 'empty'
+    for owner, name, target in (
+        (Contest, 'guesses', folder),
+        (page_module, 'error_map', folder),
+        (Path, 'write_text', folder),
+        (Path, 'write_text', empty),
+    ):
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, stopping(getattr(owner, name)))
             with pytest.raises(SystemExit, match='interrupted'):
                 command(monkeypatch, *options, target)
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    assert not list((tmp_path / 'empty').iterdir())
+    assert not list(empty.iterdir())
 
 
 def test_label_files_are_reported_with_rays_and_without_images(
