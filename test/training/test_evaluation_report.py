@@ -124,14 +124,12 @@ def test_the_worst_frames_come_first_with_their_pictures(
     assert len(page.sources) == 18
     assert pictures['CAM_FRONT'].shape == (252, 448, 3) and pictures['CAM_FRONT'].std() > 10
     assert not page.tags & {'script', 'link', 'iframe', 'object'}
-    for count in (1, 0):
-        folder = tmp_path / f'worst{count}'
-        options = ['--weights', made / 'tiny.safetensors', '--worst', count, '--report', folder]
-        command(monkeypatch, streets, *options)
-        page, found = ReportPage(folder / 'index.html'), scores_of(folder)['frames']
-        ranked = sorted(found, key=lambda frame: frame['iou'] + frame['miou'])
-        assert [name for name in FRAMES if name in page.text] == [ranked[0]['name']][:count]
-        assert len(page.sources) == 9 * count and len(found) == 2
+    options = ['--weights', made / 'tiny.safetensors', '--worst', 1, '--report', tmp_path]
+    command(monkeypatch, streets, *options)
+    page, found = ReportPage(tmp_path / 'index.html'), scores_of(tmp_path)['frames']
+    ranked = sorted(found, key=lambda frame: frame['iou'] + frame['miou'])
+    assert [name for name in FRAMES if name in page.text] == [ranked[0]['name']]
+    assert len(page.sources) == 9 and len(found) == 2
 
 
 def test_runs_stand_side_by_side_with_their_differences(
@@ -297,10 +295,9 @@ def test_what_is_interrupted_leaves_the_report_that_was_there(
     options = [streets, '--weights', made / 'tiny.safetensors', '--report']
     empty = tmp_path / 'empty'
     for owner, name, target in (
-        (Contest, 'guesses', folder),
+        (Contest, 'guesses', empty),
         (page_module, 'error_map', folder),
         (Path, 'write_text', folder),
-        (Path, 'write_text', empty),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, stopping(getattr(owner, name)))
@@ -314,9 +311,13 @@ def test_label_files_are_reported_with_rays_and_without_images(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     truth, predictions = write_label_trees(tmp_path)
-    for name, more in (('first', []), ('second', ['--compare', tmp_path / 'first'])):
-        options = ['--occ3d', truth, '--predictions', predictions, '--report', tmp_path / name]
-        command(monkeypatch, *options, '--worst', 1, *more)
+    options = ['--occ3d', truth, '--predictions', predictions, '--report']
+    command(monkeypatch, *options, tmp_path / 'first', '--worst', 0)
+    without = ReportPage(tmp_path / 'first' / 'index.html')
+    assert 's1/a' not in without.text and not without.sources
+    command(
+        monkeypatch, *options, tmp_path / 'second', '--worst', 1, '--compare', tmp_path / 'first'
+    )
     page, found = ReportPage(tmp_path / 'second' / 'index.html'), scores_of(tmp_path / 'second')
     assert found['kind'] == 'occ3d' and len(found['frames']) == 3
     rays = found['scores']['ray_iou']['mean']
