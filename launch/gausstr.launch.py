@@ -37,6 +37,7 @@ ARGUMENTS = {
     'rviz': ('false', 'Start RViz too.'),
     'use_sim_time': ('', 'Follow /clock; empty: where a bag is given.'),
     'namespace': ('', 'Namespace of the node.'),
+    'enclave': ('', 'SROS2 enclave of the node, as in docs/security.md; empty: none is chosen.'),
     'log_level': ('info', 'Log level of the node: debug, info, warn, error or fatal.'),
 }
 
@@ -63,13 +64,15 @@ def _processes(context):
     if given['params_file']:
         files.append(given['params_file'])
     chosen = clock | ({'preset': given['preset']} if given['preset'] else {})
-    node = LifecycleNode(
+    enclave = ['--enclave', given['enclave']] if given['enclave'] else []
+    # A LifecycleNode makes launch a ROS node of its own, which needs an enclave as well.
+    node = (LifecycleNode if bag else Node)(
         package='gausstr_ros',
         executable='gausstr-node',
         name='gausstr',
         namespace=given['namespace'],
         parameters=[*files, chosen],
-        arguments=['--ros-args', '--log-level', given['log_level']],
+        arguments=['--ros-args', '--log-level', given['log_level'], *enclave],
         output='screen',
         on_exit=_end if bag else None,
     )

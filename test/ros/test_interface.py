@@ -1,7 +1,7 @@
 """What the outside sees, pinned: names, types, QoS and the definitions of our messages.
 
-A change here breaks robots that run the node: their launch files, their RViz, their other machines.
-Change it on purpose only, and say so in the changelog.
+A change here breaks robots that run the node: their launch files, their RViz, their other
+machines. Change it on purpose only, and say so in the changelog.
 """
 
 from __future__ import annotations

@@ -87,7 +87,8 @@ def change(tester, label):
 
 def test_the_node_runs_as_asked_and_the_bag_waits_for_it(launch, prefix, rig, tester):
     arguments = [f'rig:={rig}', 'preset:=tiny', 'bag:=drive', 'rate:=0.5', 'loop:=true']
-    with launch('gausstr.launch.py', *arguments, 'namespace:=robot') as process:
+    arguments += ['namespace:=robot', 'enclave:=/robot/gausstr']
+    with launch('gausstr.launch.py', *arguments) as process:
         client = tester.node.create_client(GetState, '/robot/gausstr/get_state')
         tester.wait(client.service_is_ready, 60, 'lifecycle services')
         names = ['preset', 'weights', 'cameras', 'base_frame', 'use_sim_time']
@@ -98,6 +99,8 @@ def test_the_node_runs_as_asked_and_the_bag_waits_for_it(launch, prefix, rig, te
         assert (preset.string_value, weights.string_value) == ('tiny', 'untrained')
         assert list(cameras.string_array_value) == ['left', 'right']
         assert frame.string_value == 'chassis' and simulated.bool_value
+        known = tester.node.get_node_names_and_namespaces_with_enclaves()
+        assert ('gausstr', '/robot', '/robot/gausstr') in known
         record = prefix / 'ros2.json'
         change(tester, 'configure')
         assert not record.exists()
