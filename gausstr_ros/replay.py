@@ -107,15 +107,16 @@ def _write(
 
 
 def output_names(chosen: Sequence[str], settings: Settings) -> list[str]:
-    """Topics of the outputs below the node's name; pictures are one per camera.
+    """Topics of the outputs below the node's name, each once; pictures are one per camera.
 
     Raises:
         ValueError: `activation` without `activation_category`.
     """
     if 'activation' in chosen and not settings.activation_category:
         raise ValueError('--outputs activation: set the parameter activation_category')
-    wanted = [name for name in chosen if name not in PICTURES]
-    pictures = [name for name in chosen if name in PICTURES]
+    once = dict.fromkeys(chosen)
+    wanted = [name for name in once if name not in PICTURES]
+    pictures = [name for name in once if name in PICTURES]
     return wanted + [f'{camera}/{name}' for camera in settings.names for name in pictures]
 
 

@@ -69,7 +69,7 @@ def drive(tmp_path_factory):
 
 def arguments(folder, target, bag='bag', parameters='parameters.yaml'):
     given = [str(folder / bag), str(target), '--params-file', str(folder / parameters)]
-    return [*given, '--outputs', 'occupancy_grid', 'voxels', 'semantics']
+    return [*given, '--outputs', 'occupancy_grid', 'voxels', 'semantics', 'voxels']
 
 
 def run_until_killed(given, sets):
@@ -137,6 +137,8 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bag(drive, mapped, tmp_path
     assert done.returncode == -signal.SIGKILL and not target.exists()
     main(arguments(drive, target))
     assert len(mapped) == FRAMES - 2
+    clouds = [topic for topic, *_ in results(target)[1] if topic == '/gausstr/voxels']
+    assert len(clouds) == FRAMES
     assert results(target) == results(drive / 'whole.mcap')
     assert [path.name for path in tmp_path.iterdir()] == ['out.mcap']
 
