@@ -15,7 +15,7 @@ pytestmark = pytest.mark.ros
 pytest.importorskip('rclpy')
 
 from ament_index_python.packages import get_package_share_directory
-from node_graph import active_node, endpoints
+from node_graph import active_node, endpoints, eventually
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 
 from gausstr_msgs.msg import Category
@@ -69,23 +69,31 @@ def quality(profile):
     return words[profile.reliability] + ', latched' * latched
 
 
+def interface(node):
+    """What a node publishes, hears, serves and calls beyond what every lifecycle node does."""
+    found = endpoints(node)
+    publishers, hearers = node.get_publishers_info_by_topic, node.get_subscriptions_info_by_topic
+    published = {
+        topic: (kind, {quality(info.qos_profile) for info in publishers(topic)})
+        for topic, kind in found['publish'].items()
+        if topic not in OF_ROS
+    }
+    heard = {
+        topic: (kind, {quality(info.qos_profile) for info in hearers(topic)})
+        for topic, kind in found['subscribe'].items()
+    }
+    served = {n: k for n, k in found['serve'].items() if not k.startswith(OF_ROS_TYPES)}
+    return published, heard, served, found['call']
+
+
+def pinned(table):
+    return {topic: (kind, {qos}) for topic, (kind, qos) in table.items()}
+
+
 def test_topics_services_types_and_qos_are_as_pinned(ros):
+    expected = (pinned(PUBLISHED), pinned(HEARD), SERVED, {})
     with active_node(depth_source='topic', activation_category='car') as node:
-        found = endpoints(node)
-        published = {
-            topic: (kind, quality(node.get_publishers_info_by_topic(topic)[0].qos_profile))
-            for topic, kind in found['publish'].items()
-            if topic not in OF_ROS
-        }
-        heard = {
-            topic: (kind, quality(node.get_subscriptions_info_by_topic(topic)[0].qos_profile))
-            for topic, kind in found['subscribe'].items()
-        }
-        served = {n: k for n, k in found['serve'].items() if not k.startswith(OF_ROS_TYPES)}
-    assert published == PUBLISHED
-    assert heard == HEARD
-    assert served == SERVED
-    assert not found['call']
+        assert eventually(lambda: interface(node), expected) == expected
 
 
 @pytest.mark.parametrize(
@@ -109,19 +117,25 @@ def test_topics_services_types_and_qos_are_as_pinned(ros):
     ],
 )
 def test_parameters_that_change_an_input_change_it_as_pinned(ros, parameters, topic, expected):
+    wanted = pinned({topic: expected})[topic]
     with active_node(**parameters) as node:
-        kind = endpoints(node)['subscribe'][topic]
-        (info,) = node.get_subscriptions_info_by_topic(topic)
-        assert (kind, quality(info.qos_profile)) == expected
+        assert eventually(lambda: interface(node)[1].get(topic), wanted) == wanted
 
 
 def test_a_namespace_moves_the_outputs_and_leaves_the_inputs(ros):
+    wanted = [
+        ('publish', '/robot/gausstr/voxels'),
+        ('serve', '/robot/gausstr/set_categories'),
+        ('subscribe', '/left/image_raw/compressed'),
+        ('publish', '/diagnostics'),
+    ]
     with active_node('/robot') as node:
-        found = endpoints(node)
-    assert '/robot/gausstr/voxels' in found['publish']
-    assert '/robot/gausstr/set_categories' in found['serve']
-    assert '/left/image_raw/compressed' in found['subscribe']
-    assert '/diagnostics' in found['publish']
+
+        def missing():
+            found = endpoints(node)
+            return [(verb, name) for verb, name in wanted if name not in found[verb]]
+
+        assert eventually(missing, []) == []
 
 
 def test_replayed_bags_use_the_names_of_the_node():

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip('rclpy')
 
-from node_graph import SMALL, active_node, endpoints
+from node_graph import SMALL, active_node, endpoints, eventually
 
 from gausstr_ros.security_policy import main, policy
 from gausstr_ros.settings import read_settings
@@ -51,12 +51,16 @@ def allowed(text):
 )
 @pytest.mark.ros
 def test_the_policy_allows_exactly_what_the_node_opens(ros, namespace, parameters):
-    with active_node(namespace, **parameters) as node:
-        opened = {verb: set(names) for verb, names in endpoints(node).items()}
     values = SMALL | {name.replace('__', '.'): value for name, value in parameters.items()}
     simulated = values.pop('use_sim_time', False)
     text = policy(read_settings(values), namespace, sim_time=simulated)
-    assert allowed(text) == opened
+
+    with active_node(namespace, **parameters) as node:
+
+        def opened():
+            return {verb: set(names) for verb, names in endpoints(node).items()}
+
+        assert eventually(opened, allowed(text)) == allowed(text)
     (enclave,) = ET.fromstring(text.encode()).iter('enclave')
     assert enclave.get('path') == f'{namespace}/gausstr'
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from rclpy.node import Node
@@ -43,3 +44,11 @@ def endpoints(node: Node) -> dict[str, dict[str, str]]:
     return {
         verb: {name: ' '.join(kinds) for name, kinds in entries} for verb, entries in found.items()
     }
+
+
+def eventually(look: Callable[[], Any], expected: Any, timeout: float = 20.0) -> Any:
+    """What is seen once it is as expected, or at last: the graph follows a moment later."""
+    end = time.monotonic() + timeout
+    while (seen := look()) != expected and time.monotonic() < end:
+        time.sleep(0.05)
+    return seen
