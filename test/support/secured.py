@@ -1,7 +1,8 @@
 """A process in an enclave that opens what it is told to: publish, subscribe or call.
 
-python secured.py ENCLAVE NODE (publish|subscribe) TOPIC... prints each topic with `allowed` or
-`refused`; python secured.py ENCLAVE NODE state waits until /gausstr is active.
+python secured.py ENCLAVE NODE (publish|subscribe) TOPIC... prints `[allowed TOPIC]` or
+`[refused TOPIC]`, which may stand in the middle of DDS' own lines; python secured.py ENCLAVE NODE
+state waits until /gausstr is active.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ def main(enclave: str, name: str, verb: str, *topics: str) -> None:
     rclpy.init(args=['--ros-args', '--enclave', enclave])
     node = rclpy.create_node(name)
     if verb == 'state':
-        print(_wait_active(node))
+        print(f'[{_wait_active(node)}]')
     for topic in topics:
         try:
             if verb == 'publish':
@@ -27,9 +28,9 @@ def main(enclave: str, name: str, verb: str, *topics: str) -> None:
             else:
                 node.create_subscription(String, topic, print, 1)
         except Exception as error:  # rclpy has no public class for it
-            print('refused', topic, type(error).__name__)
+            print(f'[refused {topic}]', type(error).__name__)
         else:
-            print('allowed', topic)
+            print(f'[allowed {topic}]')
 
 
 def _wait_active(node: rclpy.node.Node, timeout: float = 60.0) -> str:
