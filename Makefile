@@ -16,7 +16,7 @@ help:
 	@echo 'make demo    play a drive into the node, write demo_output/index.html'
 	@echo 'make test    every test that needs neither a GPU nor downloaded weights'
 	@echo 'make lint    ruff and mypy'
-	@echo 'make bench   time the stages against their references'
+	@echo 'make bench   time the stages against their references, and six cameras over DDS'
 
 setup: $(VENV)/.ready
 	@echo 'setup: $(VENV) is up to date'
@@ -54,3 +54,4 @@ lint: setup
 
 bench: setup
 	@$(BIN)/python -m gausstr_training.benchmark
+	@$(BIN)/python -m gausstr_ros.transport_benchmark

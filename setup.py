@@ -77,6 +77,7 @@ setup(
             'gausstr-make-targets = gausstr_training.make_targets:main',
             'gausstr-node = gausstr_ros.node:main',
             'gausstr-nuscenes-to-rosbag = gausstr_training.nuscenes_to_rosbag:main',
+            'gausstr-policy = gausstr_ros.security_policy:main',
             'gausstr-replay = gausstr_ros.replay:main',
             'gausstr-synthesize = gausstr_training.synthesize:main',
             'gausstr-train = gausstr_training.train:main',

@@ -47,14 +47,15 @@ class Category:
 
     def __post_init__(self) -> None:
         name = _checked_text(self.name, 'the name of a category')
+        if len(self.prompts) > MAX_PROMPTS:
+            raise ValueError(
+                f'category {name!r}: expected at most {MAX_PROMPTS} prompts, '
+                f'got {len(self.prompts)}'
+            )
         prompts = tuple(
             _checked_text(prompt, f'category {name!r}: a prompt')
             for prompt in self.prompts or (name,)
         )
-        if len(prompts) > MAX_PROMPTS:
-            raise ValueError(
-                f'category {name!r}: expected at most {MAX_PROMPTS} prompts, got {len(prompts)}'
-            )
         if self.role not in ROLES:
             raise ValueError(
                 f'category {name!r}: role must be one of {", ".join(ROLES)}, got {self.role!r}'

@@ -41,6 +41,11 @@ class Child:
                 start_new_session=True,
             )
 
+    @property
+    def pid(self) -> int:
+        """Number of the process."""
+        return self._process.pid
+
     def check(self) -> None:
         """Raise if the process ended although it should be running.
 

@@ -6,6 +6,7 @@ import logging
 import time
 from dataclasses import dataclass, replace
 
+import numba
 import numpy as np
 import torch
 
@@ -47,8 +48,7 @@ def build_pipeline(settings: Settings) -> OccupancyPipeline:
     Raises:
         ValueError: the weights cannot be read or the device is absent.
     """
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
+    _use_threads(settings.threads or torch.get_num_threads())
     try:
         torch.device(settings.device)
     except RuntimeError as error:
@@ -64,6 +64,16 @@ def build_pipeline(settings: Settings) -> OccupancyPipeline:
     )
     pipeline.rule = _adjusted(pipeline.rule, settings)
     return pipeline
+
+
+def _use_threads(count: int) -> None:
+    """Let torch have so many threads, from the first set on.
+
+    numba starts its own at its first kernel and sets OpenMP's number, which is torch's as well:
+    the first set would be summed up in another order than the next one.
+    """
+    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
+    torch.set_num_threads(count)
 
 
 def _adjusted(rule: Rule, settings: Settings) -> Rule:

@@ -1,0 +1,137 @@
+"""What a replay has mapped so far, so that one that was killed need not map it again.
+
+An sqlite3 database beside the target. A set is in it with all its messages or not at all, whenever
+the process ends. It belongs to one bag and one choice of parameters, which its name tells, so that
+a mistyped command leaves the journal of the right one alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+
+import gausstr_core
+from gausstr_ros.settings import Settings
+
+_TABLES = """
+create table if not exists sets (number integer primary key, stamp integer, seconds text);
+create table if not exists messages (number integer, place integer, name text, data blob);
+create index if not exists of_set on messages (number, place);
+"""
+
+
+@dataclass(frozen=True)
+class StoredSet:
+    """The result of one set of images."""
+
+    seconds: dict[str, float]  # wall time per stage
+    messages: list[tuple[str, bytes]]  # output and its serialised message
+
+
+class Journal:
+    """The sets of one replay; used as a context.
+
+    Args:
+        target: what the replay writes.
+        fingerprint: of everything that the results depend on.
+
+    Raises:
+        ValueError: another replay is writing the target.
+        OSError: it cannot be written there.
+    """
+
+    def __init__(self, target: Path, fingerprint: str) -> None:
+        self._target = target
+        self._hash = fingerprint[:12]
+        self._path = target.with_name(f'.{target.name}.{self._hash}.journal')
+
+    def __enter__(self) -> Journal:
+        """Open; one that is damaged is begun anew."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._open()
+        except sqlite3.OperationalError as error:
+            if 'locked' not in str(error):
+                raise OSError(f'{self._path}: {error}') from error
+            raise ValueError(f'another replay is writing {self._target}') from None
+        except sqlite3.DatabaseError:
+            self._database.close()
+            self._path.unlink()
+            self._open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close; deleted where the target is complete, or where this run can never complete it."""
+        self._database.close()
+        if error is None or isinstance(error, ValueError):
+            which = '[0-9a-f]{12}' if error is None else self._hash
+            ours = re.compile(rf'\.{re.escape(self._target.name)}\.{which}\.journal(-journal)?')
+            for path in self._path.parent.iterdir():
+                if ours.fullmatch(path.name):
+                    path.unlink()
+
+    def __len__(self) -> int:
+        return self._database.execute('select count(*) from sets').fetchone()[0]
+
+    def find(self, number: int, stamp: int) -> StoredSet | None:
+        """The result of a set by its place in the bag, if it was mapped before."""
+        row = self._database.execute(
+            'select seconds from sets where number = ? and stamp = ?', (number, stamp)
+        ).fetchone()
+        if row is None:
+            return None
+        messages = self._database.execute(
+            'select name, data from messages where number = ? order by place', (number,)
+        )
+        return StoredSet(json.loads(row[0]), messages.fetchall())
+
+    def add(self, number: int, stamp: int, result: StoredSet) -> None:
+        """Keep the result of a set."""
+        with self._database:
+            self._database.execute(
+                'insert into sets values (?, ?, ?)', (number, stamp, json.dumps(result.seconds))
+            )
+            self._database.executemany(
+                'insert into messages values (?, ?, ?, ?)',
+                [(number, place, *message) for place, message in enumerate(result.messages)],
+            )
+
+    def _open(self) -> None:
+        self._database = sqlite3.connect(self._path, timeout=0)
+        # The first write takes a lock, which then is kept until the end of the process.
+        self._database.execute('pragma locking_mode = exclusive')
+        self._database.executescript(f'begin exclusive; {_TABLES} commit;')
+
+
+def fingerprint(bag: Path, settings: Settings, names: Sequence[str]) -> str:
+    """Of a bag, the parameters and the outputs: runs that agree in it give the same results.
+
+    Files, those of the bag and of the model, count by name, size and time of change.
+    """
+    places = [bag, *(Path(gausstr_core.__file__).parent / part for part in ('config', 'weights'))]
+    given = (settings.weights, settings.weights_folder, settings.vocabulary_file)
+    places += [Path(place) for place in given if place]
+    files = [
+        file
+        for place in places
+        for file in (sorted(place.iterdir()) if place.is_dir() else [place])
+    ]
+    states = [
+        [str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns]
+        for file in files
+        if file.is_file()
+    ]
+    parts = [metadata.version('gausstr_ros'), repr(settings), sorted(names), states]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

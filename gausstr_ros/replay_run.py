@@ -1,0 +1,146 @@
+"""The node's work on the messages of a bag, one after the other, without a graph."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import tf2_ros
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.serialization import deserialize_message, serialize_message
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from gausstr_ros.conversions import stamp_of
+from gausstr_ros.diagnostics import Health
+from gausstr_ros.inputs import DepthPairing, RigInputs, RigSource, Shot
+from gausstr_ros.mapper import build_pipeline, map_seen, see_set
+from gausstr_ros.outputs import Outputs
+from gausstr_ros.replay_journal import Journal, StoredSet
+from gausstr_ros.settings import Settings
+from gausstr_ros.synchroniser import ImageSet
+from gausstr_ros.waiting import BAD_INPUT, NotReady
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class Replay:
+    """The node without a graph: messages in by topic, results of sets out.
+
+    Args:
+        settings: as of the node.
+        buffer: all transforms of the bag.
+        names: outputs to make.
+        journal: results of an earlier run, which are not made again; the new ones are added.
+    """
+
+    def __init__(
+        self, settings: Settings, buffer: tf2_ros.Buffer, names: Sequence[str], journal: Journal
+    ) -> None:
+        self.settings = settings
+        self._outputs = Outputs(settings)
+        self._names = list(names)
+        self._journal = journal
+        self._pipeline = build_pipeline(settings)
+        self.vocabulary = self._pipeline.vocabulary(settings.vocabulary_file or None)
+        self._now = 0  # of the bag, nanoseconds
+        self.health = Health(clock=lambda: self._now / 1e9)
+        self.health.configured(settings)
+        self.health.state('replay')
+        self.health.note('vocabulary', self.vocabulary.id)
+        self.mapped = 0
+        self._rigs = RigSource(settings, buffer)
+        self._synchroniser = settings.synchroniser()
+        self._pairing = {name: DepthPairing() for name in settings.names}
+        self._pending: list[tuple[int, int, ImageSet[Shot]]] = []  # number, since when, set
+        self._count = 0
+        self._handlers: dict[str, tuple[type, Callable[[Any], None]]] = {}
+        image = CompressedImage if settings.compressed else Image
+        for camera in settings.cameras:
+            name = camera.name
+            self._handlers[camera.image_topic] = (image, partial(self._on_image, name))
+            self._handlers[camera.camera_info_topic] = (
+                CameraInfo,
+                partial(self._rigs.add_info, name),
+            )
+            if settings.measured_depth:
+                depth = CompressedImage if camera.compressed_depth else Image
+                self._handlers[camera.depth_topic] = (depth, partial(self._on_depth, name))
+
+    def feed(self, topic: str, raw: bytes, now: int) -> Iterator[tuple[int, StoredSet]]:
+        """Take one message of the bag at the bag's time; yields stamp and result of ready sets."""
+        self._now = max(self._now, now)
+        if topic not in self._handlers:
+            return
+        kind, handle = self._handlers[topic]
+        handle(deserialize_message(raw, kind))
+        yield from self._map_ready(self.settings.transform_timeout)
+
+    def finish(self) -> Iterator[tuple[int, StoredSet]]:
+        """Yield the sets that are left at the end of the bag."""
+        self._queue(self._synchroniser.flush())
+        yield from self._map_ready(0.0)
+
+    def report(self, stamp: int) -> DiagnosticArray:
+        """The diagnostics so far."""
+        unpaired = {name: pairing.unpaired for name, pairing in self._pairing.items()}
+        self.health.camera_drops(self._synchroniser.drops, unpaired)
+        return self.health.message(stamp)
+
+    def _on_image(self, camera: str, message: Image | CompressedImage) -> None:
+        self.health.received(camera, stamp_of(message.header))
+        if not self.settings.measured_depth:
+            self._add(camera, Shot(message))
+        else:
+            self._add(camera, self._pairing[camera].add_image(message))
+
+    def _on_depth(self, camera: str, message: Image | CompressedImage) -> None:
+        self._add(camera, self._pairing[camera].add_depth(message))
+
+    def _add(self, camera: str, shot: Shot | None) -> None:
+        if shot is not None:
+            stamp = stamp_of(shot.image.header)
+            self._queue(self._synchroniser.add(camera, stamp, shot))
+
+    def _queue(self, sets: list[ImageSet[Shot]]) -> None:
+        for images in sets:
+            self._pending.append((self._count, self._now, images))
+            self._count += 1
+
+    def _map_ready(self, patience: float) -> Iterator[tuple[int, StoredSet]]:
+        """Map what has its calibration; give up what has waited for `patience` seconds."""
+        still = []
+        for number, since, images in self._pending:
+            try:
+                inputs = self._rigs.inputs_for(images)
+                result = self._journal.find(number, images.stamp)
+                if result is None:
+                    result = self._map(images, inputs)
+                    self._journal.add(number, images.stamp, result)
+            except NotReady as error:
+                if self._now - since < patience * 1e9:
+                    still.append((number, since, images))
+                else:
+                    self._drop(images, error.reason, error)
+            except ValueError as error:
+                self._drop(images, BAD_INPUT, error)
+            else:
+                self.mapped += 1
+                self.health.mapped(result.seconds, images.missing)
+                yield images.stamp, result
+        self._pending = still
+
+    def _map(self, images: ImageSet[Shot], inputs: RigInputs) -> StoredSet:
+        measured = self.settings.measured_depth
+        seen = see_set(self._pipeline, images, inputs, measured_depth=measured)
+        mapped = map_seen(self._pipeline, seen, self.vocabulary)
+        messages = [
+            (name, message if isinstance(message, bytes) else serialize_message(message))
+            for name, message in self._outputs.make(self._names, mapped)
+        ]
+        return StoredSet(mapped.seconds, messages)
+
+    def _drop(self, images: ImageSet[Shot], reason: str, error: Exception) -> None:
+        _LOGGER.error('set at %.3f s not mapped: %s', images.stamp / 1e9, error)
+        self.health.dropped(reason, str(error))

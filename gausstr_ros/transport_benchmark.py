@@ -1,0 +1,246 @@
+"""How much of six large cameras gets through DDS to the node's worker, and what hearing it costs.
+
+The node runs as it is shipped, in a process of its own. Nobody listens to its outputs, so nothing
+is inferred: what is left is to receive, to group and to hand over. This process sends. The node's
+own diagnostics say how many sets reached the worker; /proc says what its threads used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+
+from gausstr_core.memory import keep_freed_memory
+from gausstr_ros.demo_processes import Child, DemoError, isolate
+from gausstr_ros.parameters import NUSCENES_CAMERAS
+from gausstr_ros.transport import VARIABLES
+from gausstr_ros.transport_sender import RATE, Sender
+
+TRANSPORTS = ('compressed', 'raw')
+REACHED, BUDGET = 0.98, 0.25  # share of the sets, share of one core for the executor's thread
+_PIPELINE, _UNWANTED = 'gausstr: pipeline', 'sets unwanted (nobody listens)'
+_TICK = os.sysconf('SC_CLK_TCK')
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run."""
+
+    transport: str
+    sent: int
+    reached: int  # sets that the worker took
+    images: float  # share of the images that the node received
+    seconds: float
+    executor: float  # share of one core, as the next two
+    process: float  # the whole node
+    sender: float
+    load: float  # average of the machine over the minute before, in processes
+
+    @property
+    def within_budget(self) -> bool:
+        """Whether enough came through for what it cost."""
+        complete = min(self.reached / self.sent, self.images)
+        return complete >= REACHED and self.executor <= BUDGET
+
+
+class Listener:
+    """The counters in the node's diagnostics."""
+
+    def __init__(self) -> None:
+        self.node = rclpy.create_node('transport_benchmark')
+        self._changed = threading.Condition()
+        self._values: dict[tuple[str, str], str] = {}
+        self._reports = 0
+        self.node.create_subscription(DiagnosticArray, '/diagnostics', self._store, 10)
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.node)
+        self._thread = threading.Thread(target=self._spin, daemon=True)
+        self._thread.start()
+
+    def sets(self) -> int:
+        """Sets that the worker took, as of the last report."""
+        return int(self._values.get((_PIPELINE, _UNWANTED), 0))
+
+    def images(self) -> int:
+        """Images that the node received, as of the last report."""
+        values = self._values.items()
+        return sum(int(value) for (_, key), value in values if key == 'received')
+
+    def wait_active(self, node: Child, timeout: float = 300.0) -> None:
+        """Wait for the node to be ready.
+
+        Raises:
+            DemoError: it ended, or was not ready in time.
+        """
+        end = time.monotonic() + timeout
+        while self._values.get((_PIPELINE, 'state')) != 'active':
+            node.check()
+            if time.monotonic() > end:
+                raise DemoError(f'the node was not active within {timeout:g} s{node.quote()}')
+            self._wait_report(0.5)
+
+    def settled(self) -> tuple[int, int]:
+        """Sets and images once two reports in a row agree, the first of them from now on."""
+        self._wait_report(5)
+        while True:
+            before = self.sets(), self.images()
+            self._wait_report(5)
+            if (self.sets(), self.images()) == before:
+                return before
+
+    def close(self) -> None:
+        """End."""
+        self._executor.shutdown()
+        self._thread.join(5)
+        self.node.destroy_node()
+
+    def _wait_report(self, timeout: float) -> None:
+        with self._changed:
+            seen = self._reports
+            self._changed.wait_for(lambda: self._reports > seen, timeout)
+
+    def _store(self, message: DiagnosticArray) -> None:
+        with self._changed:
+            self._values = {(s.name, p.key): p.value for s in message.status for p in s.values}
+            self._reports += 1
+            self._changed.notify_all()
+
+    def _spin(self) -> None:
+        with contextlib.suppress(ExternalShutdownException):
+            self._executor.spin()
+
+
+def measure(transport: str, seconds: float, logs: Path) -> Measured:
+    """Send for some seconds and count what arrives.
+
+    Raises:
+        DemoError: the node did not start, or nothing arrived at all.
+    """
+    with _node(transport, logs) as node, contextlib.ExitStack() as stack:
+        listener = Listener()
+        stack.callback(listener.close)
+        listener.wait_active(node)
+        sender = Sender(listener.node, NUSCENES_CAMERAS, compressed=transport == 'compressed')
+        _wait_heard(sender, listener, node)
+        before = listener.settled()
+        load = os.getloadavg()[0]
+        used, own, started = _used(node.pid), time.process_time(), time.monotonic()
+        sent = sender.run(round(seconds * RATE))
+        elapsed = time.monotonic() - started
+        spent = [now - then for now, then in zip(_used(node.pid), used, strict=True)]
+        own = time.process_time() - own
+        sets, images = (now - then for now, then in zip(listener.settled(), before, strict=True))
+        node.check()
+        return Measured(
+            transport, sent, sets, images / (sent * len(NUSCENES_CAMERAS)),
+            elapsed, spent[0] / elapsed, spent[1] / elapsed, own / elapsed, load,
+        )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _node(transport: str, logs: Path) -> Iterator[Child]:
+    values = {
+        'preset': 'tiny',  # it is loaded and not used
+        'weights': 'untrained',
+        'image_transport': transport,
+        'fixed_frame': "''",
+        'diagnostics_period': 0.5,
+    }
+    given = [word for name, value in values.items() for word in ('-p', f'{name}:={value}')]
+    node = Child('node', ['gausstr_ros.node', '--ros-args', *given], logs)
+    try:
+        yield node
+    finally:
+        node.stop()
+
+
+def _wait_heard(sender: Sender, listener: Listener, node: Child, timeout: float = 30.0) -> None:
+    """Send until a set arrives: until both sides know each other, what is sent is lost."""
+    end = time.monotonic() + timeout
+    while not listener.sets():
+        if time.monotonic() > end:
+            raise DemoError(f'no set reached the node within {timeout:g} s{node.quote()}')
+        sender.run(3)
+
+
+def _used(pid: int) -> tuple[float, float]:
+    """Processor seconds of the main thread, where the executor spins, and of the process."""
+    fields = [Path(f'/proc/{pid}/{place}stat').read_text() for place in (f'task/{pid}/', '')]
+    times = [text.rpartition(')')[2].split()[11:13] for text in fields]
+    thread, process = (sum(map(int, pair)) / _TICK for pair in times)
+    return thread, process
+
+
+def table(runs: Sequence[Measured]) -> str:
+    """The runs as Markdown."""
+    lines = [
+        '| six cameras | sets sent | at the worker | images | executor | node | sender | load |',
+        '|---|---|---|---|---|---|---|---|',
+    ]
+    lines += [
+        f'| {r.transport} | {r.sent} | {r.reached} ({r.reached / r.sent:.1%}) | {r.images:.1%} '
+        f'| {r.executor:.1%} | {r.process:.0%} | {r.sender:.0%} | {r.load:.1f} |'
+        for r in runs
+    ]
+    return '\n'.join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(
+        prog='python -m gausstr_ros.transport_benchmark',
+        description='Six 1600x900 cameras at 12 Hz over DDS into the node, without inference.',
+        epilog='example: python -m gausstr_ros.transport_benchmark --seconds 20 --json dds.json',
+    )
+    parser.add_argument('--seconds', type=float, default=15.0, help='of sending, default 15')
+    parser.add_argument('--transports', nargs='+', choices=TRANSPORTS, default=TRANSPORTS)
+    parser.add_argument(
+        '--stock-sender', action='store_true', help='send without the profile, as is often done'
+    )
+    parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures')
+    options = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
+    if not options.seconds > 0:
+        parser.error(f'--seconds must be > 0, got {options.seconds:g}')
+    keep_freed_memory()
+    try:
+        with tempfile.TemporaryDirectory(prefix='gausstr_dds_') as logs:
+            _run(options, Path(logs))
+    except DemoError as error:
+        raise SystemExit(f'transport_benchmark: {error}') from None
+
+
+def _run(options: Any, logs: Path) -> None:
+    isolate(os.environ, logs)
+    if options.stock_sender:
+        for name in VARIABLES:
+            os.environ.pop(name, None)  # the node sets the profile for itself
+    rclpy.init()
+    try:
+        runs = [measure(transport, options.seconds, logs) for transport in options.transports]
+    finally:
+        rclpy.try_shutdown()
+    print(f'six 1600x900 cameras at {RATE} Hz over DDS, {len(os.sched_getaffinity(0))} cores')
+    print(table(runs))
+    print(f'budget: >= {REACHED:.0%} of the sets, <= {BUDGET:.0%} of one core for the executor')
+    for run in runs:
+        print(f'{run.transport}: {"within" if run.within_budget else "NOT within"} the budget')
+    if options.json:
+        options.json.write_text(json.dumps([asdict(run) for run in runs], indent=1))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,156 @@
+"""The launch files and what they name, read without launch: see test_launch.py for the rest."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+
+pytest.importorskip('rclpy')
+
+from installed_package import install
+
+from gausstr_ros.outputs import Outputs
+from gausstr_ros.rviz_view import fitted
+from gausstr_ros.settings import read_parameter_file, read_settings
+
+ROOT = Path(__file__).parents[2]
+LAUNCH = sorted((ROOT / 'launch').glob('*.launch.py'))
+# Where rosdep's key is not the name of the module.
+KEYS = {
+    'cv2': 'python3-opencv',
+    'safetensors': 'python3-transformers-pip',
+    'tf2_ros': 'tf2_ros_py',
+    'torch': 'python3-pytorch-pip',
+} | {
+    n: f'python3-{n}'
+    for n in ('filelock', 'hypothesis', 'numba', 'numpy', 'pytest', 'tqdm', 'yaml')
+}
+KEYS |= {name: f'python3-{name}-pip' for name in ('rosbags', 'transformers')}
+OURS = {'gausstr_core', 'gausstr_ros'}
+OPTIONAL = {'gsplat', 'onnxruntime', 'open_clip'}  # extras of setup.py
+
+
+def arguments(path):
+    """Name -> (default, description) from the table in a launch file."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Assign) and node.targets[0].id == 'ARGUMENTS':
+            return ast.literal_eval(node.value)
+    raise AssertionError(f'{path} has no ARGUMENTS')
+
+
+@pytest.mark.parametrize('path', LAUNCH, ids=lambda path: path.name)
+def test_every_launch_argument_is_documented_with_its_default(path):
+    page = (ROOT / 'docs' / 'ros.md').read_text()
+    section = page.partition('\n## Launch\n')[2].partition('\n## ')[0]
+    assert f'`{path.name}`' in section
+    rows = dict(re.findall(r'^\| `(\w+)` \| ([^|]*) \|', section, re.MULTILINE))
+    for name, (default, _) in arguments(path).items():
+        assert name in rows, name
+        assert default is None or default in rows[name], (name, default, rows[name])
+
+
+def test_the_issue_s_arguments_are_there():
+    """Preset, rig file, bag, RViz, clock, namespace and log level are arguments (issue 5)."""
+    offered = arguments(ROOT / 'launch' / 'gausstr.launch.py')
+    wanted = {'preset', 'rig', 'bag', 'rviz', 'use_sim_time', 'namespace', 'log_level'}
+    assert wanted <= set(offered)
+    extra = set(arguments(ROOT / 'launch' / 'replay.launch.py')) - set(offered)
+    assert not extra, 'replay.launch.py only changes defaults of gausstr.launch.py'
+
+
+def test_all_that_the_launch_files_name_is_installed(tmp_path):
+    prefix = install(tmp_path)
+    share = prefix / 'share' / 'gausstr_ros'
+    for folder in ('launch', 'config', 'rviz'):
+        kept = sorted(path.name for path in (ROOT / folder).iterdir() if path.is_file())
+        assert sorted(path.name for path in (share / folder).iterdir()) == kept
+    text = ''.join(path.read_text() for path in LAUNCH)
+    for program in re.findall(r"executable='(gausstr[^']*)'", text):
+        assert (prefix / 'lib' / 'gausstr_ros' / program).is_file()
+    named = re.findall(r"'(\w+)' / '([\w.]+\.(?:rviz|yaml|xml|launch\.py))'", text)
+    named += re.findall(r"(launch) / '([\w.]+)'", text)
+    assert len(named) >= 2
+    assert all((share / folder / name).is_file() for folder, name in named), named
+    assert (share / 'package.xml').is_file()
+    assert (prefix / 'share/ament_index/resource_index/packages/gausstr_ros').is_file()
+
+
+def test_the_rig_of_nuscenes_is_what_the_node_assumes():
+    given = read_parameter_file(ROOT / 'config' / 'rig_nuscenes.yaml')
+    assert given and read_settings(given) == read_settings({})
+
+
+def test_the_template_works_and_its_examples_are_parameters():
+    path = ROOT / 'config' / 'rig_template.yaml'
+    given = read_parameter_file(path)
+    settings = read_settings(given)
+    assert settings.names == ('front', 'left', 'right')
+    assert settings.cameras[1].image_topic == '/camera/left/image_raw/compressed'
+    # every line that could be uncommented, uncommented
+    lines = re.findall(r'^    #(\w.*)$', path.read_text(), re.MULTILINE)
+    examples = {k: v for line in lines for k, v in yaml.safe_load(line).items()}
+    assert len(examples) > 12
+    changed = read_settings(given | examples)
+    assert changed.measured_depth and changed.cameras[0].rectified
+    defaults = read_settings(given)
+    for key in ('tolerance', 'timeout', 'min_cameras', 'grid', 'band', 'preset', 'reliable'):
+        assert getattr(changed, key) == getattr(defaults, key), f'{key} is shown as the default'
+
+
+def topics(view):
+    displays = view['Visualization Manager']['Displays']
+    inner = [child for display in displays for child in display.get('Displays', ())]
+    return {d['Name']: d['Topic']['Value'] for d in (*displays, *inner) if 'Topic' in d}
+
+
+def test_rviz_shows_images_voxels_gaussians_map_and_frames():
+    view = yaml.safe_load((ROOT / 'rviz' / 'gausstr.rviz').read_text())
+    settings = read_settings({})
+    shown = topics(view)
+    ours = {topic for topic in shown.values() if topic.startswith('/gausstr/')}
+    assert ours == {f'/gausstr/{name}' for name in Outputs(settings).types}
+    assert set(shown.values()) - ours == {camera.image_topic for camera in settings.cameras}
+    classes = {d['Class'] for d in view['Visualization Manager']['Displays']}
+    assert 'rviz_default_plugins/TF' in classes
+    assert fitted(view, settings, '/gausstr') == view
+
+
+def test_rviz_is_fitted_to_the_rig_and_the_namespace():
+    view = yaml.safe_load((ROOT / 'rviz' / 'gausstr.rviz').read_text())
+    settings = read_settings(
+        read_parameter_file(ROOT / 'config' / 'rig_template.yaml') | {'base_frame': 'chassis'}
+    )
+    made = fitted(view, settings, '/robot/gausstr')
+    shown = topics(made)
+    ours = {topic for topic in shown.values() if topic.startswith('/robot/gausstr/')}
+    assert ours == {f'/robot/gausstr/{name}' for name in Outputs(settings).types}
+    assert shown['left image'] == '/camera/left/image_raw/compressed'
+    assert set(shown.values()) - ours == {camera.image_topic for camera in settings.cameras}
+    assert 'base_link' not in yaml.safe_dump(made) and 'CAM_' not in yaml.safe_dump(made)
+
+
+def test_package_xml_names_all_that_is_imported():
+    declared = {
+        element.text
+        for element in ElementTree.parse(ROOT / 'package.xml').getroot()
+        if element.tag.endswith('depend')
+    }
+    files = [*LAUNCH, *(p for name in OURS for p in (ROOT / name).rglob('*.py'))]
+    imported = set()
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split('.')[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add(node.module.split('.')[0])
+    foreign = imported - set(sys.stdlib_module_names) - OURS - OPTIONAL
+    missing = {name for name in foreign if KEYS.get(name, name) not in declared}
+    assert not missing
+    started = set(re.findall(r"package='(\w+)'", ''.join(p.read_text() for p in LAUNCH)))
+    assert started - {'gausstr_ros'} <= declared and 'ros2bag' in declared
