@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,3 +70,9 @@ def test_heavy_library_is_wrapped_in_one_file(library: str):
 def test_files_are_named_after_what_they_hold():
     nameless = [p for package in PACKAGES for p in sources(package) if p.stem in NAMELESS]
     assert not nameless
+
+
+def test_training_needs_no_renderer():
+    """A GPU machine that trains on finished streets may lack the ray caster."""
+    block = "import sys; sys.modules['embreex'] = None; import gausstr_training.train"
+    subprocess.run([sys.executable, '-c', block], check=True, cwd=REPOSITORY)

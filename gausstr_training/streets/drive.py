@@ -5,36 +5,23 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from gausstr_training.streets.bag import DriveWriter
 from gausstr_training.streets.classes import CLASSES
+from gausstr_training.streets.drive_settings import FORMAT, DriveSettings
 from gausstr_training.streets.layout import sample_world
 from gausstr_training.streets.render import Stage, View, render_view
 from gausstr_training.streets.rig import CAMERA_NAMES, StreetRig, sample_rig
 from gausstr_training.streets.truth import voxel_truth
 from gausstr_training.streets.variation import varied_rig, varied_world
 
-FORMAT = 1
 EPOCH = 1_700_000_000_000_000_000  # ns, when the first cycle of every drive starts
 PERIOD = 500_000_000  # ns between cycles
 VARIATION = 1  # keeps the draws of the variation apart from those of the street
 TF_MARGIN = 100_000_000  # ns of /tf before the first and after the last image
-
-
-@dataclass(frozen=True)
-class DriveSettings:
-    """What a drive is made of; the same settings give the same bytes."""
-
-    seed: int
-    frames: int = 1
-    width: int = 448
-    height: int = 252
-    voxels: bool = True
-    randomise: bool = False  # domain randomisation, see variation.py
 
 
 def write_drive(folder: Path, settings: DriveSettings) -> None:

@@ -20,7 +20,7 @@ from scipy.spatial.transform import Rotation
 from gausstr_core.rig import CameraRig
 from gausstr_training.rosbag_writer import BASE_FRAME, IMAGE, TF, TRANSFORMS, image_topic
 from gausstr_training.streets.classes import CLASSES
-from gausstr_training.streets.drive import FORMAT, DriveSettings
+from gausstr_training.streets.drive_settings import FORMAT, DriveSettings
 
 _STORE = get_typestore(Stores.ROS2_JAZZY)
 _NEEDED = {

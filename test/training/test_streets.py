@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from gausstr_core.contracts import VoxelGrid, matrix_from_quaternion
 from gausstr_training.streets.bag import quaternion_xyzw
 from gausstr_training.streets.classes import BUILDING, CAR, CLASSES, FREE, ROAD, SIDEWALK, SKY
-from gausstr_training.streets.drive import DriveSettings, write_drive
+from gausstr_training.streets.drive import write_drive
+from gausstr_training.streets.drive_settings import DriveSettings
 from gausstr_training.streets.geometry import Geometry
 from gausstr_training.streets.raycast import LayeredScene, RayScene
 from gausstr_training.streets.reader import StreetFrame, read_street

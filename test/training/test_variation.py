@@ -12,7 +12,8 @@ import torch
 
 from gausstr_core.contracts import VoxelGrid
 from gausstr_training.streets.classes import CAR, ROAD
-from gausstr_training.streets.drive import DriveSettings, write_drive
+from gausstr_training.streets.drive import write_drive
+from gausstr_training.streets.drive_settings import DriveSettings
 from gausstr_training.streets.layout import sample_world
 from gausstr_training.streets.reader import StreetFrame, check_street, read_street
 from gausstr_training.streets.render import Stage, render_view

@@ -1,0 +1,19 @@
+"""What a drive is made of: all that reading one needs to know of how it is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FORMAT = 1  # of the folder; another one cannot be read
+
+
+@dataclass(frozen=True)
+class DriveSettings:
+    """What a drive is made of; the same settings give the same bytes."""
+
+    seed: int
+    frames: int = 1
+    width: int = 448
+    height: int = 252
+    voxels: bool = True
+    randomise: bool = False  # domain randomisation, see variation.py
