@@ -14,11 +14,13 @@ from gausstr_core.checksum import sha256_of
 from gausstr_core.memory import keep_freed_memory
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.presets import UNTRAINED
+from gausstr_core.transformer.build import COMPACT_PRESETS
 from gausstr_core.weights import read_card, shipped_weights
 from gausstr_training import ranks
 from gausstr_training.evaluation import occ3d
 from gausstr_training.evaluation.methods import Contest
 from gausstr_training.evaluation.options import parser
+from gausstr_training.evaluation.predicting import predict
 from gausstr_training.evaluation.report import BASELINES, document, table, write_json
 from gausstr_training.evaluation.reporting import OCC3D, STREETS, Kind, Report
 from gausstr_training.evaluation.scoring import StreetSet, tally
@@ -35,6 +37,8 @@ from gausstr_training.evaluation.thresholds import (
 def load(arguments: argparse.Namespace) -> tuple[Contest, dict[str, Any], str]:
     """The contest, the card of its weights (empty if untrained) and what to call them."""
     preset, weights = arguments.preset, arguments.weights
+    if preset not in COMPACT_PRESETS:
+        raise ValueError(f'preset {preset} is scored on --bags with --occ3d, not on streets')
     pipeline = OccupancyPipeline.from_preset(preset, arguments.device, weights=weights)
     if weights == UNTRAINED:
         return Contest(pipeline, preset), {}, "weights 'untrained'"
@@ -167,7 +171,13 @@ def score_occ3d(arguments: argparse.Namespace) -> None:
     truth, predictions = arguments.occ3d, arguments.predictions
     if truth is None or predictions is None or arguments.streets:
         raise ValueError('--occ3d GTS and --predictions DIR go together, without streets')
-    with ranks.joined('cpu'):
+    with ranks.joined(arguments.device if arguments.bags else 'cpu') as device:
+        if arguments.bags:
+            pipeline = OccupancyPipeline.from_preset(
+                arguments.preset, str(device), weights=arguments.weights, folder=arguments.folder
+            )
+            predict(pipeline, arguments.bags, predictions, ranks.rank(), ranks.count())
+            ranks.wait()
         report, watch = report_of(arguments, OCC3D), None
         if report is not None:
             report.expect(map(occ3d.frame_name, occ3d.truth_files(truth)))

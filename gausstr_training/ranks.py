@@ -34,7 +34,8 @@ def joined(device: str) -> Iterator[torch.device]:
         return
     if own.type == 'cuda':
         torch.cuda.set_device(own)
-    dist.init_process_group('nccl' if own.type == 'cuda' else 'gloo')
+    # counts of evaluations live on the CPU wherever the model is
+    dist.init_process_group('cpu:gloo,cuda:nccl' if own.type == 'cuda' else 'gloo')
     try:
         yield own
     finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from gausstr_core.transformer.build import COMPACT_PRESETS
+from gausstr_core.presets import PRESETS
 
 EXAMPLES = """examples:
   gausstr-evaluate --preset compact streets/test --json scores.json
@@ -13,7 +13,9 @@ EXAMPLES = """examples:
   gausstr-evaluate --weights runs/compact/compact.safetensors --update-card streets/test
   gausstr-evaluate --weights runs/paper/compact.safetensors streets/test \\
       --report reports/paper --compare reports/released reports/no_blur
-  gausstr-evaluate --occ3d data/nuscenes/gts --predictions predictions --json scores.json"""
+  gausstr-evaluate --occ3d data/nuscenes/gts --predictions predictions --json scores.json
+  gausstr-evaluate --preset talk2dino --weights runs/t/talk2dino.safetensors --device cuda \\
+      --bags bags/val --occ3d data/nuscenes/gts --predictions predictions"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -27,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         'streets', nargs='*', type=Path, metavar='DIR', help='a street, or a folder of streets'
     )
-    result.add_argument('--preset', default='compact', choices=list(COMPACT_PRESETS))
+    result.add_argument('--preset', default='compact', choices=list(PRESETS))
     result.add_argument('--weights', help="a file, or 'untrained' (default: the shipped ones)")
     result.add_argument('--device', default='cpu')
     result.add_argument('--limit', type=int, metavar='N', help='score only the first N streets')
@@ -58,6 +60,18 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         metavar='DIR',
         help='of --occ3d: <scene>/<token>/labels.npz with semantics, labels 0..17',
+    )
+    result.add_argument(
+        '--bags',
+        nargs='+',
+        type=Path,
+        default=[],
+        metavar='DIR',
+        help='of --occ3d: first make the --predictions that are missing, from the keyframes of '
+        'these bags with --preset and --weights',
+    )
+    result.add_argument(
+        '--folder', type=Path, help='of --bags: where published weights lie (default: the cache)'
     )
     result.add_argument(
         '--update-card',

@@ -27,12 +27,18 @@ SMALL = {
 
 def write_sources(folder: Path, drives: int = 2, frames: int = 2) -> Path:
     """`weights/` and `bags/` in a folder."""
+    bags_only(folder, drives, frames)
+    return write_networks(folder)
+
+
+def write_networks(folder: Path) -> Path:
+    """`weights/` in a folder: all that `talk2dino` sees with."""
     weights = folder / 'weights'
     foundation_files.write_dinov2(weights)
     foundation_files.write_clip(weights)
     foundation_files.write_featup(weights)
+    foundation_files.write_talk2dino(weights)
     foundation_files.write_metric3d(weights, (56, 112), offset=100.0)
-    bags_only(folder, drives, frames)
     return folder
 
 

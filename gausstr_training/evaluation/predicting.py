@@ -1,0 +1,93 @@
+"""The keyframes of bags through a pipeline into label files, to be scored as Occ3D is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from gausstr_core.contracts import Occupancy
+from gausstr_core.pipeline import OccupancyPipeline
+from gausstr_core.vocabulary import Vocabulary
+from gausstr_training.bags.dataset import BagDataset
+from gausstr_training.bags.frame import BagFrame
+from gausstr_training.bags.sets import BagSettings
+from gausstr_training.evaluation.occ3d import CLASSES, FILE, FREE
+
+# our finer words for what Occ3D calls otherwise
+OCC3D_NAMES = {'road': 'driveable_surface', 'building': 'manmade', 'pole': 'manmade'}
+
+
+def predict(
+    pipeline: OccupancyPipeline, bags: Sequence[Path], output: Path, rank: int = 0, ranks: int = 1
+) -> int:
+    """Write `<scene>/<token>/labels.npz` for every keyframe that has none yet.
+
+    A scene is called after its bag, as gausstr-nuscenes-to-rosbag names them.
+
+    Args:
+        pipeline: makes the labels; on the grid of Occ3D.
+        bags: bags, or folders of bags.
+        output: gets the files, each written aside, then renamed.
+        rank, ranks: of processes that share the keyframes.
+
+    Returns:
+        How many files this process wrote.
+
+    Raises:
+        ValueError: the bags name no keyframes, or as `BagDataset` and `occ3d_labels`.
+    """
+    frames = BagDataset(bags, BagSettings(keyframes_only=True))
+    vocabulary = pipeline.vocabulary()
+    wanted = occ3d_labels(vocabulary)
+    written = 0
+    for index in tqdm(range(rank, len(frames), ranks), desc='keyframes', disable=rank > 0):
+        scene = Path(frames.keys[index]).parent.name
+        path = output / scene / frames.tokens[index] / FILE
+        if path.exists():
+            continue
+        _write(_labels_of(frames[index], pipeline, vocabulary, wanted), path)
+        written += 1
+    return written
+
+
+def occ3d_labels(vocabulary: Vocabulary) -> NDArray[np.uint8]:
+    """[K + 1] the Occ3D class of each category; last, for label -1, FREE.
+
+    Raises:
+        ValueError: a category is none of Occ3D's.
+    """
+    found = []
+    for column, name in enumerate(vocabulary.names):
+        plain = name.replace(' ', '_')
+        if column in vocabulary.sky_columns:
+            found.append(FREE)
+            continue
+        own = OCC3D_NAMES.get(plain, plain)
+        if own not in CLASSES:
+            raise ValueError(f'category {name!r} is no class of Occ3D: {", ".join(CLASSES)}')
+        found.append(CLASSES.index(own))
+    return np.array([*found, FREE], np.uint8)
+
+
+def _labels_of(
+    frame: BagFrame,
+    pipeline: OccupancyPipeline,
+    vocabulary: Vocabulary,
+    wanted: NDArray[np.uint8],
+) -> Mapping[str, NDArray[np.uint8]]:
+    occupancy: Occupancy = pipeline.run(frame.images, frame.rig, vocabulary).occupancy
+    return {'semantics': wanted[occupancy.labels.to(torch.int64).cpu().numpy()]}
+
+
+def _write(arrays: Mapping[str, NDArray[np.uint8]], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f'.{path.name}.part')
+    with aside.open('wb') as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+    os.replace(aside, path)
