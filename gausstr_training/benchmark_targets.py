@@ -18,8 +18,9 @@ from torch import Tensor
 
 from gausstr_core.foundation.compact import CompactNetwork
 from gausstr_core.foundation.interface import resize_images
+from gausstr_training.bags.dataset import open_frames
 from gausstr_training.bags.frame import BagFrame
-from gausstr_training.make_targets import open_frames
+from gausstr_training.bags.sets import BagSettings
 from gausstr_training.targets.container import Section
 from gausstr_training.targets.feature_codec import Principal, pack_principal
 from gausstr_training.targets.networks import TeacherSpec
@@ -99,7 +100,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description='What storing features costs.')
     parser.add_argument('bags', type=Path, nargs='+', help='the last frame is measured, the '
                         'others make the directions of the data set')  # fmt: skip
-    frames = open_frames(parser.parse_args().bags, 0.4)
+    frames = open_frames(parser.parse_args().bags, BagSettings(period=0.4))
     network = TeacherSpec('compact').load()
     assert isinstance(network, CompactNetwork)
     every = [frames[index] for index in range(len(frames))]

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from gausstr_core.foundation import released
-from gausstr_core.foundation.combined import CombinedFoundation
 from gausstr_core.transformer.build import UNTRAINED_SEED
 from gausstr_core.transformer.checkpoint import Checkpoint, load_any, save
 from gausstr_core.transformer.formulation import FORMULATIONS
 from gausstr_core.transformer.full import FullConfig, FullTransformer
-from gausstr_training.bags.dataset import BagDataset
+from gausstr_training.bags.dataset import open_frames
 from gausstr_training.bags.sets import BagSettings
 from gausstr_training.compact_job import check_shares
 from gausstr_training.full_stage import FullStage
 from gausstr_training.job import Job
 from gausstr_training.recipes import FullRecipe
 from gausstr_training.stage import Stage
-from gausstr_training.target_source import OnlineTargets, TargetSource
-
-NETWORKS: dict[str, Callable[..., CombinedFoundation]] = {
-    'talk2dino': released.talk2dino,
-    'featup': released.featup,
-    'maskclip': released.maskclip,
-}
+from gausstr_training.target_source import CachedTargets, OnlineTargets, TargetSource
+from gausstr_training.targets.networks import PUBLISHED
+from gausstr_training.targets.online import Teacher
 
 
 @dataclass(frozen=True)
@@ -41,6 +35,7 @@ class Sources:
     depth: str = 'metric3d'
     start: str | None = None  # weights to start from
     workers: int = 0  # processes that read bags
+    targets: Path | None = None  # cache of the networks' answers; None: they are asked every time
 
 
 class FullJob(Job):
@@ -71,13 +66,16 @@ class FullJob(Job):
         self.recipe: FullRecipe = recipe
         self.device, self._sources = device, sources
         self._precision = precision or (recipe.precision if device.type == 'cuda' else 'fp32')
-        self._frames = open_frames(sources.data, recipe)
-        self._validation = open_frames(sources.validation, recipe) if sources.validation else None
-        self._targets = targets or _online(recipe, sources, device)
+        self._frames = open_frames(sources.data, _settings(recipe))
+        self._validation = (
+            open_frames(sources.validation, _settings(recipe)) if sources.validation else None
+        )
+        self._targets = targets or _teacher(recipe, sources, device)
         if recipe.model.segments and not self._targets.gives_segments:
             raise ValueError(
                 f'recipe {recipe.name} wants segmentation maps, and the foundation networks give '
-                'none; use a recipe without segments, such as featup-without-segments'
+                'none; make them with gausstr-make-targets --masks and give --targets, or use a '
+                'recipe without segments, such as featup-without-segments'
             )
         self._transformer = _transformer(recipe, self._targets.feature_dim, sources.start)
         self._transformer.to(device)
@@ -124,27 +122,21 @@ class FullJob(Job):
         )  # fmt: skip
 
 
-def open_frames(places: Sequence[Path], recipe: FullRecipe) -> BagDataset:
-    """The keyframes of bags that name some, else frames at least a period apart.
-
-    Raises:
-        ValueError: as `BagDataset`.
-    """
-    settings = BagSettings(
+def _settings(recipe: FullRecipe) -> BagSettings:
+    return BagSettings(
         period=recipe.period,
         neighbours=recipe.temporal_weight > 0,
         neighbour_gap=recipe.neighbour_gap,
     )
-    dataset = BagDataset(places, settings)
-    if any(dataset.tokens):
-        dataset = BagDataset(places, replace(settings, period=0.0, keyframes_only=True))
-    return dataset
 
 
-def _online(recipe: FullRecipe, sources: Sources, device: torch.device) -> OnlineTargets:
+def _teacher(recipe: FullRecipe, sources: Sources, device: torch.device) -> TargetSource:
     size = {'input_size': recipe.input_size} if any(recipe.input_size) else {}
-    foundation = NETWORKS[recipe.features](sources.folder, sources.depth, **size)
-    return OnlineTargets(foundation.to(device), device)
+    foundation = PUBLISHED[recipe.features](sources.folder, sources.depth, **size).to(device)
+    if sources.targets is None:
+        return OnlineTargets(foundation, device)
+    teacher = Teacher.of(recipe.features, foundation, sources.targets, device=device)
+    return CachedTargets(teacher, segments=recipe.model.segments > 0)
 
 
 def _transformer(recipe: FullRecipe, channels: int, start: str | None) -> FullTransformer:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -15,7 +15,7 @@ from tqdm import tqdm
 from gausstr_core.foundation.released import DEPTH_NETWORKS
 from gausstr_core.memory import keep_freed_memory
 from gausstr_core.presets import UNTRAINED
-from gausstr_training.bags.dataset import BagDataset
+from gausstr_training.bags.dataset import open_frames
 from gausstr_training.bags.sets import BagSettings
 from gausstr_training.targets import cluster, processes
 from gausstr_training.targets.cache import sweep
@@ -126,7 +126,10 @@ def fill_spec(options: argparse.Namespace) -> FillSpec:
     )
     settings = CodecSettings(1000 * options.kilobytes, options.depth_error)
     return FillSpec(
-        open_frames(list(map(Path.absolute, options.data)), options.period, options.cameras),
+        open_frames(
+            list(map(Path.absolute, options.data)),
+            BagSettings(cameras=tuple(options.cameras), period=options.period),
+        ),
         teacher,
         options.cache.absolute(),
         settings,
@@ -143,19 +146,6 @@ def _absolute(path: Path | None) -> Path | None:
 
 def _weights(text: str | None) -> Path | str | None:
     return text if text in (None, UNTRAINED) else Path(text).absolute()
-
-
-def open_frames(places: Sequence[Path], period: float, cameras: Sequence[str] = ()) -> BagDataset:
-    """The keyframes of bags that name some, else frames at least a period (s) apart.
-
-    Raises:
-        ValueError: as `BagDataset`.
-    """
-    settings = BagSettings(cameras=tuple(cameras), period=period)
-    frames = BagDataset(places, settings)
-    if any(frames.tokens):
-        frames = BagDataset(places, replace(settings, period=0.0, keyframes_only=True))
-    return frames
 
 
 def _outcomes(spec: FillSpec, options: argparse.Namespace) -> Iterator[Outcome]:

@@ -9,6 +9,7 @@ import torch
 from gausstr_core.foundation.combined import CombinedFoundation
 from gausstr_training.bags.frame import BagFrame
 from gausstr_training.released_losses import Targets
+from gausstr_training.targets.online import Teacher
 
 
 class TargetSource(Protocol):
@@ -25,6 +26,33 @@ class TargetSource(Protocol):
             ValueError: there are none for this frame; the message names it.
         """
         ...
+
+
+class CachedTargets:
+    """Takes them from a cache, or asks the networks and keeps the answer.
+
+    Args:
+        teacher: gives maps on the device where the targets are wanted.
+        segments: whether label maps are wanted, which gausstr-make-targets puts beside the rest.
+    """
+
+    gives_segments = True
+
+    def __init__(self, teacher: Teacher, *, segments: bool = False) -> None:
+        self._teacher, self._segments = teacher, segments
+        self.input_size, self.feature_dim = teacher.input_size, teacher.feature_dim
+
+    def __call__(self, frame: BagFrame) -> Targets:
+        """See `TargetSource`."""
+        found = self._teacher.maps_for(frame.key, frame.images, frame.rig)
+        if not self._segments:
+            return Targets(found.maps.features, found.maps.depth)
+        if found.masks is None:
+            raise ValueError(
+                f'{frame.key}: the cache has no label maps; make them with gausstr-make-targets '
+                '--masks'
+            )
+        return Targets(found.maps.features, found.maps.depth, found.masks.long())
 
 
 class OnlineTargets:

@@ -87,6 +87,10 @@ def parser() -> argparse.ArgumentParser:
         '--folder', type=Path, help='where published weights lie (default: fetch into the cache)'
     )
     full.add_argument(
+        '--targets', type=Path, metavar='DIR',
+        help='cache of what the networks see, as of gausstr-make-targets; filled on first use',
+    )  # fmt: skip
+    full.add_argument(
         '--depth', default='metric3d', choices=sorted(DEPTH_NETWORKS), help='depth network'
     )
     full.add_argument(
@@ -111,16 +115,16 @@ def job_of(options: argparse.Namespace, device: torch.device) -> Job:
     """
     recipe = read_recipe(options.recipe)
     if isinstance(recipe, CompactRecipe):
-        if options.validation or options.folder or options.precision:
+        if options.validation or options.folder or options.precision or options.targets:
             raise ValueError(
-                f'recipe {recipe.name} takes no --validation, --folder or --precision'
+                f'recipe {recipe.name} takes no --validation, --folder, --precision or --targets'
             )
         start = Path(options.start) if options.start else None
         return CompactJob(recipe, options.data, device, options.workers, start)
     assert isinstance(recipe, FullRecipe)
     sources = Sources(
         tuple(options.data), tuple(options.validation), options.folder, options.depth,
-        options.start, options.workers,
+        options.start, options.workers, options.targets,
     )  # fmt: skip
     return FullJob(recipe, sources, device, options.precision)
 

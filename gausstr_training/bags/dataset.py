@@ -107,6 +107,18 @@ class BagDataset(Dataset[BagFrame]):
         ]
 
 
+def open_frames(places: Sequence[Path], settings: BagSettings) -> BagDataset:
+    """The keyframes of bags that name some, else frames as the settings say.
+
+    Raises:
+        ValueError, OSError: as `BagDataset`.
+    """
+    dataset = BagDataset(places, settings)
+    if any(dataset.tokens):
+        dataset = BagDataset(places, replace(settings, period=0.0, keyframes_only=True))
+    return dataset
+
+
 def _indexed(
     bags: list[Path], settings: BagSettings, cache: Path | None, workers: int
 ) -> list[BagSets]:

@@ -23,9 +23,10 @@ from gausstr_core.weights.fetch import sha256_of
 from gausstr_training.targets.codec import CodecSettings
 from gausstr_training.targets.container import MAGIC
 
-PUBLISHED: Mapping[str, Callable[[Path | None, str], CombinedFoundation]] = {
+PUBLISHED: Mapping[str, Callable[..., CombinedFoundation]] = {
     'talk2dino': released.talk2dino,
     'featup': released.featup,
+    'maskclip': released.maskclip,
 }
 TEACHERS = (*PUBLISHED, *COMPACT_PRESETS)
 

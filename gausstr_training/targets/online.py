@@ -91,11 +91,26 @@ class Teacher:
             ValueError: a file of weights is missing or does not fit.
             OSError: the folder cannot be written.
         """
+        return cls.of(spec.name, spec.load(device), root, settings, device)
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        network: FoundationNetwork,
+        root: Path | None,
+        settings: CodecSettings | None = None,
+        device: torch.device | str = 'cpu',
+    ) -> Teacher:
+        """A network that is loaded already, called `name`, with its folder below `root`.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
         settings = settings or CodecSettings()
-        network = spec.load(device)
         if root is None:
             return cls(network, None, settings, device)
-        named = identity(spec.name, network, settings)
+        named = identity(name, network, settings)
         cache = TargetCache.of(root, named, card(network, settings))
         return cls(network, cache, settings, device)
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import small_training
 import torch
@@ -18,7 +19,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from gausstr_core.presets import assemble
 from gausstr_core.transformer import checkpoint
-from gausstr_training import train
+from gausstr_training import make_targets, train
+from gausstr_training.bags.dataset import open_frames
+from gausstr_training.bags.sets import BagSettings
 from gausstr_training.checkpoints import CheckpointFolder
 from gausstr_training.full_job import FullJob, Sources
 from gausstr_training.recipes import read_recipe
@@ -238,3 +241,46 @@ def test_gpu_that_is_not_there_is_refused(sources: Path, recipe: Path, tmp_path:
     arguments = small_training.arguments(sources, recipe, tmp_path / 'run')
     with pytest.raises(SystemExit, match="device 'cuda' cannot be used"):
         train.main([*arguments, '--device', 'cuda'])
+
+
+def test_targets_are_kept_on_first_use(sources: Path, recipe: Path, tmp_path: Path) -> None:
+    """The second run reads what the first has kept, and learns the same, bit for bit."""
+    cache = tmp_path / 'cache'
+    runs = tmp_path / 'one', tmp_path / 'two'
+    for run in runs:
+        arguments = small_training.arguments(sources, recipe, run)
+        train.main([*arguments, '--targets', str(cache)])
+        kept = {path: path.stat().st_mtime_ns for path in cache.rglob('*') if path.is_file()}
+        if run == runs[0]:
+            first = kept
+    assert kept == first and len(first) >= 4
+    assert curve(runs[0]) == curve(runs[1])
+
+
+def test_segments_come_from_the_cache(
+    sources: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = small_training.write_recipe(
+        tmp_path / 'segments.yaml', model={'segments': 26}, input_size=[0, 0]
+    )
+    arguments = small_training.arguments(sources, recipe, tmp_path / 'run')
+    cache = ['--targets', str(tmp_path / 'cache')]
+    with pytest.raises(SystemExit, match='make them with gausstr-make-targets --masks'):
+        train.main(arguments)
+    with pytest.raises(SystemExit, match='the cache has no label maps'):
+        train.main([*arguments, *cache])
+    labels = tmp_path / 'labels'
+    labels.mkdir()
+    frames = open_frames([sources / 'bags'], BagSettings(period=0.4))
+    for frame in (frames[index] for index in range(len(frames))):
+        for name, stamp in zip(frame.rig.names, frame.image_stamps, strict=True):
+            np.save(labels / f'{name}__{stamp // 1000}.npy', np.full((36, 64), 7, np.uint8))
+    make_targets.main(
+        [
+            *('--teacher', 'talk2dino', '--folder', str(sources / 'weights')),
+            *('--cache', str(tmp_path / 'cache'), '--masks', str(labels)),
+            *('--data', str(sources / 'bags')),
+        ]
+    )
+    train.main([*arguments, *cache])
+    assert curve(tmp_path / 'run', 'segments/2')

@@ -19,7 +19,9 @@ import pytest
 from bag_files import START, messages_of, write_bag, write_bag_of_drive
 from lethal_frames import Killer, LethalFrames
 
-from gausstr_training.make_targets import main, open_frames
+from gausstr_training.bags.dataset import open_frames
+from gausstr_training.bags.sets import BagSettings
+from gausstr_training.make_targets import main
 from gausstr_training.targets import cluster, processes
 from gausstr_training.targets.filling import FillSpec, Outcome
 from gausstr_training.targets.networks import TeacherSpec
@@ -74,7 +76,9 @@ def lethal(bags: Path, tmp_path: Path, deaths: int = 1) -> tuple[LethalFrames, F
     """Frames of which one has to be killed for, and the work on them."""
     victims = tmp_path / 'victims'
     victims.mkdir()
-    frames = LethalFrames(open_frames([bags], 0.4), victims, lethal=2, deaths=deaths)
+    frames = LethalFrames(
+        open_frames([bags], BagSettings(period=0.4)), victims, lethal=2, deaths=deaths
+    )
     teacher = TeacherSpec('tiny', weights='untrained')
     return frames, FillSpec(frames, teacher, tmp_path / 'cache')
 
@@ -149,7 +153,7 @@ def test_a_frame_that_cannot_be_read_does_not_stop_the_others(
 def test_label_maps_are_stored_with_the_frames(
     command: Callable[..., str], tmp_path: Path, bags: Path
 ):
-    frames, labels = open_frames([bags], 0.4), tmp_path / 'labels'
+    frames, labels = open_frames([bags], BagSettings(period=0.4)), tmp_path / 'labels'
     labels.mkdir()
     for frame in (frames[index] for index in range(len(frames))):
         for name, stamp in zip(frame.rig.names, frame.image_stamps, strict=True):
@@ -280,6 +284,6 @@ def test_what_to_install_for_a_cluster(
 
 
 def test_keyframes_are_taken_where_a_bag_names_them(bags: Path):
-    frames = open_frames([bags], period=0.9)
+    frames = open_frames([bags], BagSettings(period=0.9))
     assert len(frames) == BAGS * 2  # of three frames 0.5 s apart, the first and the last
     assert all(int(key.split('/')[1]) >= START for key in frames.keys)
