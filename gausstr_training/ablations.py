@@ -163,7 +163,9 @@ class Bench:
     def _recipe(self, variant: Variant) -> CompactRecipe:
         recipe = read_recipe('compact')
         assert isinstance(recipe, CompactRecipe)
-        schedule = replace(recipe.transformer, steps=self.steps, streets=(0.0, 1.0))
+        schedule = replace(
+            recipe.transformer, steps=self.steps, warmup=self.steps // 10, streets=(0.0, 1.0)
+        )
         return replace(recipe, transformer=schedule, **variant.changes)
 
     @torch.inference_mode()
