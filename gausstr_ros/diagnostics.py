@@ -5,32 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 
 from gausstr_core.memory import peak_memory
+from gausstr_ros.camera_health import CameraHealth, status
 from gausstr_ros.conversions import header_message
 from gausstr_ros.settings import Settings
 
-# A camera is silent when nothing came for this long.
-SILENT_AFTER = 2.0
-_SMOOTHING = 0.8
 _MAX_TEXT = 1000
-
-
-@dataclass
-class _Camera:
-    topic: str
-    since: float
-    received: int = 0
-    last: float | None = None
-    stamp: int = 0
-    period: float | None = None
-    drops: Counter[str] = field(default_factory=Counter)
-    fault: str = ''  # of its connection
 
 
 class Health:
@@ -43,7 +28,7 @@ class Health:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._cameras: dict[str, _Camera] = {}
+        self._cameras: dict[str, CameraHealth] = {}
         self._values: dict[str, str] = {}
         self._state = 'unconfigured'
         self._restart()
@@ -61,7 +46,7 @@ class Health:
         now = self._clock()
         with self._lock:
             self._restart()
-            self._cameras = {c.name: _Camera(c.image_topic, now) for c in settings.cameras}
+            self._cameras = {c.name: CameraHealth(c.image_topic, now) for c in settings.cameras}
             self._values = {'device': settings.device, 'preset': settings.preset}
 
     def state(self, name: str) -> None:
@@ -70,7 +55,7 @@ class Health:
         with self._lock:
             self._state = name
             for camera in self._cameras.values():
-                camera.since, camera.last, camera.period = now, None, None
+                camera.watch(now)
 
     def note(self, key: str, value: str) -> None:
         """Show a value under the pipeline's status."""
@@ -81,12 +66,13 @@ class Health:
         """Count an image."""
         now = self._clock()
         with self._lock:
-            entry = self._cameras[camera]
-            if entry.last is not None:
-                step = now - entry.last
-                old = step if entry.period is None else entry.period
-                entry.period = _SMOOTHING * old + (1 - _SMOOTHING) * step
-            entry.received, entry.last, entry.stamp = entry.received + 1, now, stamp
+            self._cameras[camera].heard(now, stamp)
+
+    def read(self, cameras: Iterable[str], faults: Mapping[str, str]) -> None:
+        """Note which images of a set could be used, and why the others could not."""
+        with self._lock:
+            for camera in cameras:
+                self._cameras[camera].read(faults.get(camera, '')[:_MAX_TEXT])
 
     def camera_drops(self, drops: Counter[tuple[str, str]], unpaired: dict[str, int]) -> None:
         """Set the counts of images dropped before they were in a set, (camera, reason)."""
@@ -100,7 +86,7 @@ class Health:
     def connection_fault(self, camera: str, text: str) -> None:
         """Note that a publisher and our subscription do not fit."""
         with self._lock:
-            self._cameras[camera].fault = text
+            self._cameras[camera].connection = text
 
     def dropped(self, reason: str, text: str) -> None:
         """Count a set that was not mapped; with a text it is an error."""
@@ -134,7 +120,8 @@ class Health:
         now = self._clock()
         with self._lock:
             statuses = [self._pipeline_status()]
-            statuses += [self._camera_status(n, c, now) for n, c in self._cameras.items()]
+            active = self._state == 'active'
+            statuses += [c.status(n, now, active=active) for n, c in self._cameras.items()]
             self._errors, self._warnings = [], []
         return DiagnosticArray(header=header_message(stamp, ''), status=statuses)
 
@@ -155,29 +142,4 @@ class Health:
             level, text = DiagnosticStatus.ERROR, self._errors[-1] + more
         elif self._warnings:
             level, text = DiagnosticStatus.WARN, self._warnings[-1]
-        return _status('gausstr: pipeline', level, text, values)
-
-    def _camera_status(self, name: str, camera: _Camera, now: float) -> DiagnosticStatus:
-        values = {'topic': camera.topic, 'received': str(camera.received)}
-        if camera.last is not None:
-            values['age [s]'] = f'{now - camera.last:.2f}'
-            values['stamp'] = f'{camera.stamp / 1e9:.9f}'
-        if camera.period:
-            values['rate [Hz]'] = f'{1 / camera.period:.2f}'
-        values |= {f'dropped: {why}': str(n) for why, n in camera.drops.items()}
-        level, text = DiagnosticStatus.OK, 'ok'
-        quiet = now - (camera.since if camera.last is None else camera.last)
-        if self._state == 'active' and quiet > SILENT_AFTER:
-            level = DiagnosticStatus.ERROR
-            since = 'since the start' if camera.last is None else f'for {quiet:.1f} s'
-            text = f'no image on {camera.topic} {since}'
-        if camera.fault:
-            level, text = DiagnosticStatus.ERROR, camera.fault
-        return _status(f'gausstr: {name}', level, text, values)
-
-
-def _status(name: str, level: bytes, text: str, values: dict[str, str]) -> DiagnosticStatus:
-    pairs = [KeyValue(key=key, value=value) for key, value in values.items()]
-    return DiagnosticStatus(
-        name=name, level=level, message=text, hardware_id='gausstr', values=pairs
-    )
+        return status('gausstr: pipeline', level, text, values)

@@ -196,6 +196,7 @@ class GaussTRNode(LifecycleNode):
             first_use=self._announce,
             health=self.health,
             measured_depth=parts.settings.measured_depth,
+            min_cameras=parts.settings.min_cameras,
         )
         self._running = (subscriptions, worker)
         worker.start()

@@ -29,7 +29,7 @@ from gausstr_ros.categories import categories_message
 from gausstr_ros.conversions import stamp_of
 from gausstr_ros.diagnostics import Health
 from gausstr_ros.inputs import DepthPairing, RigSource, Shot
-from gausstr_ros.mapper import MappedSet, build_pipeline, map_seen, see_set
+from gausstr_ros.mapper import MappedSet, build_pipeline, map_seen, read_set, see_set
 from gausstr_ros.outputs import Outputs
 from gausstr_ros.settings import Settings, read_parameter_file, read_settings
 from gausstr_ros.synchroniser import ImageSet
@@ -124,8 +124,13 @@ class Replay:
         for since, images in self._pending:
             try:
                 inputs = self._rigs.inputs_for(images)
+                read = read_set(images, inputs)
+                self.health.read(images.payloads, read.faults)
                 seen = see_set(
-                    self._pipeline, images, inputs, measured_depth=self.settings.measured_depth
+                    self._pipeline,
+                    read,
+                    measured_depth=self.settings.measured_depth,
+                    min_cameras=self.settings.min_cameras,
                 )
                 mapped = map_seen(self._pipeline, seen, self.vocabulary)
             except NotReady as error:
@@ -137,7 +142,7 @@ class Replay:
                 self._drop(images, BAD_INPUT, error)
             else:
                 self.mapped += 1
-                self.health.mapped(mapped.seconds, images.missing)
+                self.health.mapped(mapped.seconds, (*images.missing, *read.faults))
                 yield mapped
         self._pending = still
 
