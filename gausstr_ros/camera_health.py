@@ -25,6 +25,8 @@ class CameraHealth:
     period: float | None = None
     drops: Counter[str] = field(default_factory=Counter)
     connection: str = ''  # why a publisher and our subscription do not fit
+    frozen: str = ''  # how long its picture has stood still
+    offset: float = 0.0  # phase, seconds
     fault: str = ''  # why its last image was of no use
     last_error: str = ''
     _news: str = ''  # fault since the last status
@@ -41,11 +43,11 @@ class CameraHealth:
     def watch(self, now: float) -> None:
         """Measure age and rate afresh."""
         self.since, self.last, self.period = now, None, None
-        self.fault = ''
+        self.fault = self.frozen = ''
 
-    def read(self, fault: str) -> None:
-        """Note whether an image could be used; '' where it could."""
-        self.fault = fault
+    def read(self, fault: str, frozen: str) -> None:
+        """Note why an image could not be used and whether its picture stands still, else ''."""
+        self.fault, self.frozen = fault, frozen
         if fault:
             self.drops[UNUSABLE] += 1
             self.last_error = self._news = fault
@@ -58,6 +60,7 @@ class CameraHealth:
             values['stamp'] = f'{self.stamp / 1e9:.9f}'
         if self.period:
             values['rate [Hz]'] = f'{1 / self.period:.2f}'
+        values['phase offset [s]'] = f'{self.offset:.4f}'
         values |= {f'dropped: {why}': str(n) for why, n in self.drops.items()}
         if self.last_error:
             values['last error'] = self.last_error
@@ -74,6 +77,8 @@ class CameraHealth:
             return DiagnosticStatus.ERROR, f'no image on {self.topic} {since}'
         if self.fault or self._news:
             return DiagnosticStatus.ERROR, self.fault or self._news
+        if self.frozen:
+            return DiagnosticStatus.WARN, self.frozen
         if dropped := self.drops - self._told:
             why = ', '.join(f'{reason} ({count})' for reason, count in dropped.items())
             return DiagnosticStatus.WARN, f'images dropped: {why}'

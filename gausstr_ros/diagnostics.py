@@ -5,15 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 
-from gausstr_core.memory import peak_memory
+from gausstr_core.memory import peak_memory, resident_memory
 from gausstr_ros.camera_health import CameraHealth, status
+from gausstr_ros.clock_check import clock_status
 from gausstr_ros.conversions import header_message
 from gausstr_ros.settings import Settings
+from gausstr_ros.stages import Stages
 
 _MAX_TEXT = 1000
 
@@ -31,12 +34,14 @@ class Health:
         self._cameras: dict[str, CameraHealth] = {}
         self._values: dict[str, str] = {}
         self._state = 'unconfigured'
+        self._watchdog = float('inf')
         self._restart()
 
     def _restart(self) -> None:
         self._sets: Counter[str] = Counter()
         self._dropped: Counter[str] = Counter()
-        self._seconds: dict[str, float] = {}
+        self._stages = Stages()
+        self._unheard: dict[str, str] = {}  # output -> why somebody does not get it
         self._errors: list[str] = []  # since the last message
         self._warnings: list[str] = []
         self._last_error = ''
@@ -47,6 +52,7 @@ class Health:
         with self._lock:
             self._restart()
             self._cameras = {c.name: CameraHealth(c.image_topic, now) for c in settings.cameras}
+            self._watchdog = settings.watchdog_timeout
             self._values = {'device': settings.device, 'preset': settings.preset}
 
     def state(self, name: str) -> None:
@@ -68,11 +74,14 @@ class Health:
         with self._lock:
             self._cameras[camera].heard(now, stamp)
 
-    def read(self, cameras: Iterable[str], faults: Mapping[str, str]) -> None:
-        """Note which images of a set could be used, and why the others could not."""
+    def read(
+        self, cameras: Iterable[str], faults: Mapping[str, str], frozen: Mapping[str, str]
+    ) -> None:
+        """Note why some images of a set could not be used, and whose picture stands still."""
         with self._lock:
             for camera in cameras:
-                self._cameras[camera].read(faults.get(camera, '')[:_MAX_TEXT])
+                fault = faults.get(camera, '')[:_MAX_TEXT]
+                self._cameras[camera].read(fault, frozen.get(camera, ''))
 
     def camera_drops(self, drops: Counter[tuple[str, str]], unpaired: dict[str, int]) -> None:
         """Set the counts of images dropped before they were in a set, (camera, reason)."""
@@ -82,6 +91,29 @@ class Health:
             for camera, count in unpaired.items():
                 if count:
                     self._cameras[camera].drops['no depth image with its stamp'] = count
+
+    def phase_offsets(self, offsets: Mapping[str, float]) -> None:
+        """Note by how many seconds each camera fires after the first; given or learned."""
+        with self._lock:
+            for camera, offset in offsets.items():
+                self._cameras[camera].offset = offset
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Watch what runs inside: longer than watchdog_timeout is an error."""
+        now = self._clock()
+        with self._lock:
+            self._stages.begin(name, now)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._stages.end(name)
+
+    def unheard(self, output: str, text: str) -> None:
+        """Note that a subscription and our publisher do not fit."""
+        with self._lock:
+            self._unheard[output] = text
 
     def connection_fault(self, camera: str, text: str) -> None:
         """Note that a publisher and our subscription do not fit."""
@@ -106,7 +138,7 @@ class Health:
         """Count a set that was mapped, with the time of its stages."""
         with self._lock:
             self._sets['complete' if not missing else 'partial'] += 1
-            self._seconds = dict(seconds)
+            self._stages.took(seconds)
             if missing:
                 self._warnings.append(f'a set without {", ".join(missing)}')
 
@@ -115,31 +147,47 @@ class Health:
         with self._lock:
             self._sets['unwanted (nobody listens)'] += 1
 
-    def message(self, stamp: int) -> DiagnosticArray:
-        """All statuses; errors and warnings are those since the last call."""
+    def message(self, stamp: int, *, sim_time: bool | None = None) -> DiagnosticArray:
+        """All statuses; errors and warnings are those since the last call.
+
+        Args:
+            stamp: ROS time in nanoseconds.
+            sim_time: whether that is simulated; None: of a bag, which has no clock to compare.
+        """
         now = self._clock()
         with self._lock:
-            statuses = [self._pipeline_status()]
+            statuses = [self._pipeline_status(now)]
+            if sim_time is not None:
+                heard = [c.stamp for c in self._cameras.values() if c.last is not None]
+                newest = max(heard, default=None)
+                statuses.append(clock_status(stamp, newest, sim_time=sim_time))
             active = self._state == 'active'
             statuses += [c.status(n, now, active=active) for n, c in self._cameras.items()]
             self._errors, self._warnings = [], []
         return DiagnosticArray(header=header_message(stamp, ''), status=statuses)
 
-    def _pipeline_status(self) -> DiagnosticStatus:
+    def _pipeline_status(self, now: float) -> DiagnosticStatus:
+        stuck = self._stages.stuck(now, self._watchdog)
         values = {'state': self._state, **self._values}
         values |= {f'sets {kind}': str(count) for kind, count in self._sets.items()}
         values |= {f'sets dropped: {why}': str(n) for why, n in self._dropped.items()}
-        values |= {f'{stage} [ms]': f'{1e3 * s:.1f}' for stage, s in self._seconds.items()}
+        values |= self._stages.values()
+        values['resident memory [MiB]'] = f'{resident_memory() / 2**20:.0f}'
         values['peak memory'] = peak_memory(values.get('device', 'cpu'))
         if values.get('device', 'cpu').startswith('cuda') and torch.cuda.is_available():
             used = torch.cuda.memory_allocated(values['device']) / 2**20
             values['device memory [MiB]'] = f'{used:.0f}'
+        if stuck:
+            self._last_error = stuck[-1]
         if self._last_error:
             values['last error'] = self._last_error
         level, text = DiagnosticStatus.OK, self._state
-        if self._errors:
+        if stuck:
+            level, text = DiagnosticStatus.ERROR, '; '.join(stuck)
+        elif self._errors:
             more = f' (and {len(self._errors) - 1} more)' if len(self._errors) > 1 else ''
             level, text = DiagnosticStatus.ERROR, self._errors[-1] + more
-        elif self._warnings:
-            level, text = DiagnosticStatus.WARN, self._warnings[-1]
+        elif self._warnings or self._unheard:
+            said = [*self._unheard.values(), *self._warnings[-1:]]
+            level, text = DiagnosticStatus.WARN, '; '.join(said)
         return status('gausstr: pipeline', level, text, values)

@@ -125,7 +125,7 @@ class Replay:
             try:
                 inputs = self._rigs.inputs_for(images)
                 read = read_set(images, inputs)
-                self.health.read(images.payloads, read.faults)
+                self.health.read(images.payloads, read.faults, {})
                 seen = see_set(
                     self._pipeline,
                     read,

@@ -21,6 +21,7 @@ from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.vocabulary import Vocabulary
 from gausstr_ros.categories import VocabularyInForce
 from gausstr_ros.diagnostics import Health
+from gausstr_ros.frozen_pictures import FrozenPictures
 from gausstr_ros.inputs import RigInputs, Shot
 from gausstr_ros.mapper import SeenSet, map_seen, read_set, see_set
 from gausstr_ros.outputs import Outputs
@@ -86,6 +87,7 @@ class Worker:
         self._health = health
         self._measured_depth = measured_depth
         self._min_cameras = min_cameras
+        self._frozen = FrozenPictures()
         self._faults: dict[str, str] = {}  # of the cameras in the last set
         self._handed: SimpleQueue[_Task | None] = SimpleQueue()
         # one set at most lies between the threads, or those that wait there would be stale
@@ -119,19 +121,25 @@ class Worker:
     def _see(self, arrival: float, images: ImageSet[Shot], inputs: RigInputs) -> None:
         started, seen, missing = time.monotonic(), None, images.missing
         if self._wanted():
-            read = read_set(images, inputs)
+            with self._health.stage('decode'):
+                read = read_set(images, inputs)
             missing = (*missing, *read.faults)
             self._tell(images, read.faults)
-            seen = see_set(
-                self._pipeline,
-                read,
-                measured_depth=self._measured_depth,
-                min_cameras=self._min_cameras,
-            )
+            with self._health.stage('foundation'):
+                seen = see_set(
+                    self._pipeline,
+                    read,
+                    measured_depth=self._measured_depth,
+                    min_cameras=self._min_cameras,
+                )
         self._handed.put(_Task(arrival, started, images, seen, missing, time.monotonic()))
 
     def _tell(self, images: ImageSet[Shot], faults: dict[str, str]) -> None:
-        self._health.read(images.payloads, faults)
+        frozen = {
+            camera: self._frozen.look(camera, images.stamps[camera], shot.image.data)
+            for camera, shot in images.payloads.items()
+        }
+        self._health.read(images.payloads, faults, frozen)
         for camera in faults.keys() - self._faults.keys():  # at its start, not ten times a second
             _LOGGER.error('set at %.3f s: %s', images.stamp / 1e9, faults[camera])
         self._faults = faults
@@ -150,10 +158,12 @@ class Worker:
         if task.seen is None or not names:
             self._health.idle()
             return
-        mapped = map_seen(self._pipeline, task.seen, vocabulary)
+        with self._health.stage('mapping'):
+            mapped = map_seen(self._pipeline, task.seen, vocabulary)
         done = time.monotonic()
-        for name, message in self._outputs.make(names, mapped):
-            self._publish(name, message)
+        with self._health.stage('publishing'):
+            for name, message in self._outputs.make(names, mapped):
+                self._publish(name, message)
         now = time.monotonic()
         seconds = {
             'waiting': task.started - task.arrival,

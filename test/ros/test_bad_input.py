@@ -161,6 +161,7 @@ def test_a_jump_back_of_the_stamps_starts_afresh(running):
             break
         tester.wait_for_text(f'received={index + 2}')
     tester.wait(lambda: tester.stamps(GRID)[-1] <= stamp, what='map of the second round')
+    tester.wait_for_text('clock jumps back=1')
 
 
 def test_missing_calibration_names_camera_and_topic(running):
