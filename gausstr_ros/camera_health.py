@@ -25,12 +25,15 @@ class CameraHealth:
     period: float | None = None
     drops: Counter[str] = field(default_factory=Counter)
     connection: str = ''  # why a publisher and our subscription do not fit
+    absent: int = 0  # sets that went out without it
     frozen: str = ''  # how long its picture has stood still
     offset: float = 0.0  # phase, seconds
     fault: str = ''  # why its last image was of no use
     last_error: str = ''
     _news: str = ''  # fault since the last status
-    _told: Counter[str] = field(default_factory=Counter)  # drops in the last status
+    # drops and absences in the last status
+    _told: Counter[str] = field(default_factory=Counter)
+    _told_absent: int = 0
 
     def heard(self, now: float, stamp: int) -> None:
         """Count an image."""
@@ -61,11 +64,12 @@ class CameraHealth:
         if self.period:
             values['rate [Hz]'] = f'{1 / self.period:.2f}'
         values['phase offset [s]'] = f'{self.offset:.4f}'
+        values['sets without it'] = str(self.absent)
         values |= {f'dropped: {why}': str(n) for why, n in self.drops.items()}
         if self.last_error:
             values['last error'] = self.last_error
         level, text = self._judged(now, active=active)
-        self._news, self._told = '', self.drops.copy()
+        self._news, self._told, self._told_absent = '', self.drops.copy(), self.absent
         return status(f'gausstr: {name}', level, text, values)
 
     def _judged(self, now: float, *, active: bool) -> tuple[bytes, str]:
@@ -82,6 +86,8 @@ class CameraHealth:
         if dropped := self.drops - self._told:
             why = ', '.join(f'{reason} ({count})' for reason, count in dropped.items())
             return DiagnosticStatus.WARN, f'images dropped: {why}'
+        if absent := self.absent - self._told_absent:
+            return DiagnosticStatus.WARN, f'sets without it: {absent}'
         return DiagnosticStatus.OK, 'ok'
 
 

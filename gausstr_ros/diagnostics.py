@@ -74,6 +74,12 @@ class Health:
         with self._lock:
             self._cameras[camera].heard(now, stamp)
 
+    def absent(self, cameras: Iterable[str]) -> None:
+        """Note which cameras a set went out without, whether it will be mapped or not."""
+        with self._lock:
+            for camera in cameras:
+                self._cameras[camera].absent += 1
+
     def read(
         self, cameras: Iterable[str], faults: Mapping[str, str], frozen: Mapping[str, str]
     ) -> None:

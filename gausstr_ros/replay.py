@@ -116,7 +116,9 @@ class Replay:
             self._queue(self._synchroniser.add(camera, stamp, shot))
 
     def _queue(self, sets: list[ImageSet[Shot]]) -> None:
-        self._pending += [(self._now, images) for images in sets]
+        for images in sets:
+            self.health.absent(images.missing)
+            self._pending.append((self._now, images))
 
     def _map_ready(self, patience: float) -> Iterator[MappedSet]:
         """Map what has its calibration; give up what has waited for `patience` seconds."""

@@ -119,6 +119,7 @@ class Subscriptions:
 
     def _forward(self, sets: list[ImageSet[Shot]]) -> None:
         for images in sets:
+            self._health.absent(images.missing)
             self.waiting.put(images)
 
     def _forget_transforms(self) -> None:

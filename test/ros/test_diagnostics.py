@@ -60,6 +60,17 @@ def test_latencies_queues_and_memory_are_shown(start, tester):
     assert float(camera['rate [Hz]']) > 0 and float(camera['age [s]']) < 20
 
 
+def test_a_partial_set_shows_though_a_newer_one_takes_its_place(start, tester):
+    """A single lost image: the next set is complete at once, and the partial one is not mapped."""
+    start()
+    play(tester, 0)
+    tester.play_set(1, leave_out=['CAM_B'])
+    play(tester, 2)
+    tester.wait(lambda: values(newest(tester, 'CAM_B'))['sets without it'] == '1', what='count')
+    assert values(newest(tester, 'CAM_A'))['sets without it'] == '0'
+    assert [text for text in tester.texts() if text == 'sets without it: 1']
+
+
 def test_learned_phase_offsets_are_shown(start, tester):
     start(**{'sync.tolerance': 0.015, 'sync.learn_offsets': True})
     for index in range(16):
