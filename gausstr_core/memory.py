@@ -1,4 +1,4 @@
-"""The process's memory: what is freed stays for the buffers of the next cycle; its peak."""
+"""The process's memory: what is freed stays for the buffers of the next cycle; its size."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ctypes
 import os
 import resource
 import sys
+from pathlib import Path
 
 import torch
 
@@ -44,6 +45,15 @@ def keep_freed_memory() -> bool:
         and mallopt(_TRIM_THRESHOLD, _KEEP_FREE) == 1
         and mallopt(_ARENA_MAX, 1) == 1
     )
+
+
+def resident_memory(process: int | None = None) -> int:
+    """Bytes of main memory that a process holds now; None: this one. 0 where that is not known."""
+    try:
+        fields = Path(f'/proc/{process or "self"}/statm').read_text().split()
+    except OSError:
+        return 0
+    return int(fields[1]) * resource.getpagesize()
 
 
 def peak_memory(device: torch.device | str = 'cpu') -> str:

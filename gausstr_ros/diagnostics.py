@@ -5,32 +5,20 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 
-from gausstr_core.memory import peak_memory
+from gausstr_core.memory import peak_memory, resident_memory
+from gausstr_ros.camera_health import CameraHealth, status
+from gausstr_ros.clock_check import clock_status
 from gausstr_ros.conversions import header_message
 from gausstr_ros.settings import Settings
+from gausstr_ros.stages import Stages
 
-# A camera is silent when nothing came for this long.
-SILENT_AFTER = 2.0
-_SMOOTHING = 0.8
 _MAX_TEXT = 1000
-
-
-@dataclass
-class _Camera:
-    topic: str
-    since: float
-    received: int = 0
-    last: float | None = None
-    stamp: int = 0
-    period: float | None = None
-    drops: Counter[str] = field(default_factory=Counter)
-    fault: str = ''  # of its connection
 
 
 class Health:
@@ -43,15 +31,17 @@ class Health:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._cameras: dict[str, _Camera] = {}
+        self._cameras: dict[str, CameraHealth] = {}
         self._values: dict[str, str] = {}
         self._state = 'unconfigured'
+        self._watchdog = float('inf')
         self._restart()
 
     def _restart(self) -> None:
         self._sets: Counter[str] = Counter()
         self._dropped: Counter[str] = Counter()
-        self._seconds: dict[str, float] = {}
+        self._stages = Stages()
+        self._unheard: dict[str, str] = {}  # output -> why somebody does not get it
         self._errors: list[str] = []  # since the last message
         self._warnings: list[str] = []
         self._last_error = ''
@@ -61,7 +51,8 @@ class Health:
         now = self._clock()
         with self._lock:
             self._restart()
-            self._cameras = {c.name: _Camera(c.image_topic, now) for c in settings.cameras}
+            self._cameras = {c.name: CameraHealth(c.image_topic, now) for c in settings.cameras}
+            self._watchdog = settings.watchdog_timeout
             self._values = {'device': settings.device, 'preset': settings.preset}
 
     def state(self, name: str) -> None:
@@ -70,7 +61,7 @@ class Health:
         with self._lock:
             self._state = name
             for camera in self._cameras.values():
-                camera.since, camera.last, camera.period = now, None, None
+                camera.watch(now)
 
     def note(self, key: str, value: str) -> None:
         """Show a value under the pipeline's status."""
@@ -81,12 +72,22 @@ class Health:
         """Count an image."""
         now = self._clock()
         with self._lock:
-            entry = self._cameras[camera]
-            if entry.last is not None:
-                step = now - entry.last
-                old = step if entry.period is None else entry.period
-                entry.period = _SMOOTHING * old + (1 - _SMOOTHING) * step
-            entry.received, entry.last, entry.stamp = entry.received + 1, now, stamp
+            self._cameras[camera].heard(now, stamp)
+
+    def absent(self, cameras: Iterable[str]) -> None:
+        """Note which cameras a set went out without, whether it will be mapped or not."""
+        with self._lock:
+            for camera in cameras:
+                self._cameras[camera].absent += 1
+
+    def read(
+        self, cameras: Iterable[str], faults: Mapping[str, str], frozen: Mapping[str, str]
+    ) -> None:
+        """Note why some images of a set could not be used, and whose picture stands still."""
+        with self._lock:
+            for camera in cameras:
+                fault = faults.get(camera, '')[:_MAX_TEXT]
+                self._cameras[camera].read(fault, frozen.get(camera, ''))
 
     def camera_drops(self, drops: Counter[tuple[str, str]], unpaired: dict[str, int]) -> None:
         """Set the counts of images dropped before they were in a set, (camera, reason)."""
@@ -97,10 +98,33 @@ class Health:
                 if count:
                     self._cameras[camera].drops['no depth image with its stamp'] = count
 
+    def phase_offsets(self, offsets: Mapping[str, float]) -> None:
+        """Note by how many seconds each camera fires after the first; given or learned."""
+        with self._lock:
+            for camera, offset in offsets.items():
+                self._cameras[camera].offset = offset
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Watch what runs inside: longer than watchdog_timeout is an error."""
+        now = self._clock()
+        with self._lock:
+            self._stages.begin(name, now)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._stages.end(name)
+
+    def unheard(self, output: str, text: str) -> None:
+        """Note that a subscription and our publisher do not fit."""
+        with self._lock:
+            self._unheard[output] = text
+
     def connection_fault(self, camera: str, text: str) -> None:
         """Note that a publisher and our subscription do not fit."""
         with self._lock:
-            self._cameras[camera].fault = text
+            self._cameras[camera].connection = text
 
     def dropped(self, reason: str, text: str) -> None:
         """Count a set that was not mapped; with a text it is an error."""
@@ -120,7 +144,7 @@ class Health:
         """Count a set that was mapped, with the time of its stages."""
         with self._lock:
             self._sets['complete' if not missing else 'partial'] += 1
-            self._seconds = dict(seconds)
+            self._stages.took(seconds)
             if missing:
                 self._warnings.append(f'a set without {", ".join(missing)}')
 
@@ -129,55 +153,47 @@ class Health:
         with self._lock:
             self._sets['unwanted (nobody listens)'] += 1
 
-    def message(self, stamp: int) -> DiagnosticArray:
-        """All statuses; errors and warnings are those since the last call."""
+    def message(self, stamp: int, *, sim_time: bool | None = None) -> DiagnosticArray:
+        """All statuses; errors and warnings are those since the last call.
+
+        Args:
+            stamp: ROS time in nanoseconds.
+            sim_time: whether that is simulated; None: of a bag, which has no clock to compare.
+        """
         now = self._clock()
         with self._lock:
-            statuses = [self._pipeline_status()]
-            statuses += [self._camera_status(n, c, now) for n, c in self._cameras.items()]
+            statuses = [self._pipeline_status(now)]
+            if sim_time is not None:
+                heard = [c.stamp for c in self._cameras.values() if c.last is not None]
+                newest = max(heard, default=None)
+                statuses.append(clock_status(stamp, newest, sim_time=sim_time))
+            active = self._state == 'active'
+            statuses += [c.status(n, now, active=active) for n, c in self._cameras.items()]
             self._errors, self._warnings = [], []
         return DiagnosticArray(header=header_message(stamp, ''), status=statuses)
 
-    def _pipeline_status(self) -> DiagnosticStatus:
+    def _pipeline_status(self, now: float) -> DiagnosticStatus:
+        stuck = self._stages.stuck(now, self._watchdog)
         values = {'state': self._state, **self._values}
         values |= {f'sets {kind}': str(count) for kind, count in self._sets.items()}
         values |= {f'sets dropped: {why}': str(n) for why, n in self._dropped.items()}
-        values |= {f'{stage} [ms]': f'{1e3 * s:.1f}' for stage, s in self._seconds.items()}
+        values |= self._stages.values()
+        values['resident memory [MiB]'] = f'{resident_memory() / 2**20:.0f}'
         values['peak memory'] = peak_memory(values.get('device', 'cpu'))
         if values.get('device', 'cpu').startswith('cuda') and torch.cuda.is_available():
             used = torch.cuda.memory_allocated(values['device']) / 2**20
             values['device memory [MiB]'] = f'{used:.0f}'
+        if stuck:
+            self._last_error = stuck[-1]
         if self._last_error:
             values['last error'] = self._last_error
         level, text = DiagnosticStatus.OK, self._state
-        if self._errors:
+        if stuck:
+            level, text = DiagnosticStatus.ERROR, '; '.join(stuck)
+        elif self._errors:
             more = f' (and {len(self._errors) - 1} more)' if len(self._errors) > 1 else ''
             level, text = DiagnosticStatus.ERROR, self._errors[-1] + more
-        elif self._warnings:
-            level, text = DiagnosticStatus.WARN, self._warnings[-1]
-        return _status('gausstr: pipeline', level, text, values)
-
-    def _camera_status(self, name: str, camera: _Camera, now: float) -> DiagnosticStatus:
-        values = {'topic': camera.topic, 'received': str(camera.received)}
-        if camera.last is not None:
-            values['age [s]'] = f'{now - camera.last:.2f}'
-            values['stamp'] = f'{camera.stamp / 1e9:.9f}'
-        if camera.period:
-            values['rate [Hz]'] = f'{1 / camera.period:.2f}'
-        values |= {f'dropped: {why}': str(n) for why, n in camera.drops.items()}
-        level, text = DiagnosticStatus.OK, 'ok'
-        quiet = now - (camera.since if camera.last is None else camera.last)
-        if self._state == 'active' and quiet > SILENT_AFTER:
-            level = DiagnosticStatus.ERROR
-            since = 'since the start' if camera.last is None else f'for {quiet:.1f} s'
-            text = f'no image on {camera.topic} {since}'
-        if camera.fault:
-            level, text = DiagnosticStatus.ERROR, camera.fault
-        return _status(f'gausstr: {name}', level, text, values)
-
-
-def _status(name: str, level: bytes, text: str, values: dict[str, str]) -> DiagnosticStatus:
-    pairs = [KeyValue(key=key, value=value) for key, value in values.items()]
-    return DiagnosticStatus(
-        name=name, level=level, message=text, hardware_id='gausstr', values=pairs
-    )
+        elif self._warnings or self._unheard:
+            said = [*self._unheard.values(), *self._warnings[-1:]]
+            level, text = DiagnosticStatus.WARN, '; '.join(said)
+        return status('gausstr: pipeline', level, text, values)

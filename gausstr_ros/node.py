@@ -14,6 +14,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import rclpy
@@ -21,10 +22,11 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
+from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
@@ -152,7 +154,12 @@ class GaussTRNode(LifecycleNode):
         outputs = Outputs(settings)
         publishers = {
             name: self.create_lifecycle_publisher(
-                kind, f'~/{name}', LATCHED if name == 'occupancy_grid' else NEWEST
+                kind,
+                f'~/{name}',
+                LATCHED if name == 'occupancy_grid' else NEWEST,
+                event_callbacks=PublisherEventCallbacks(
+                    incompatible_qos=partial(self._incompatible, name)
+                ),
             )
             for name, kind in outputs.types.items()
         }
@@ -196,6 +203,7 @@ class GaussTRNode(LifecycleNode):
             first_use=self._announce,
             health=self.health,
             measured_depth=parts.settings.measured_depth,
+            min_cameras=parts.settings.min_cameras,
         )
         self._running = (subscriptions, worker)
         worker.start()
@@ -260,7 +268,8 @@ class GaussTRNode(LifecycleNode):
         """In the text thread: encode, replace, wait for the first set, fill in the reply."""
         try:
             wanted = [category_from_message(message) for message in request.categories]
-            vocabulary = parts.pipeline.words(wanted)
+            with self.health.stage('encoding words'):
+                vocabulary = parts.pipeline.words(wanted)
             parts.vocabulary.replace(vocabulary)
             self._announce(vocabulary, None)
             stamp = parts.vocabulary.wait_for_first_stamp(REPLY_WITHIN)
@@ -279,9 +288,16 @@ class GaussTRNode(LifecycleNode):
         done.set_result(response)
         self.executor.wake()
 
+    def _incompatible(self, name: str, event: Any) -> None:
+        policy = QoSPolicyKind(event.last_policy_kind).name.lower()
+        text = f'~/{name}: a subscription asks for an incompatible {policy} and gets nothing'
+        _LOGGER.warning(text)
+        self.health.unheard(name, text)
+
     def _report(self) -> None:
         stamp = self.get_clock().now().nanoseconds
-        self._diagnostics.publish(self.health.message(stamp))
+        sim_time = bool(self.get_parameter('use_sim_time').value)
+        self._diagnostics.publish(self.health.message(stamp, sim_time=sim_time))
 
     def _refuse_late_parameters(self, changed: list[Parameter]) -> SetParametersResult:
         names = [parameter.name for parameter in changed if parameter.name != 'use_sim_time']

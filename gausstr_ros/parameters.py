@@ -133,7 +133,13 @@ PARAMETERS = (
         '',
         'Name of the category whose probability ~/<camera>/activation shows; empty: not offered.',
     ),
-    Parameter('diagnostics_period', 1.0, 'Seconds between two /diagnostics.', (0.05, 60.0)),
+    Parameter('diagnostics_period', 0.25, 'Seconds between two /diagnostics.', (0.05, 60.0)),
+    Parameter(
+        'watchdog_timeout',
+        30.0,
+        'Seconds after which a stage that has not come to its end is reported as stuck.',
+        (0.1, 86400.0),
+    ),
 )
 
 CAMERA_PARAMETERS = (

@@ -12,7 +12,7 @@ import json
 import re
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +21,7 @@ import gausstr_core
 from gausstr_ros.settings import Settings
 
 _TABLES = """
-create table if not exists sets (number integer primary key, stamp integer, seconds text);
+create table if not exists sets (number integer primary key, stamp integer, facts text);
 create table if not exists messages (number integer, place integer, name text, data blob);
 create index if not exists of_set on messages (number, place);
 """
@@ -33,6 +33,7 @@ class StoredSet:
 
     seconds: dict[str, float]  # wall time per stage
     messages: list[tuple[str, bytes]]  # output and its serialised message
+    faults: dict[str, str] = field(default_factory=dict)  # per camera that could not be used
 
 
 class Journal:
@@ -88,21 +89,21 @@ class Journal:
     def find(self, number: int, stamp: int) -> StoredSet | None:
         """The result of a set by its place in the bag, if it was mapped before."""
         row = self._database.execute(
-            'select seconds from sets where number = ? and stamp = ?', (number, stamp)
+            'select facts from sets where number = ? and stamp = ?', (number, stamp)
         ).fetchone()
         if row is None:
             return None
         messages = self._database.execute(
             'select name, data from messages where number = ? order by place', (number,)
         )
-        return StoredSet(json.loads(row[0]), messages.fetchall())
+        seconds, faults = json.loads(row[0])
+        return StoredSet(seconds, messages.fetchall(), faults)
 
     def add(self, number: int, stamp: int, result: StoredSet) -> None:
         """Keep the result of a set."""
+        facts = json.dumps([result.seconds, result.faults])
         with self._database:
-            self._database.execute(
-                'insert into sets values (?, ?, ?)', (number, stamp, json.dumps(result.seconds))
-            )
+            self._database.execute('insert into sets values (?, ?, ?)', (number, stamp, facts))
             self._database.executemany(
                 'insert into messages values (?, ?, ?, ?)',
                 [(number, place, *message) for place, message in enumerate(result.messages)],

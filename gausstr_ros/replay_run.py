@@ -15,7 +15,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from gausstr_ros.conversions import stamp_of
 from gausstr_ros.diagnostics import Health
 from gausstr_ros.inputs import DepthPairing, RigInputs, RigSource, Shot
-from gausstr_ros.mapper import build_pipeline, map_seen, see_set
+from gausstr_ros.mapper import build_pipeline, map_seen, read_set, see_set
 from gausstr_ros.outputs import Outputs
 from gausstr_ros.replay_journal import Journal, StoredSet
 from gausstr_ros.settings import Settings
@@ -105,6 +105,7 @@ class Replay:
 
     def _queue(self, sets: list[ImageSet[Shot]]) -> None:
         for images in sets:
+            self.health.absent(images.missing)
             self._pending.append((self._count, self._now, images))
             self._count += 1
 
@@ -118,6 +119,8 @@ class Replay:
                 if result is None:
                     result = self._map(images, inputs)
                     self._journal.add(number, images.stamp, result)
+                else:
+                    self.health.read(images.payloads, result.faults, {})
             except NotReady as error:
                 if self._now - since < patience * 1e9:
                     still.append((number, since, images))
@@ -127,19 +130,25 @@ class Replay:
                 self._drop(images, BAD_INPUT, error)
             else:
                 self.mapped += 1
-                self.health.mapped(result.seconds, images.missing)
+                self.health.mapped(result.seconds, (*images.missing, *result.faults))
                 yield images.stamp, result
         self._pending = still
 
     def _map(self, images: ImageSet[Shot], inputs: RigInputs) -> StoredSet:
-        measured = self.settings.measured_depth
-        seen = see_set(self._pipeline, images, inputs, measured_depth=measured)
+        read = read_set(images, inputs)
+        self.health.read(images.payloads, read.faults, {})
+        seen = see_set(
+            self._pipeline,
+            read,
+            measured_depth=self.settings.measured_depth,
+            min_cameras=self.settings.min_cameras,
+        )
         mapped = map_seen(self._pipeline, seen, self.vocabulary)
         messages = [
             (name, message if isinstance(message, bytes) else serialize_message(message))
             for name, message in self._outputs.make(self._names, mapped)
         ]
-        return StoredSet(mapped.seconds, messages)
+        return StoredSet(mapped.seconds, messages, read.faults)
 
     def _drop(self, images: ImageSet[Shot], reason: str, error: Exception) -> None:
         _LOGGER.error('set at %.3f s not mapped: %s', images.stamp / 1e9, error)

@@ -64,6 +64,7 @@ class Settings:
     image_scale: float
     activation_category: str
     diagnostics_period: float
+    watchdog_timeout: float
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -176,6 +177,7 @@ def _assemble(chosen: Mapping[str, Any]) -> Settings:
         image_scale=chosen['publish.image_scale'],
         activation_category=chosen['activation_category'],
         diagnostics_period=chosen['diagnostics_period'],
+        watchdog_timeout=chosen['watchdog_timeout'],
     )
 
 

@@ -108,9 +108,18 @@ class Subscriptions:
         self._forward(self._synchroniser.poll(time.monotonic_ns()))
         unpaired = {name: pairing.unpaired for name, pairing in self._pairing.items()}
         self._health.camera_drops(self._synchroniser.drops, unpaired)
+        self._health.phase_offsets(self._synchroniser.offsets)
+        for key, count in (
+            ('clock jumps', self._synchroniser.jumps),
+            ('clock jumps back', self._synchroniser.jumps_back),
+            ('queue: images', len(self._synchroniser)),
+            ('queue: sets', len(self.waiting)),
+        ):
+            self._health.note(key, str(count))
 
     def _forward(self, sets: list[ImageSet[Shot]]) -> None:
         for images in sets:
+            self._health.absent(images.missing)
             self.waiting.put(images)
 
     def _forget_transforms(self) -> None:

@@ -52,6 +52,10 @@ class WaitingSets(Generic[Payload, Inputs]):
         self._closed = False
         self._changed = threading.Condition()
 
+    def __len__(self) -> int:
+        with self._changed:
+            return len(self._sets)
+
     def put(self, images: ImageSet[Payload]) -> None:
         """Add a set; called by the executor's thread, never blocks for long."""
         with self._changed:

@@ -21,8 +21,9 @@ from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.vocabulary import Vocabulary
 from gausstr_ros.categories import VocabularyInForce
 from gausstr_ros.diagnostics import Health
+from gausstr_ros.frozen_pictures import FrozenPictures
 from gausstr_ros.inputs import RigInputs, Shot
-from gausstr_ros.mapper import SeenSet, map_seen, see_set
+from gausstr_ros.mapper import SeenSet, map_seen, read_set, see_set
 from gausstr_ros.outputs import Outputs
 from gausstr_ros.synchroniser import ImageSet
 from gausstr_ros.waiting import BAD_INPUT, WaitingSets
@@ -40,6 +41,7 @@ class _Task:
     started: float  # when the first thread took it
     images: ImageSet[Shot]
     seen: SeenSet | None  # None where nobody listens
+    missing: tuple[str, ...]  # cameras that the map is made without
     handed: float
 
 
@@ -58,6 +60,7 @@ class Worker:
         first_use: called before the outputs of the first set that uses a vocabulary.
         health: told of everything.
         measured_depth: whether depth comes from topics.
+        min_cameras: fewest cameras that make a set.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Worker:
         first_use: Callable[[Vocabulary, int], None],
         health: Health,
         measured_depth: bool,
+        min_cameras: int,
     ) -> None:
         self._waiting = waiting
         self._pipeline = pipeline
@@ -82,6 +86,9 @@ class Worker:
         self._first_use = first_use
         self._health = health
         self._measured_depth = measured_depth
+        self._min_cameras = min_cameras
+        self._frozen = FrozenPictures()
+        self._faults: dict[str, str] = {}  # of the cameras in the last set
         self._handed: SimpleQueue[_Task | None] = SimpleQueue()
         # one set at most lies between the threads, or those that wait there would be stale
         self._room = threading.Semaphore(1)
@@ -112,10 +119,30 @@ class Worker:
                 self._room.release()
 
     def _see(self, arrival: float, images: ImageSet[Shot], inputs: RigInputs) -> None:
-        started, seen = time.monotonic(), None
+        started, seen, missing = time.monotonic(), None, images.missing
         if self._wanted():
-            seen = see_set(self._pipeline, images, inputs, measured_depth=self._measured_depth)
-        self._handed.put(_Task(arrival, started, images, seen, time.monotonic()))
+            with self._health.stage('decode'):
+                read = read_set(images, inputs)
+            missing = (*missing, *read.faults)
+            self._tell(images, read.faults)
+            with self._health.stage('foundation'):
+                seen = see_set(
+                    self._pipeline,
+                    read,
+                    measured_depth=self._measured_depth,
+                    min_cameras=self._min_cameras,
+                )
+        self._handed.put(_Task(arrival, started, images, seen, missing, time.monotonic()))
+
+    def _tell(self, images: ImageSet[Shot], faults: dict[str, str]) -> None:
+        frozen = {
+            camera: self._frozen.look(camera, images.stamps[camera], shot.image.data)
+            for camera, shot in images.payloads.items()
+        }
+        self._health.read(images.payloads, faults, frozen)
+        for camera in faults.keys() - self._faults.keys():  # at its start, not ten times a second
+            _LOGGER.error('set at %.3f s: %s', images.stamp / 1e9, faults[camera])
+        self._faults = faults
 
     def _map_all(self) -> None:
         while (task := self._handed.get()) is not None:
@@ -131,10 +158,12 @@ class Worker:
         if task.seen is None or not names:
             self._health.idle()
             return
-        mapped = map_seen(self._pipeline, task.seen, vocabulary)
+        with self._health.stage('mapping'):
+            mapped = map_seen(self._pipeline, task.seen, vocabulary)
         done = time.monotonic()
-        for name, message in self._outputs.make(names, mapped):
-            self._publish(name, message)
+        with self._health.stage('publishing'):
+            for name, message in self._outputs.make(names, mapped):
+                self._publish(name, message)
         now = time.monotonic()
         seconds = {
             'waiting': task.started - task.arrival,
@@ -143,7 +172,7 @@ class Worker:
             'publishing': now - done,
             'total': now - task.arrival,
         }
-        self._health.mapped(seconds, task.images.missing)
+        self._health.mapped(seconds, task.missing)
 
     def _attempt(self, images: ImageSet[Shot], work: Callable[[], None]) -> bool:
         """Whether it went well; if not, it is reported, and the next set gets its chance."""

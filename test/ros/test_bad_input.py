@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 
 import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
 from nav_msgs.msg import OccupancyGrid
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage
@@ -27,10 +28,8 @@ def assert_goes_on(tester, index):
     tester.wait(lambda: stamp in tester.stamps(GRID), what=f'map of set {index}')
 
 
-def test_broken_images_and_calibrations(running):
-    tester = running
-    tester.play_transforms()
-    assert_goes_on(tester, 0)
+def faults(tester):
+    """(what is wrong, of which camera, words of the reason)."""
     whole = tester.jpeg(1).data
     cut = CompressedImage(format='jpeg', data=array.array('B', whole[: len(whole) // 2]))
     nothing = CompressedImage(format='jpeg')
@@ -38,20 +37,75 @@ def test_broken_images_and_calibrations(running):
     large = tester.jpeg(1, size=(120, 200))
     no_focus = tester.camera_info(focal=0.0)
     no_number = tester.camera_info(focal=float('nan'))
-    cases = [
-        ({'images': {'CAM_B': cut}}, ('CAM_B', 'truncated JPEG')),
-        ({'images': {'CAM_A': nothing}}, ('CAM_A', 'empty')),
-        ({'images': {'CAM_C': noise}}, ('CAM_C', 'do not decode')),
-        ({'infos': {'CAM_B': no_focus}}, ('CAM_B', 'focal lengths > 0', 'fx=0')),
-        ({'infos': {'CAM_A': no_number}}, ('CAM_A', 'finite')),
-        ({'images': {'CAM_C': large}}, ('CAM_C', '200x120', '160x90')),
+    return [
+        ({'images': {'CAM_B': cut}}, 'CAM_B', 'truncated JPEG'),
+        ({'images': {'CAM_A': nothing}}, 'CAM_A', 'empty'),
+        ({'images': {'CAM_C': noise}}, 'CAM_C', 'do not decode'),
+        ({'infos': {'CAM_B': no_focus}}, 'CAM_B', 'focal lengths > 0'),
+        ({'infos': {'CAM_A': no_number}}, 'CAM_A', 'finite'),
+        ({'images': {'CAM_C': large}}, 'CAM_C', '200x120'),
     ]
-    for number, (fault, expected) in enumerate(cases):
+
+
+def camera_status(tester, camera):
+    """The newest status of a camera."""
+    report = tester.heard['/diagnostics'][-1]
+    return next(status for status in report.status if status.name == f'gausstr: {camera}')
+
+
+def test_a_bad_image_or_calibration_costs_its_camera_only(running):
+    tester = running
+    tester.play_transforms()
+    assert_goes_on(tester, 0)
+    for number, (fault, camera, reason) in enumerate(faults(tester)):
         stamp = tester.play_set(10 * number + 10, **fault)
-        tester.wait_for_text(*expected)
+        tester.wait(lambda s=stamp: s in tester.stamps(GRID), what=f'map without {camera}')
+        tester.wait_for_text(f'a set without {camera}')
+        shown = tester.wait(
+            lambda c=camera, r=reason: (
+                r in (status := camera_status(tester, c)).message and status
+            ),
+            what=f'{reason} as the status of {camera}',
+        )
+        assert shown.level == DiagnosticStatus.ERROR and camera in shown.message
+        others = set(tester.cameras) - {camera}
+        assert all(reason not in camera_status(tester, c).message for c in others)
         assert_goes_on(tester, 10 * number + 15)
-        assert stamp not in tester.stamps(GRID), expected
-    tester.wait_for_text(f'sets dropped: bad input={len(cases)}')
+        tester.wait(
+            lambda c=camera: camera_status(tester, c).message == 'ok', what=f'{camera} ok again'
+        )
+        assert any(
+            pair.key == 'last error' and reason in pair.value
+            for pair in camera_status(tester, camera).values
+        )
+    assert not [text for text in tester.texts() if text.startswith('sets dropped')]
+
+
+def test_a_camera_is_missing_until_its_resolution_and_its_calibration_agree_again(running):
+    tester = running
+    tester.play_transforms()
+    assert_goes_on(tester, 0)
+    size = (120, 200)
+    for index in range(1, 4):
+        stamp = tester.play_set(index, images={'CAM_C': tester.jpeg(index, size)})
+        tester.wait(lambda s=stamp: s in tester.stamps(GRID), what='map without CAM_C')
+        tester.wait(lambda: '200x120' in camera_status(tester, 'CAM_C').message, what='reason')
+    info = {'CAM_C': tester.camera_info(size)}
+    stamp = tester.play_set(4, images={'CAM_C': tester.jpeg(4, size)}, infos=info)
+    tester.wait(lambda: stamp in tester.stamps(GRID), what='map of the new size')
+    tester.wait(lambda: camera_status(tester, 'CAM_C').message == 'ok', what='CAM_C ok again')
+
+
+def test_bad_images_drop_the_set_where_fewer_than_min_cameras_are_left(start_node, tester):
+    tester.listen(GRID, OccupancyGrid)
+    start_node(**{'sync.min_cameras': 3})
+    tester.wait_matched()
+    tester.play_transforms()
+    stamp = tester.play_set(0, images={'CAM_B': CompressedImage(format='jpeg')})
+    tester.wait_for_text('2 cameras can be used, sync.min_cameras is 3', 'CAM_B', 'empty')
+    tester.wait_for_text('sets dropped: bad input=1')
+    assert_goes_on(tester, 5)
+    assert stamp not in tester.stamps(GRID)
 
 
 def test_an_image_size_that_changes_with_its_calibration_is_taken(running):
@@ -107,6 +161,7 @@ def test_a_jump_back_of_the_stamps_starts_afresh(running):
             break
         tester.wait_for_text(f'received={index + 2}')
     tester.wait(lambda: tester.stamps(GRID)[-1] <= stamp, what='map of the second round')
+    tester.wait_for_text('clock jumps back=1')
 
 
 def test_missing_calibration_names_camera_and_topic(running):

@@ -22,7 +22,7 @@ from gausstr_core.visibility import viewed_and_observed, with_neighbours
 from gausstr_core.vocabulary import Vocabulary
 from gausstr_ros.conversions import band_slice, header_message, occupancy_grid
 from gausstr_ros.inputs import RigInputs, Shot
-from gausstr_ros.mapper import build_pipeline, see_set
+from gausstr_ros.mapper import build_pipeline, read_set, see_set
 from gausstr_ros.settings import read_settings
 from gausstr_ros.synchroniser import ImageSet, Synchroniser
 from gausstr_training.streets.rig import CAMERA_NAMES
@@ -61,7 +61,7 @@ class Scene:
 
     def look(self, images: ImageSet, pipeline: OccupancyPipeline, *, measured: bool) -> Seen:
         inputs = self.inputs(images.stamps)
-        return see_set(pipeline, images, inputs, measured_depth=measured).seen
+        return see_set(pipeline, read_set(images, inputs), measured_depth=measured).seen
 
 
 @pytest.fixture(scope='module', autouse=True)

@@ -18,7 +18,7 @@ from tf_transformations import quaternion_from_matrix
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_ros.conversions import header_message
 from gausstr_ros.inputs import RigInputs, Shot
-from gausstr_ros.mapper import see_set
+from gausstr_ros.mapper import read_set, see_set
 from gausstr_ros.synchroniser import ImageSet, Synchroniser
 from gausstr_ros.transforms import ego_from_camera
 from gausstr_training.streets.classes import (
@@ -90,7 +90,8 @@ def position_errors(
         matrix = cycle.intrinsics(camera).copy()
         matrix[:2, 2] -= 0.5
         infos[camera] = camera_info(320, 180, k=matrix.ravel())
-    seen = see_set(pipeline, images, RigInputs(infos, poses), measured_depth=True).seen
+    read = read_set(images, RigInputs(infos, poses))
+    seen = see_set(pipeline, read, measured_depth=True).seen
     with torch.inference_mode():
         gaussians = pipeline.model.transformer(seen.maps, seen.rig, measured=True)
     pixels, _ = seen.rig.project(gaussians.means)

@@ -1,0 +1,43 @@
+"""Cameras whose stamps go on while their picture stands still."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+# Seconds of stamps over which one and the same picture is no chance: sensors have noise.
+FROZEN_AFTER = 0.5
+
+
+class FrozenPictures:
+    """Compares the bytes of each camera's images with those of the image before."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, tuple[int, Any]] = {}  # stamp from which the bytes are these
+
+    def look(self, camera: str, stamp: int, data: Any) -> str:
+        """What to say of an image; '' where its picture moves.
+
+        Args:
+            camera: whose.
+            stamp: of the image, in nanoseconds.
+            data: its bytes as the message holds them; kept, not copied.
+        """
+        since, before = self._first.get(camera, (stamp, None))
+        if before is None or stamp < since or not _equal(before, data):
+            self._first[camera] = (stamp, data)
+            return ''
+        frozen = (stamp - since) / 1e9
+        if frozen < FROZEN_AFTER:
+            return ''
+        return (
+            f'camera {camera}: each image of the last {frozen:.1f} s is the same to the byte: has '
+            'it frozen?'
+        )
+
+
+def _equal(one: Any, other: Any) -> bool:
+    return len(one) == len(other) and np.array_equal(
+        np.frombuffer(one, np.uint8), np.frombuffer(other, np.uint8)
+    )

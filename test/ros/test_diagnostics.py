@@ -1,0 +1,138 @@
+"""What /diagnostics says about time, queues, clocks, connections and what is stuck."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
+from nav_msgs.msg import OccupancyGrid
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import PointCloud2
+
+from gausstr_core.pipeline import OccupancyPipeline
+
+pytestmark = pytest.mark.ros
+GRID = '/gausstr/occupancy_grid'
+
+
+@pytest.fixture
+def start(start_node, tester):
+    def start(**parameters):
+        tester.listen(GRID, OccupancyGrid)
+        node = start_node(**parameters)
+        tester.wait_matched()
+        tester.play_transforms()
+        return node
+
+    return start
+
+
+def newest(tester, name):
+    for status in reversed(tester.heard['/diagnostics'][-1].status):
+        if status.name == f'gausstr: {name}':
+            return status
+    return None
+
+
+def values(status):
+    return {pair.key: pair.value for pair in status.values}
+
+
+def play(tester, index, **given):
+    stamp = tester.play_set(index, **given)
+    tester.wait(lambda: stamp in tester.stamps(GRID), what=f'map of set {index}')
+
+
+def test_latencies_queues_and_memory_are_shown(start, tester):
+    start()
+    for index in range(5):
+        play(tester, index)
+    tester.wait_for_text('sets complete=5')
+    shown = values(newest(tester, 'pipeline'))
+    for stage in ('decode', 'foundation', 'transformer', 'labelling', 'publishing', 'total'):
+        low, high = float(shown[f'{stage} [ms] p50']), float(shown[f'{stage} [ms] p95'])
+        assert 0 <= low <= high and float(shown[f'{stage} [ms]']) <= 2 * high + 1
+    assert shown['queue: sets'] == shown['queue: images'] == shown['clock jumps'] == '0'
+    assert shown['device'] == 'cpu' and shown['vocabulary']
+    assert 50 < float(shown['resident memory [MiB]']) < 100_000
+    camera = values(newest(tester, 'CAM_B'))
+    assert float(camera['rate [Hz]']) > 0 and float(camera['age [s]']) < 20
+
+
+def test_a_partial_set_shows_though_a_newer_one_takes_its_place(start, tester):
+    """A single lost image: the next set is complete at once, and the partial one is not mapped."""
+    start()
+    play(tester, 0)
+    tester.play_set(1, leave_out=['CAM_B'])
+    play(tester, 2)
+    tester.wait(lambda: values(newest(tester, 'CAM_B'))['sets without it'] == '1', what='count')
+    assert values(newest(tester, 'CAM_A'))['sets without it'] == '0'
+    assert [text for text in tester.texts() if text == 'sets without it: 1']
+
+
+def test_learned_phase_offsets_are_shown(start, tester):
+    start(**{'sync.tolerance': 0.015, 'sync.learn_offsets': True})
+    for index in range(16):
+        tester.play_set(index)  # cameras fire 5 ms after each other
+        tester.wait_for_text(f'received={index + 1}')
+    for camera, offset in (('CAM_A', 0.0), ('CAM_B', 0.005), ('CAM_C', 0.01)):
+        tester.wait(
+            lambda c=camera, o=offset: (
+                abs(float(values(newest(tester, c))['phase offset [s]']) - o) < 0.0005
+            ),
+            what=f'offset of {camera}',
+        )
+
+
+def test_a_stuck_stage_is_an_error_that_names_it_until_it_goes_on(start, tester, monkeypatch):
+    start(watchdog_timeout=0.3)
+    play(tester, 0)
+    go_on, look = threading.Event(), OccupancyPipeline.look
+
+    def stuck(*arguments):
+        assert go_on.wait(60)
+        return look(*arguments)
+
+    monkeypatch.setattr(OccupancyPipeline, 'look', stuck)
+    try:
+        stamp = tester.play_set(1)
+        tester.wait_for_text('stage foundation has run for', 'watchdog_timeout is 0.3 s')
+        assert newest(tester, 'pipeline').level == DiagnosticStatus.ERROR
+    finally:
+        go_on.set()
+    tester.wait(lambda: stamp in tester.stamps(GRID), what='map after the stall')
+    tester.wait(
+        lambda: newest(tester, 'pipeline').level == DiagnosticStatus.OK, what='OK after the stall'
+    )
+
+
+def test_simulated_time_without_a_clock_is_named_with_the_fix(start_node, tester):
+    """Polka 25, rviz_satellite 143: a silent stall with sim time."""
+    start_node(use_sim_time=True)
+    tester.wait_for_text('use_sim_time is true, but nothing comes on /clock', '--clock')
+
+
+def test_stamps_of_a_recording_on_the_wall_clock_are_named_with_the_fix(start, tester):
+    start()
+    play(tester, 0)
+    tester.wait_for_text('behind this machine', 'set use_sim_time to true')
+    assert newest(tester, 'clock').level == DiagnosticStatus.WARN
+
+
+def test_a_subscription_that_cannot_be_served_is_named(start, tester):
+    """message_filters 79, in the other direction."""
+    start()
+    lasting = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    tester.listen('/gausstr/voxels', PointCloud2, lasting)
+    tester.wait_for_text('~/voxels', 'incompatible durability')
+
+
+def test_a_frozen_picture_is_named(start, tester):
+    start()
+    for index in range(8):
+        play(tester, index, images={'CAM_B': tester.jpeg(0)})
+    tester.wait_for_text('CAM_B', 'the same to the byte')
+    assert newest(tester, 'CAM_A').message == 'ok'
+    play(tester, 8)
+    tester.wait(lambda: newest(tester, 'CAM_B').message == 'ok', what='CAM_B ok again')

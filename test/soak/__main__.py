@@ -1,0 +1,90 @@
+"""Run the soak: python test/soak --minutes 10."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import rclpy
+from cameras import Cameras
+from domain_coordinator import domain_id
+from node_process import NodeProcess
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from report import judge, table
+from soak import Soak
+from tqdm import tqdm
+from watcher import Watcher
+
+from gausstr_ros.transport import use_shared_memory_profile
+
+
+def main() -> int:
+    """Run it; 0 where every check passed."""
+    options = _parser().parse_args()
+    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+    use_shared_memory_profile(os.environ)
+    with domain_id() as domain, tempfile.TemporaryDirectory() as folder:
+        os.environ['ROS_DOMAIN_ID'] = str(domain)
+        os.environ['ROS_LOG_DIR'] = folder
+        log = options.log or Path(folder) / 'node.log'
+        return _run(options.minutes, options.seed, log)
+
+
+def _run(minutes: float, seed: int, log: Path) -> int:
+    rclpy.init()
+    helper = rclpy.create_node('soak')
+    cameras = Cameras(helper, seed)
+    watcher = Watcher(helper, cameras)
+    executor = SingleThreadedExecutor()
+    executor.add_node(helper)
+    thread = threading.Thread(target=_spin, args=(executor,), daemon=True)
+    thread.start()
+    node = NodeProcess(log)
+    soak = Soak(cameras, watcher, node, seed)
+    try:
+        soak.warm_up()
+        start = time.monotonic()
+        with tqdm(desc='soak', unit='fault', disable=None) as progress:
+            for outcome in soak.run(60 * minutes):
+                progress.update()
+                progress.set_postfix_str(outcome.fault.name)
+        seconds = time.monotonic() - start
+    except TimeoutError as error:
+        print(f'soak: {error}\n{log.read_text()[-4000:]}', file=sys.stderr)
+        return 1
+    finally:
+        status = node.stop()
+        executor.shutdown()
+        thread.join(10)
+        rclpy.try_shutdown()
+    print(table(soak, seconds, watcher.maps, cameras.cycle))
+    wrong = judge(soak, node.exceptions(), status)
+    print('\n'.join(f'FAILED: {text}' for text in wrong) or 'all checks passed')
+    return int(bool(wrong))
+
+
+def _spin(executor: SingleThreadedExecutor) -> None:
+    with contextlib.suppress(ExternalShutdownException):
+        executor.spin()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog='make soak',
+        description='Play cameras at 10 Hz into the node, inject faults, and time its answers.',
+        epilog='example: python test/soak --minutes 1.5 --seed 3',
+    )
+    parser.add_argument('--minutes', type=float, default=10.0, help='default: 10')
+    parser.add_argument('--seed', type=int, default=0, help='of the schedule; default: 0')
+    parser.add_argument('--log', type=Path, help='keep here what the node prints')
+    return parser
+
+
+if __name__ == '__main__':
+    sys.exit(main())

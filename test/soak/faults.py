@@ -1,0 +1,104 @@
+"""What goes wrong in the soak, and by what sign in /diagnostics each fault must be seen."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+SECOND = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One image with its calibration, on its way to the node."""
+
+    camera: str
+    stamp: int  # nanoseconds
+    picture: bytes  # JPEG
+    focal: float = 100.0
+    delay: float = 0.0  # seconds after its due time
+
+
+@dataclass(frozen=True)
+class Sign:
+    """A text in the message of a status, or a counter among its values that grows."""
+
+    status: str  # 'pipeline', or '' for the camera that is hit
+    text: str = ''  # {camera} stands for the camera
+    counter: str = ''
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that goes wrong for some cycles; `change` is None where no image is changed."""
+
+    name: str
+    signs: tuple[Sign, ...]  # one of them is enough
+    cycles: int = 15
+    change: Callable[[Delivery, random.Random], list[Delivery]] | None = None
+
+
+MISSING = Sign('', counter='sets without it')
+ANOTHER_CLOCK = Sign('', counter='dropped: stamp far from the other cameras')
+AHEAD = Sign('', counter='dropped: stamp ahead of the images after it')
+LATE = Sign('', counter='dropped: late')
+
+
+def _halved(delivery: Delivery, _: random.Random) -> list[Delivery]:
+    return [replace(delivery, picture=delivery.picture[: len(delivery.picture) // 2])]
+
+
+def _dropped(delivery: Delivery, chance: random.Random) -> list[Delivery]:
+    return [] if chance.random() < 0.5 else [delivery]
+
+
+def faults(still: bytes, large: bytes) -> list[Fault]:
+    """All faults.
+
+    Args:
+        still: the picture of a camera that is frozen.
+        large: a picture of another size than the calibration says.
+    """
+
+    def stamped(seconds: float) -> Callable[[Delivery, random.Random], list[Delivery]]:
+        return lambda d, _: [replace(d, stamp=d.stamp + round(seconds * SECOND))]
+
+    return [
+        Fault('drop', (MISSING,), change=_dropped),
+        Fault('freeze (silent)', (MISSING,), 25, lambda d, _: []),
+        Fault(
+            'freeze (picture)',
+            (Sign('', 'the same to the byte'),),
+            change=lambda d, _: [replace(d, picture=still)],
+        ),
+        Fault('late', (MISSING, LATE), change=lambda d, _: [replace(d, delay=0.45)]),
+        Fault('duplicate', (Sign('', counter='dropped: duplicate'),), change=lambda d, _: [d, d]),
+        Fault('backwards stamps', (ANOTHER_CLOCK, LATE, MISSING), change=stamped(-1.0)),
+        Fault('future stamps', (ANOTHER_CLOCK, AHEAD, MISSING), change=stamped(5.0)),
+        Fault('truncated image', (Sign('', 'truncated'),), change=_halved),
+        Fault(
+            'zero-byte image', (Sign('', 'empty'),), change=lambda d, _: [replace(d, picture=b'')]
+        ),
+        Fault(
+            'NaN intrinsics',
+            (Sign('', 'finite'),),
+            change=lambda d, _: [replace(d, focal=float('nan'))],
+        ),
+        Fault(
+            'resolution change',
+            (Sign('', 'the image has 200x120 pixels'),),
+            change=lambda d, _: [replace(d, picture=large)],
+        ),
+        Fault('TF gap', (Sign('pipeline', 'no transform'),)),
+        Fault('node restart', (Sign('pipeline', 'inactive'),)),
+        Fault('bag loop', (Sign('pipeline', counter='clock jumps back'),), 1),
+        Fault('5 vocabularies/s', (Sign('pipeline', counter='vocabulary'),), 30),
+    ]
+
+
+def schedule(every: list[Fault], seed: int) -> Iterator[Fault]:
+    """Endless rounds of all faults, each round in an order of its own."""
+    chance = random.Random(seed)
+    while True:
+        yield from chance.sample(every, len(every))

@@ -1,0 +1,112 @@
+"""Hears /diagnostics and the maps, and calls the node's services."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import numpy as np
+from cameras import PICTURES, Cameras
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from faults import Sign
+from lifecycle_msgs.srv import ChangeState
+from nav_msgs.msg import OccupancyGrid
+from rclpy.node import Node
+
+from gausstr_msgs.msg import Category
+from gausstr_msgs.srv import SetCategories
+from gausstr_ros.conversions import stamp_of
+
+# Cells of a map that may differ from that of the same pictures: rounding at the threshold.
+SAME = 0.002
+
+
+class Watcher:
+    """Keeps the newest statuses, and the maps by the number of their cycle."""
+
+    def __init__(self, node: Node, cameras: Cameras) -> None:
+        self._cameras = cameras
+        self._lock = threading.Lock()
+        self._reports: list[tuple[float, dict[str, DiagnosticStatus]]] = []
+        self.wanted: dict[int, Any] = {}  # picture -> map of a complete set
+        self.correct: dict[int, float] = {}  # cycle -> when its correct map came
+        self.maps = 0
+        node.create_subscription(DiagnosticArray, '/diagnostics', self._on_report, 50)
+        node.create_subscription(OccupancyGrid, '/gausstr/occupancy_grid', self._on_map, 10)
+        self._state = node.create_client(ChangeState, '/gausstr/change_state')
+        self._words = node.create_client(SetCategories, '/gausstr/set_categories')
+
+    def learn(self) -> None:
+        """Forget the maps to compare with; the next of each picture is right."""
+        with self._lock:
+            self.wanted.clear()
+
+    def change_state(self, label: str) -> Any:
+        """Ask for a lifecycle transition; returns the future."""
+        request = ChangeState.Request()
+        request.transition.label = label
+        return self._state.call_async(request)
+
+    def set_words(self, names: list[str]) -> Any:
+        """Ask for other words; returns the future."""
+        return self._words.call_async(
+            SetCategories.Request(categories=[Category(name=name) for name in names])
+        )
+
+    def counters(self, sign: Sign, camera: str) -> str:
+        """What a sign's counter shows now."""
+        with self._lock:
+            return _value(self._reports[-1][1], sign, camera) if self._reports else ''
+
+    def seen_at(self, sign: Sign, camera: str, since: float, before: str) -> float | None:
+        """When a sign was first reported after a time."""
+        with self._lock:
+            reports = [(at, found) for at, found in self._reports if at > since]
+        for at, found in reports:
+            status = found.get(sign.status or camera)
+            if status is None:
+                continue
+            if sign.text and sign.text.format(camera=camera) in status.message:
+                return at
+            if sign.counter and _value(found, sign, camera) != before:
+                return at
+        return None
+
+    def quiet(self) -> bool:
+        """Whether the newest report has nothing to say."""
+        with self._lock:
+            found = self._reports[-1][1] if self._reports else {}
+        return bool(found) and all(
+            status.level == DiagnosticStatus.OK
+            for name, status in found.items()
+            if name != 'clock'
+        )
+
+    def texts(self) -> dict[str, str]:
+        """The newest messages."""
+        with self._lock:
+            found = self._reports[-1][1] if self._reports else {}
+        return {name: status.message for name, status in found.items()}
+
+    def _on_report(self, message: DiagnosticArray) -> None:
+        found = {s.name.removeprefix('gausstr: '): s for s in message.status}
+        with self._lock:
+            self._reports = [*self._reports[-199:], (time.monotonic(), found)]
+
+    def _on_map(self, message: OccupancyGrid) -> None:
+        cycle = self._cameras.index_of.get(stamp_of(message.header))
+        if cycle is None:
+            return
+        cells = np.asarray(message.data, np.int8)
+        with self._lock:
+            self.maps += 1
+            wanted = self.wanted.setdefault(cycle % PICTURES, cells)
+            if np.mean(cells != wanted) <= SAME:
+                self.correct.setdefault(cycle, time.monotonic())
+
+
+def _value(found: dict[str, DiagnosticStatus], sign: Sign, camera: str) -> str:
+    status = found.get(sign.status or camera)
+    pairs = status.values if status is not None else []
+    return next((pair.value for pair in pairs if pair.key == sign.counter), '')
