@@ -92,8 +92,9 @@ def test_two_hundred_rounds_hold_no_more_memory_threads_or_files(process, tester
         go('cleanup')
         held.append(process.holds())
     early, late = held[WARM_UP - 10 : WARM_UP], held[-10:]
-    for what, before, after in zip(('files', 'threads'), zip(*early), zip(*late), strict=False):
-        assert max(after) <= max(before), f'{what}: {before} -> {after}'
+    for number, what in enumerate(('files', 'threads')):
+        before, after = (max(holds[number] for holds in some) for some in (early, late))
+        assert after <= before, f'{what}: {before} -> {after}'
     sizes = [max(size for _, _, size in some) for some in (early, late)]
     figures = ' -> '.join(f'{size / 2**20:.1f} MiB' for size in sizes)
     print(f'files, threads: {early[-1][:2]} -> {late[-1][:2]}; memory {figures}')
