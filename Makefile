@@ -10,13 +10,14 @@ PIP := $(BIN)/python -m pip install $(shell [ -t 2 ] || echo --quiet)
 PACKAGED := setup.py setup.cfg package.xml $(wildcard launch/* config/* rviz/*)
 UNDERLAY := $(shell find underlay gausstr_msgs -name '*.egg-info' -prune -o -path underlay/build -prune -o -type f -print)
 
-.PHONY: help setup demo test lint bench
+.PHONY: help setup demo test lint bench soak
 help:
 	@echo 'make setup   create $(VENV) and install everything from PyPI'
 	@echo 'make demo    play a drive into the node, write demo_output/index.html'
 	@echo 'make test    every test that needs neither a GPU nor downloaded weights'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make bench   time the stages against their references, and six cameras over DDS'
+	@echo 'make soak    10 minutes of cameras with faults; MINUTES=2 SEED=1 for another run'
 
 setup: $(VENV)/.ready
 	@echo 'setup: $(VENV) is up to date'
@@ -55,3 +56,8 @@ lint: setup
 bench: setup
 	@$(BIN)/python -m gausstr_training.benchmark
 	@$(BIN)/python -m gausstr_ros.transport_benchmark
+
+MINUTES ?= 10
+SEED ?= 0
+soak: setup
+	@$(BIN)/python test/soak --minutes $(MINUTES) --seed $(SEED)

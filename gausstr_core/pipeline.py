@@ -81,6 +81,18 @@ class OccupancyPipeline:
             raise ValueError(f'device {device!r} was asked for, but torch sees no CUDA device')
         return cls(assemble(preset, weights, folder, depth, rule), device, grid)
 
+    def leave_device(self) -> None:
+        """Keep the weights in main memory and give the accelerator's back; idle where it is."""
+        if self.device.type == 'cpu':
+            return
+        self.model.to('cpu')
+        if self.device.type == 'cuda':
+            torch.cuda.empty_cache()  # else torch would keep what is freed
+
+    def enter_device(self) -> None:
+        """Bring the weights to where they run; nothing is done where they are."""
+        self.model.to(self.device)
+
     def vocabulary(self, path: Path | str | None = None) -> Vocabulary:
         """The words of a vocabulary file for this model; None: those that it starts with.
 

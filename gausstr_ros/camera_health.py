@@ -24,7 +24,8 @@ class CameraHealth:
     stamp: int = 0
     period: float | None = None
     drops: Counter[str] = field(default_factory=Counter)
-    connection: str = ''  # why a publisher and our subscription do not fit
+    # topic -> why a publisher and our subscription do not fit
+    connections: dict[str, str] = field(default_factory=dict)
     absent: int = 0  # sets that went out without it
     frozen: str = ''  # how long its picture has stood still
     offset: float = 0.0  # phase, seconds
@@ -41,6 +42,7 @@ class CameraHealth:
             step = now - self.last
             old = step if self.period is None else self.period
             self.period = _SMOOTHING * old + (1 - _SMOOTHING) * step
+        self.connections.pop(self.topic, None)  # somebody has set it right
         self.received, self.last, self.stamp = self.received + 1, now, stamp
 
     def watch(self, now: float) -> None:
@@ -74,8 +76,8 @@ class CameraHealth:
 
     def _judged(self, now: float, *, active: bool) -> tuple[bytes, str]:
         quiet = now - (self.since if self.last is None else self.last)
-        if self.connection:
-            return DiagnosticStatus.ERROR, self.connection
+        if self.connections:
+            return DiagnosticStatus.ERROR, '; '.join(self.connections.values())
         if active and quiet > SILENT_AFTER:
             since = 'since the start' if self.last is None else f'for {quiet:.1f} s'
             return DiagnosticStatus.ERROR, f'no image on {self.topic} {since}'

@@ -41,7 +41,6 @@ class Health:
         self._sets: Counter[str] = Counter()
         self._dropped: Counter[str] = Counter()
         self._stages = Stages()
-        self._unheard: dict[str, str] = {}  # output -> why somebody does not get it
         self._errors: list[str] = []  # since the last message
         self._warnings: list[str] = []
         self._last_error = ''
@@ -119,12 +118,14 @@ class Health:
     def unheard(self, output: str, text: str) -> None:
         """Note that a subscription and our publisher do not fit."""
         with self._lock:
-            self._unheard[output] = text
+            self._values[f'QoS: {output}'] = text
+            self._warnings.append(text)
 
-    def connection_fault(self, camera: str, text: str) -> None:
+    def connection_fault(self, camera: str, topic: str, text: str) -> None:
         """Note that a publisher and our subscription do not fit."""
         with self._lock:
-            self._cameras[camera].connection = text
+            self._cameras[camera].connections[topic] = text
+            self._cameras[camera].last_error = text
 
     def dropped(self, reason: str, text: str) -> None:
         """Count a set that was not mapped; with a text it is an error."""
@@ -193,7 +194,6 @@ class Health:
         elif self._errors:
             more = f' (and {len(self._errors) - 1} more)' if len(self._errors) > 1 else ''
             level, text = DiagnosticStatus.ERROR, self._errors[-1] + more
-        elif self._warnings or self._unheard:
-            said = [*self._unheard.values(), *self._warnings[-1:]]
-            level, text = DiagnosticStatus.WARN, '; '.join(said)
+        elif self._warnings:
+            level, text = DiagnosticStatus.WARN, self._warnings[-1]
         return status('gausstr: pipeline', level, text, values)

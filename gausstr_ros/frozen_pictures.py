@@ -8,6 +8,7 @@ import numpy as np
 
 # Seconds of stamps over which one and the same picture is no chance: sensors have noise.
 FROZEN_AFTER = 0.5
+_SAMPLE = 997  # bytes; odd, so that rows do not fall into step
 
 
 class FrozenPictures:
@@ -38,6 +39,8 @@ class FrozenPictures:
 
 
 def _equal(one: Any, other: Any) -> bool:
-    return len(one) == len(other) and np.array_equal(
-        np.frombuffer(one, np.uint8), np.frombuffer(other, np.uint8)
-    )
+    if len(one) != len(other) or not len(one):
+        return False  # nothing is no picture
+    a, b = np.frombuffer(one, np.uint8), np.frombuffer(other, np.uint8)
+    # pictures that differ do so nearly everywhere: a few bytes tell most of them apart
+    return np.array_equal(a[::_SAMPLE], b[::_SAMPLE]) and np.array_equal(a, b)

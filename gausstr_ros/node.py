@@ -98,7 +98,7 @@ class GaussTRNode(LifecycleNode):
         return self._attempt('activate', self._activate, state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop listening; the model stays loaded."""
+        """Stop listening and free the accelerator; the model stays in main memory."""
         return self._attempt('deactivate', self._deactivate, state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -191,6 +191,7 @@ class GaussTRNode(LifecycleNode):
     def _activate(self, state: LifecycleState) -> None:
         parts = self._configured
         assert parts is not None
+        parts.pipeline.enter_device()
         LifecycleNode.on_activate(self, state)
         subscriptions = Subscriptions(self, parts.settings, self.health)
         worker = Worker(
@@ -211,6 +212,8 @@ class GaussTRNode(LifecycleNode):
 
     def _deactivate(self, state: LifecycleState) -> None:
         self._stop()
+        assert self._configured is not None
+        self._configured.pipeline.leave_device()
         LifecycleNode.on_deactivate(self, state)
         self.health.state('inactive')
 

@@ -141,4 +141,4 @@ class Subscriptions:
             'see the parameter image_reliability'
         )
         _LOGGER.error(text)
-        self._health.connection_fault(camera, text)
+        self._health.connection_fault(camera, topic, text)

@@ -151,3 +151,17 @@ def test_settings_reach_the_map(vocabulary: Vocabulary) -> None:
         return int((result.occupancy.labels >= 0).sum())
 
     assert occupied(0.1) > occupied(0.5) > occupied(50.0) == 0
+
+
+@pytest.mark.gpu
+def test_leaving_the_device_frees_its_memory_and_coming_back_changes_nothing() -> None:
+    made = OccupancyPipeline.from_preset('tiny', 'cuda', GRID, 'untrained')
+    words = made.vocabulary()
+    before = made.run(images(), rig(), words).occupancy.labels.cpu()
+    loaded = torch.cuda.memory_allocated()
+    weights = sum(p.numel() * p.element_size() for p in made.model.parameters())
+    made.leave_device()
+    assert loaded - torch.cuda.memory_allocated() >= weights > 0
+    assert all(p.device.type == 'cpu' for p in made.model.parameters())
+    made.enter_device()
+    assert torch.equal(made.run(images(), rig(), words).occupancy.labels.cpu(), before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import contextlib
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -184,3 +185,10 @@ def test_incompatible_qos_is_named(start_node, tester):
     )
     start_node(image_reliability='reliable')
     tester.wait_for_text('/CAM_B/image_raw/compressed', 'incompatible reliability')
+    tester.wait_matched()
+    for index in range(20):  # from a publisher that fits
+        tester.play_set(index)
+        with contextlib.suppress(AssertionError):
+            tester.wait(lambda: camera_status(tester, 'CAM_B').message == 'ok', 1, 'ok again')
+            return
+    raise AssertionError(camera_status(tester, 'CAM_B'))

@@ -59,7 +59,7 @@ def judge(soak: Soak, exceptions: int, status: int) -> list[str]:
         if o.fault.name in BLINDING and o.mapped:
             wrong.append(f'{where}: {o.mapped} maps without a camera pass for complete ones')
     if len(soak.outcomes) < soak.count:
-        wrong.append(f'{len(soak.outcomes)} of {soak.count} faults were injected: too short a run')
+        wrong.append(f'{len(soak.outcomes)} of {soak.count} faults were injected: the node ended')
     if (rise := growth(soak)[2]) > GROWTH:
         wrong.append(f'resident memory grew by {100 * rise:.2f} %')
     return wrong

@@ -65,9 +65,9 @@ class Soak:
         )
 
     def run(self, seconds: float) -> Iterator[Outcome]:
-        """One fault after the other for some time."""
+        """One fault after the other for some time, each of them at least once."""
         end = time.monotonic() + seconds
-        while time.monotonic() < end and self._node.alive:
+        while self._node.alive and (time.monotonic() < end or len(self.outcomes) < self.count):
             outcome = Outcome(next(self._schedule), self._chance.choice(CAMERAS))
             self._suffer(outcome)
             self.outcomes.append(outcome)

@@ -1,0 +1,30 @@
+"""The short form of `make soak`: every fault once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip('rclpy')
+
+pytestmark = [pytest.mark.ros, pytest.mark.slow]
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def test_every_fault_shows_within_a_second_and_is_recovered_from():
+    paths = [str(REPOSITORY), os.environ.get('PYTHONPATH', '')]
+    done = subprocess.run(
+        [sys.executable, 'test/soak', '--minutes', '1'],
+        cwd=REPOSITORY,
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, paths))},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr[-4000:]
+    assert 'all checks passed' in done.stdout
