@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 # Seconds of stamps over which one and the same picture is no chance: sensors have noise.
-FROZEN_AFTER = 0.5
+FROZEN_AFTER = 0.4
 _SAMPLE = 997  # bytes; odd, so that rows do not fall into step
 
 

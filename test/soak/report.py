@@ -8,7 +8,6 @@ from statistics import median
 from soak import Outcome, Soak
 
 VISIBLE_WITHIN = 1.0  # seconds
-RECOVERED_WITHIN = 2  # the first cycle without the fault, or the one after it
 GROWTH = 0.02
 # While these last no complete set exists: a map that passes for one would show a blind check.
 BLINDING = ('freeze (silent)', 'zero-byte image', 'truncated image', 'NaN intrinsics')
@@ -45,8 +44,8 @@ def table(soak: Soak, seconds: float, maps: int, cycles: int) -> str:
     return '\n'.join(lines)
 
 
-def judge(soak: Soak, exceptions: int, status: int) -> list[str]:
-    """What is not as it must be."""
+def judge(soak: Soak, exceptions: int, status: int, cycles: int) -> list[str]:
+    """What is not as it must be; `cycles` is in how many the output must be right again."""
     wrong = []
     if exceptions or status:
         wrong.append(f'{exceptions} exceptions out of the node, exit status {status}')
@@ -54,7 +53,7 @@ def judge(soak: Soak, exceptions: int, status: int) -> list[str]:
         where = f'{o.fault.name} ({o.camera})'
         if o.visible is None or o.visible > VISIBLE_WITHIN:
             wrong.append(f'{where}: visible after {o.visible} s')
-        if o.recovered is None or o.recovered > RECOVERED_WITHIN or o.shown:
+        if o.recovered is None or o.recovered > cycles or o.shown:
             wrong.append(f'{where}: right again after {o.recovered} cycles {o.shown}')
         if o.fault.name in BLINDING and o.mapped:
             wrong.append(f'{where}: {o.mapped} maps without a camera pass for complete ones')
