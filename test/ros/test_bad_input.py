@@ -49,9 +49,10 @@ def faults(tester):
 
 
 def camera_status(tester, camera):
-    """The newest status of a camera."""
-    report = tester.heard['/diagnostics'][-1]
-    return next(status for status in report.status if status.name == f'gausstr: {camera}')
+    """The newest status of a camera; an empty one before the first report."""
+    reports = tester.heard['/diagnostics'][-1:]
+    found = (s for report in reports for s in report.status if s.name == f'gausstr: {camera}')
+    return next(found, DiagnosticStatus())
 
 
 def test_a_bad_image_or_calibration_costs_its_camera_only(running):

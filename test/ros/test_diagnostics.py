@@ -29,10 +29,12 @@ def start(start_node, tester):
 
 
 def newest(tester, name):
-    for status in reversed(tester.heard['/diagnostics'][-1].status):
-        if status.name == f'gausstr: {name}':
-            return status
-    return None
+    """The newest status of a name; an empty one before the first report."""
+    for report in tester.heard['/diagnostics'][-1:]:
+        for status in reversed(report.status):
+            if status.name == f'gausstr: {name}':
+                return status
+    return DiagnosticStatus()
 
 
 def values(status):
@@ -66,7 +68,9 @@ def test_a_partial_set_shows_though_a_newer_one_takes_its_place(start, tester):
     play(tester, 0)
     tester.play_set(1, leave_out=['CAM_B'])
     play(tester, 2)
-    tester.wait(lambda: values(newest(tester, 'CAM_B'))['sets without it'] == '1', what='count')
+    tester.wait(
+        lambda: values(newest(tester, 'CAM_B')).get('sets without it') == '1', what='count'
+    )
     assert values(newest(tester, 'CAM_A'))['sets without it'] == '0'
     assert [text for text in tester.texts() if text == 'sets without it: 1']
 
@@ -79,7 +83,7 @@ def test_learned_phase_offsets_are_shown(start, tester):
     for camera, offset in (('CAM_A', 0.0), ('CAM_B', 0.005), ('CAM_C', 0.01)):
         tester.wait(
             lambda c=camera, o=offset: (
-                abs(float(values(newest(tester, c))['phase offset [s]']) - o) < 0.0005
+                abs(float(values(newest(tester, c)).get('phase offset [s]', 'nan')) - o) < 0.0005
             ),
             what=f'offset of {camera}',
         )
