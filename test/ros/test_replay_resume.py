@@ -124,6 +124,8 @@ class Mapped(list):
 @pytest.fixture
 def mapped(monkeypatch):
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    # what a shell starts in the background, these tests for instance, ignores Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     made = Mapped()
     monkeypatch.setattr(replay_run, 'see_set', made.see_set)
     yield made

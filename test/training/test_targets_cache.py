@@ -298,7 +298,7 @@ def test_published_networks_teach_from_a_folder(tmp_path: Path):
 
 def test_teachers_that_make_no_sense():
     for wrong, message in (
-        ({'name': 'dino'}, 'teacher must be one of talk2dino, featup, compact, tiny'),
+        ({'name': 'dino'}, 'teacher must be one of talk2dino, featup, maskclip, compact, tiny'),
         ({'name': 'featup', 'weights': 'x'}, 'reads its weights from a folder'),
         ({'name': 'compact', 'folder': Path('x')}, 'needs no published files'),
     ):
@@ -322,6 +322,7 @@ def test_the_shipped_network_on_a_real_keyframe_loses_little(shared: Path, tmp_p
     got = teacher.maps_for('scene-0061/1532402927647951000', images, rig).maps
     raw, _ = spec.load().see(images, rig)
     loss = 1 - torch.cosine_similarity(raw.features, got.features, 1)
-    assert loss.mean() < 6e-4 and loss.max() < 4e-3
+    # of a better network more is lost: 6e-4 before, its features vary more from pixel to pixel
+    assert loss.mean() < 1.2e-3 and loss.max() < 8e-3
     assert ((got.depth - raw.depth) / raw.depth).abs().max() < 5.2e-4
     assert teacher.cache.check('scene-0061/1532402927647951000').size < 800_000
