@@ -75,9 +75,12 @@ def test_two_hundred_rounds_hold_no_more_memory_threads_or_files(process, tester
     def go(label):
         request = ChangeState.Request()
         request.transition.label = label
-        future = client.call_async(request)
-        tester.wait(future.done, 120, label)
-        assert future.result().success, label
+        for _ in range(3):  # a request before both ends have found each other is lost
+            future = client.call_async(request)
+            with contextlib.suppress(AssertionError):
+                tester.wait(future.done, 40, label)
+                break
+        assert future.done() and future.result().success, label
 
     tester.play_transforms()
     held = []
