@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -33,6 +34,7 @@ class CompactStage(Stage):
         teacher: says what the streets show, on the CPU.
         recipe: the numbers.
         workers: processes that draw and augment; 0: this one does.
+        blur: of the map's loss, metres.
     """
 
     def __init__(
@@ -42,15 +44,21 @@ class CompactStage(Stage):
         teacher: RendererTeacher,
         recipe: CompactRecipe,
         workers: int = 0,
+        blur: float = CalibratedRule().blur,
     ) -> None:
         # a fifth faster on CPUs; in all stages, or a resumed one would round otherwise
         model.foundation.to(memory_format=torch.channels_last)
         self.model, self.recipe = model, recipe
         self.device = next(model.parameters()).device
         self.store = store.part(*self.schedule.streets)
-        self.teacher, self._workers = teacher, workers
+        self.teacher, self._workers, self._blur = teacher, workers, blur
         self._rigs = DrawnRigs(self.store, teacher, recipe)
         self._ahead = ReadAhead(self._rigs, workers, ranks.count())
+        self.prepare()
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Make what this stage needs beside."""
 
     @property
     def steps(self) -> int:
@@ -68,11 +76,9 @@ class CompactStage(Stage):
         far = self.model.foundation.max_depth
         return Distillation(*self._judges(), self.recipe, far)
 
-    blur: float = CalibratedRule().blur  # of the map's loss, metres
-
     def agreement(self) -> Agreement:
         """What the Gaussians should look like."""
-        return Agreement(*self._judges(), self.recipe, self.blur)
+        return Agreement(*self._judges(), self.recipe, self._blur)
 
     def shared(self, loss: Tensor, parts: dict[str, float]) -> tuple[Tensor, dict[str, float]]:
         """A frame's loss and parts as its share of the step's."""
@@ -89,18 +95,11 @@ class FoundationStage(CompactStage):
 
     name = 'foundation'
 
-    def __init__(
-        self,
-        model: GaussTR,
-        store: FrameStore,
-        teacher: RendererTeacher,
-        recipe: CompactRecipe,
-        workers: int = 0,
-    ) -> None:
-        super().__init__(model, store, teacher, recipe, workers)
-        synced(model.foundation)
-        views = DrawnViews(self.store, teacher, recipe, self.schedule.views)
-        self._views = ReadAhead(views, workers)
+    def prepare(self) -> None:
+        """Batch norms over all processes; views instead of rigs."""
+        synced(self.model.foundation)
+        views = DrawnViews(self.store, self.teacher, self.recipe, self.schedule.views)
+        self._views = ReadAhead(views, self._workers)
         self._distilled = self.distillation()
 
     @property
@@ -129,18 +128,9 @@ class TransformerStage(CompactStage):
 
     name = 'transformer'
 
-    def __init__(
-        self,
-        model: GaussTR,
-        store: FrameStore,
-        teacher: RendererTeacher,
-        recipe: CompactRecipe,
-        workers: int = 0,
-        blur: float = CalibratedRule().blur,
-    ) -> None:
-        super().__init__(model, store, teacher, recipe, workers)
-        self.blur = blur
-        self._frozen = copy.deepcopy(model.foundation).optimise_for_inference()
+    def prepare(self) -> None:
+        """The foundation network as this stage found it."""
+        self._frozen = copy.deepcopy(self.model.foundation).optimise_for_inference()
         self._agreed = self.agreement()
 
     @property
@@ -177,15 +167,8 @@ class JointStage(CompactStage):
 
     name = 'joint'
 
-    def __init__(
-        self,
-        model: GaussTR,
-        store: FrameStore,
-        teacher: RendererTeacher,
-        recipe: CompactRecipe,
-        workers: int = 0,
-    ) -> None:
-        super().__init__(model, store, teacher, recipe, workers)
+    def prepare(self) -> None:
+        """The judges of both stages."""
         self._distilled, self._agreed = self.distillation(), self.agreement()
 
     @property

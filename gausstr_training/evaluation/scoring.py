@@ -95,7 +95,9 @@ def tally(
     for called, frame in streets.named_frames():
         if frame.voxels is None or frame.camera_mask is None:
             raise ValueError('a street was synthesised with --no-voxels: it has no 3D truth')
-        truth, mask = torch.from_numpy(frame.voxels), torch.from_numpy(frame.camera_mask)
+        device = contest.pipeline.device
+        truth = torch.from_numpy(frame.voxels).to(device)
+        mask = torch.from_numpy(frame.camera_mask).to(device)
         everywhere = torch.ones_like(mask)
         for name, guess in contest.guesses(list(frame.images), frame.rig).items():
             for counts, where in ((masked, mask), (unmasked, everywhere)):
