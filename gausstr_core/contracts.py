@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+
+from gausstr_core.feature_map import FeatureMap
 
 T = TypeVar('T')
 
@@ -31,8 +34,19 @@ def move(record: T, device: torch.device | str) -> T:
 class FoundationMaps:
     """What the frozen networks see in the N images of one cycle."""
 
-    features: Tensor  # [N, C, h, w] text-aligned, any stride, not normalised
+    codes: Tensor  # [N, c, h, w] of which the features are made, any stride
     depth: Tensor  # [N, H, W] z-depth in metres, > 0
+    basis: Tensor | None = None  # [C, c + 1], see FeatureMap; None: the codes are the features
+
+    @property
+    def feature_map(self) -> FeatureMap:
+        """The features, to be read where they are needed."""
+        return FeatureMap(self.codes, self.basis)
+
+    @cached_property
+    def features(self) -> Tensor:
+        """The features [N, C, h, w]: text-aligned, not normalised."""
+        return self.feature_map.dense()
 
     def to(self, device: torch.device | str) -> FoundationMaps:
         """Return a copy on `device`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -209,7 +209,7 @@ class OccupancyPipeline:
             planes.append(torch.nn.functional.interpolate(plane, (height, width))[0, 0])
         measured = torch.stack(planes).to(self.device)
         known = torch.isfinite(measured) & (measured > 0)
-        return FoundationMaps(maps.features, torch.where(known, measured, maps.depth)), known
+        return replace(maps, depth=torch.where(known, measured, maps.depth)), known
 
 
 def at_known_pixels(gaussians: Gaussians, known: Tensor, rig: CameraRig) -> Tensor:

@@ -53,11 +53,11 @@ class CompactNetwork(nn.Module):
         super().__init__()
         self.feature_dim, self.input_size, self.max_depth = feature_dim, input_size, max_depth
         self.encoder = EfficientNetLite0()
-        self.deep = _ConvBlock(CHANNELS[16] + HINTS, 96)
+        self.deep = _Joint(CHANNELS[16] + HINTS, 0, 96)
         self.context = nn.Conv2d(96, 96, 1)
-        self.middle = _ConvBlock(96 + CHANNELS[8] + HINTS, width)
-        self.fine = _ConvBlock(width + CHANNELS[4] + HINTS, width)
-        self.finest = _ConvBlock(width + CHANNELS[2] + HINTS, 32)
+        self.middle = _Joint(CHANNELS[8] + HINTS, 96, width)
+        self.fine = _Joint(CHANNELS[4] + HINTS, width, width)
+        self.finest = _Joint(CHANNELS[2] + HINTS, width, 32)
         self.feature_head = nn.Conv2d(width, feature_dim, 1)
         self.depth_head = nn.Conv2d(32, NUMBERS, 3, padding=1)
         # all zero: a third of each, and 15 m where free, a start from which all can be learned
@@ -75,11 +75,11 @@ class CompactNetwork(nn.Module):
         # one plane of another layout and every map joined with it would be copied back and forth
         joined = hints.contiguous(memory_format=torch.channels_last)
         fine, finest = self._decode(self.encoder(x), joined)
-        # cropped before the head: its output then has no gaps, and is read without a copy
-        features = self.feature_head(fine[..., : -(-height // 4), : -(-width // 4)])
+        codes = fine[..., : -(-height // 4), : -(-width // 4)]
         raw = F.interpolate(self.depth_head(finest).contiguous(), x.shape[-2:], mode='bilinear')
         inverse = self._inverse_depth(raw, hints, rig)[..., :height, :width]
-        return FoundationMaps(features, 1.0 / inverse.clamp_min(1.0 / self.max_depth))
+        depth = 1.0 / inverse.clamp_min(1.0 / self.max_depth)
+        return FoundationMaps(codes, depth, self._basis())
 
     def see(
         self, images: Sequence[Tensor], rig: CameraRig, device: torch.device | str = 'cpu'
@@ -90,19 +90,21 @@ class CompactNetwork(nn.Module):
         return self(resize_images(list(images), height, width).to(device), small), small
 
     def _decode(self, maps: dict[int, Tensor], hints: Tensor) -> tuple[Tensor, Tensor]:
-        def join(coarse: Tensor | None, stride: int) -> Tensor:
+        def fresh(stride: int) -> Tensor:
             skip = maps[stride]
-            size = skip.shape[-2:]
-            parts = [skip, F.interpolate(hints, size, mode='bilinear')]
-            if coarse is not None:
-                parts.append(F.interpolate(coarse, size, mode='bilinear'))
-            return torch.cat(parts, dim=1)
+            known = F.interpolate(hints, skip.shape[-2:], mode='bilinear')
+            return torch.cat([skip, known], dim=1)
 
-        deep = self.deep(join(None, 16))
+        deep = self.deep(fresh(16))
         # the mean over the image tells day from dusk and street from square
         deep = deep + self.context(deep.mean(dim=(2, 3), keepdim=True))
-        fine = self.fine(join(self.middle(join(deep, 8)), 4))
-        return fine, self.finest(join(fine, 2))
+        fine = self.fine(fresh(4), self.middle(fresh(8), deep))
+        return fine, self.finest(fresh(2), fine)
+
+    def _basis(self) -> Tensor:
+        """[C, width + 1] the feature head, which runs where features are read: see FeatureMap."""
+        assert self.feature_head.bias is not None
+        return torch.cat([self.feature_head.weight.flatten(1), self.feature_head.bias[:, None]], 1)
 
     def _inverse_depth(self, raw: Tensor, hints: Tensor, rig: CameraRig) -> Tensor:
         """Blend the inverse depths of ground, of its foot and free [N, H, W] in 1/m."""
@@ -158,15 +160,36 @@ def per_row(rig: CameraRig) -> Tensor:
     return -pose[:, 2, 1] / (rig.intrinsics[:, 1, 1] * pose[:, 2, 3].clamp_min(0.1))
 
 
-class _ConvBlock(nn.Sequential):
-    """Mix the joined channels 1x1, then look around 3x3."""
+class _Joint(nn.Sequential):
+    """Mix a map and the coarser one below it 1x1, then look around 3x3.
 
-    def __init__(self, channels: int, out: int) -> None:
+    Mixing and bilinear enlarging are linear and may change places: the coarse map is mixed while
+    it is small, and as many channels are enlarged as come out, not as go in.
+
+    Args:
+        fresh, coarse: channels of the map and of the coarser one; 0: there is none.
+        out: channels that come out.
+    """
+
+    def __init__(self, fresh: int, coarse: int, out: int) -> None:
         super().__init__(
-            nn.Conv2d(channels, out, 1, bias=False),
+            nn.Conv2d(fresh + coarse, out, 1, bias=False),
             nn.BatchNorm2d(out),
             nn.ReLU(inplace=True),
             nn.Conv2d(out, out, 3, padding=1, bias=False),
             nn.BatchNorm2d(out),
             nn.ReLU(inplace=True),
         )
+        self._fresh = fresh
+
+    def forward(self, fresh: Tensor, coarse: Tensor | None = None) -> Tensor:
+        """[N, fresh, h, w] and, where there is one, [N, coarse, h', w'] -> [N, out, h, w]."""
+        mix = self[0]
+        assert isinstance(mix, nn.Conv2d)
+        x = F.conv2d(fresh, mix.weight[:, : self._fresh], mix.bias)
+        if coarse is not None:
+            below = F.conv2d(coarse, mix.weight[:, self._fresh :])
+            x = x + F.interpolate(below, x.shape[-2:], mode='bilinear')
+        for layer in list(self)[1:]:
+            x = layer(x)
+        return x

@@ -30,11 +30,12 @@ class Neck(nn.Module):
 
     def forward(self, maps: FoundationMaps) -> list[Tensor]:
         """Levels [N, D, h, w], the finest first."""
-        features = F.avg_pool2d(maps.features, 2, ceil_mode=True)
-        inverse = F.interpolate(1.0 / maps.depth[:, None], features.shape[-2:], mode='area')
+        features = maps.feature_map.halved()
+        inverse = F.interpolate(1.0 / maps.depth[:, None], features.codes.shape[-2:], mode='area')
         # every pixel to unit variance, after the projection: that is three times less to multiply
-        size = features.norm(dim=1, keepdim=True).clamp_min(1e-6) / features.shape[1] ** 0.5
-        x = self.entry(features) / size + self.depth_entry(_centred_log(inverse))
+        size = features.norms().clamp_min(1e-6) / self.entry.in_channels**0.5
+        projected = features.projected(self.entry.weight[:, :, 0, 0])
+        x = projected / size + self.depth_entry(_centred_log(inverse))
         levels = [self.norms[0](x)]
         for down, norm in zip(self.down, list(self.norms)[1:], strict=True):
             levels.append(norm(F.relu(down(levels[-1]))))

@@ -12,33 +12,33 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def bilinear_taps(
-    points: Tensor, height: int, width: int, *, border: bool
-) -> tuple[Tensor, Tensor]:
+def bilinear_taps(points: Tensor, sizes: Tensor, *, border: bool) -> tuple[Tensor, Tensor]:
     """The four pixels around each point, and their weights.
 
     Convention: align_corners=False; the point (0.5 / width, 0.5 / height) is the first pixel.
 
     Args:
         points: [..., 2] (x, y), normalised to the image.
+        sizes: (width, height) in pixels, [2] or what broadcasts against the points.
         border: True repeats the border pixels, False surrounds the image with zeros.
 
     Returns:
         row-major pixel index [..., 4] int64 and weights [..., 4], differentiable in `points`.
     """
-    x, y = points[..., 0] * width - 0.5, points[..., 1] * height - 0.5
+    last = sizes - 1
+    places = points * sizes - 0.5
     if border:
-        x, y = x.clamp(0, width - 1), y.clamp(0, height - 1)
-    left, top = x.detach().floor(), y.detach().floor()
-    right_share, bottom_share = x - left, y - top
-    indices, weights = [], []
-    for row, row_share in ((top, 1 - bottom_share), (top + 1, bottom_share)):
-        for column, column_share in ((left, 1 - right_share), (left + 1, right_share)):
-            inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-            flat = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
-            indices.append(flat.long())
-            weights.append(row_share * column_share * inside)
-    return torch.stack(indices, dim=-1), torch.stack(weights, dim=-1)
+        places = places.clamp_min(0).minimum(last)
+    first = places.detach().floor()
+    share = places - first
+    taps = torch.stack([first, first + 1], dim=-1)  # [..., 2 (x, y), 2]
+    shares = torch.stack([1 - share, share], dim=-1)
+    shares = shares * ((taps >= 0) & (taps <= last[..., None]))
+    taps = taps.clamp_min(0).minimum(last[..., None])
+    rows = taps[..., 1, :, None] * sizes[..., :1, None]
+    index = (rows + taps[..., 0, None, :]).flatten(-2).long()
+    weight = (shares[..., 1, :, None] * shares[..., 0, None, :]).flatten(-2)
+    return index, weight
 
 
 def weighted_rows(table: Tensor, index: Tensor, weight: Tensor) -> Tensor:
@@ -60,7 +60,8 @@ def sample(values: Tensor, points: Tensor, *, border: bool = True) -> Tensor:
     half a cell of it.
     """
     n, channels, height, width = values.shape
-    index, weight = bilinear_taps(points, height, width, border=border)
+    sizes = points.new_tensor([width, height])
+    index, weight = bilinear_taps(points, sizes, border=border)
     view = torch.arange(n, device=values.device)[:, None, None] * (height * width)
     table = values.permute(0, 2, 3, 1).reshape(-1, channels)
     return weighted_rows(table, index + view, weight)

@@ -89,7 +89,8 @@ class GaussianTransformer(nn.Module):
         start = self._start(maps.depth, points, spacing, rig)
         state = GaussianState.start(points, start)
         memory = self.neck(maps)
-        seen = F.normalize(sample(maps.features, points.flatten(1, 2)), dim=-1)
+        read = sample(maps.codes, points.flatten(1, 2))
+        seen = F.normalize(maps.feature_map.decoded(read), dim=-1)
         seats = self.seat_code(seen.unflatten(1, points.shape[1:3]), state.log_depth)
         query = self.query_embeddings + self.from_seats(seats.mean(2))
         outputs = []

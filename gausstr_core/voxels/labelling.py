@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -48,14 +50,22 @@ def label(
         if tuple(shape) != grid.shape:
             raise ValueError(f'{what} must cover the grid {grid.shape}, got {tuple(shape)}')
     occupied = density > threshold
-    shares = class_density[occupied]
-    index = shares.argmax(dim=-1)
-    share = tempered(shares, temperature).amax(-1)
-    labels = torch.full(grid.shape, -1, dtype=torch.int64, device=density.device)
-    labels[occupied] = index
-    confidence = torch.zeros_like(density)
-    confidence[occupied] = share * -torch.expm1(-density[occupied])
-    return Occupancy(grid, density, labels, confidence, observed | occupied)
+    places = occupied.flatten().nonzero()[:, 0]  # looked for once, used four times
+    shares = class_density.flatten(0, 2)[places]
+    confidence = tempered(shares, temperature).amax(-1) * -torch.expm1(-density.flatten()[places])
+    return Occupancy(
+        grid,
+        density,
+        _scattered(shares.argmax(dim=-1), places, -1, grid),
+        _scattered(confidence, places, 0, grid),
+        observed | occupied,
+    )
+
+
+def _scattered(values: Tensor, places: Tensor, elsewhere: int, grid: VoxelGrid) -> Tensor:
+    """Values [V] at flat places [V] of a grid, another one elsewhere."""
+    result = values.new_full((math.prod(grid.shape),), elsewhere)
+    return result.index_copy(0, places, values).view(grid.shape)
 
 
 def tempered(class_density: Tensor, temperature: float) -> Tensor:

@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
-from gausstr_core.foundation.compact import ROWS, CompactNetwork
+from gausstr_core.foundation.compact import ROWS, CompactNetwork, _Joint
 from gausstr_core.foundation.interface import resize_images
 from gausstr_core.rig import CameraRig
 
@@ -106,6 +108,23 @@ def test_what_stands_is_as_far_as_the_ground_at_its_foot(
     )  # fmt: skip
     assert ground[0, 34 + below, 40] < 60
     torch.testing.assert_close(1 / foot[0, 34:36, 40], expected, rtol=0.02, atol=1e-4)
+
+
+def test_mixing_before_enlarging_is_mixing_after_it() -> None:
+    """What the decoder's joints save time with; values and gradients."""
+    torch.manual_seed(0)
+    joint = _Joint(5, 3, 8).double()
+    fresh = torch.randn(2, 5, 8, 12, dtype=torch.float64, requires_grad=True)
+    coarse = torch.randn(2, 3, 4, 6, dtype=torch.float64, requires_grad=True)
+    enlarged = F.interpolate(coarse, (8, 12), mode='bilinear')
+    after = nn.Sequential(*joint)(torch.cat([fresh, enlarged], dim=1))
+    before = joint(fresh, coarse)
+    torch.testing.assert_close(before, after)
+    weights = torch.randn_like(after)
+    wanted = torch.autograd.grad((after * weights).sum(), [fresh, coarse, joint[0].weight])
+    found = torch.autograd.grad((before * weights).sum(), [fresh, coarse, joint[0].weight])
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 @torch.no_grad()

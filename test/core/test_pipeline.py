@@ -106,7 +106,9 @@ def test_sky_is_left_out_whether_named_or_not() -> None:
     encoder = TextEncoder.default()
     features = encoder.encode(['sky', 'car', 'clouds'])
     pipeline = OccupancyPipeline.from_preset('tiny', weights='untrained')
-    gaussians = pipeline.model.transformer(*pipeline.see(images(), rig())).select(torch.arange(3))
+    with torch.inference_mode():
+        found = pipeline.model.transformer(*pipeline.see(images(), rig()))
+    gaussians = found.select(torch.arange(3))
     gaussians = type(gaussians)(
         gaussians.means, gaussians.scales, gaussians.rotations, gaussians.opacities, features
     )
