@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from gausstr_core.contracts import quaternion_from_matrix
-from gausstr_training.rosbag_writer import (
+from gausstr_training.bags.writing import (
     BASE_FRAME,
     FIXED_FRAME,
     IMAGE,

@@ -1,6 +1,6 @@
 """What storing features costs: our packing beside others of the same size, on frames of bags.
 
-`python -m gausstr_training.benchmark_targets BAGS` prints the table of docs/targets.md.
+`python -m gausstr_training.benchmarks.targets BAGS` prints the table of docs/targets.md.
 """
 
 from __future__ import annotations

@@ -13,13 +13,13 @@ from torch import nn
 from gausstr_core.text_encoder import TextEncoder
 from gausstr_core.transformer.build import GaussTR, build
 from gausstr_core.weights import load_weights, save_weights
-from gausstr_training import ranks
-from gausstr_training.frames import FrameStore
-from gausstr_training.job import Job
+from gausstr_training.compact.frames import FrameStore
+from gausstr_training.compact.stages import STAGES
+from gausstr_training.compact.teacher import RendererTeacher
+from gausstr_training.engine.job import Job
+from gausstr_training.engine.stage import Stage
+from gausstr_training.processes import ranks
 from gausstr_training.recipes import CompactRecipe
-from gausstr_training.stage import Stage
-from gausstr_training.stages import STAGES
-from gausstr_training.teacher import RendererTeacher
 
 
 class CompactJob(Job):
