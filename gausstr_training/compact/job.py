@@ -44,9 +44,9 @@ class CompactJob(Job):
         workers: int = 0,
         start: Path | None = None,
     ) -> None:
-        check_shares(recipe.foundation.views, 'views')
+        ranks.check_shares(recipe.foundation.views, 'views')
         for stage in (recipe.transformer, recipe.joint):
-            check_shares(stage.frames, 'frames')
+            ranks.check_shares(stage.frames, 'frames')
         self.recipe: CompactRecipe = recipe
         self.device = device
         self._workers = workers
@@ -103,19 +103,6 @@ class CompactJob(Job):
                 'joint': self.recipe.joint.steps,
             },
         }
-
-
-def check_shares(batch: int, what: str) -> None:
-    """Every process must have the same share of a batch.
-
-    Raises:
-        ValueError: it has not.
-    """
-    if batch % ranks.count():
-        raise ValueError(
-            f'{batch} {what} per step cannot be shared by {ranks.count()} processes: start a '
-            f'number that divides {batch}'
-        )
 
 
 def start_from_imagenet(model: GaussTR) -> None:
