@@ -97,7 +97,9 @@ def rows(tokens: Tensor, base: Principal) -> Iterator[tuple[str, int, Tensor]]:
 
 def main() -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description='What storing features costs.')
+    parser = argparse.ArgumentParser(
+        prog='gausstr_training.benchmarks.targets', description='What storing features costs.'
+    )
     parser.add_argument('bags', type=Path, nargs='+', help='the last frame is measured, the '
                         'others make the directions of the data set')  # fmt: skip
     frames = open_frames(parser.parse_args().bags, BagSettings(period=0.4))
