@@ -54,7 +54,7 @@ lint: setup
 	@$(BIN)/mypy
 
 bench: setup
-	@$(BIN)/python -m gausstr_training.benchmark
+	@$(BIN)/python -m gausstr_training.benchmarks.fast_paths
 	@$(BIN)/python -m gausstr_ros.transport_benchmark
 
 MINUTES ?= 10

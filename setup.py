@@ -20,7 +20,7 @@ setup(
     package_data={
         'gausstr_core': ['config/*', 'drawing/*.css', 'weights/*'],
         'gausstr_ros': ['templates/*'],
-        'gausstr_training': ['recipes/*.yaml', 'templates/*'],
+        'gausstr_training': ['recipes/*.yaml', 'evaluation/templates/*'],
     },
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{package_name}']),

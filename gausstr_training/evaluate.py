@@ -16,7 +16,6 @@ from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.presets import UNTRAINED
 from gausstr_core.transformer.build import COMPACT_PRESETS
 from gausstr_core.weights import read_card, shipped_weights
-from gausstr_training import ranks
 from gausstr_training.evaluation import occ3d
 from gausstr_training.evaluation.methods import Contest
 from gausstr_training.evaluation.options import parser
@@ -32,6 +31,7 @@ from gausstr_training.evaluation.thresholds import (
     temperature_of,
     thresholds_of,
 )
+from gausstr_training.processes import ranks
 
 
 def load(arguments: argparse.Namespace) -> tuple[Contest, dict[str, Any], str]:

@@ -16,7 +16,7 @@ from gausstr_training.nuscenes.convert import write_bag
 from gausstr_training.nuscenes.receipt import DamagedBagError, check_bag, source_of
 from gausstr_training.nuscenes.scene import Scene
 from gausstr_training.nuscenes.tables import find_tables, read_scenes
-from gausstr_training.worker_processes import Check, run_jobs
+from gausstr_training.processes.workers import Check, run_jobs
 
 EXAMPLE = """\
 examples:

@@ -14,15 +14,15 @@ import torch
 from gausstr_core.foundation.released import DEPTH_NETWORKS
 from gausstr_core.memory import keep_freed_memory
 from gausstr_core.parallel import keep_torch_threads
-from gausstr_training import ranks
-from gausstr_training.compact_job import CompactJob
-from gausstr_training.full_job import FullJob, Sources
-from gausstr_training.job import Job
-from gausstr_training.provenance import commit
+from gausstr_training.compact.job import CompactJob
+from gausstr_training.engine.job import Job
+from gausstr_training.engine.provenance import commit
+from gausstr_training.engine.trainer import Trainer
+from gausstr_training.full.job import FullJob, Sources
+from gausstr_training.processes import ranks
+from gausstr_training.processes.stopping import Stopped
 from gausstr_training.recipes import CompactRecipe, FullRecipe, read_recipe, shipped
 from gausstr_training.recipes.schema import PRECISIONS
-from gausstr_training.stopping import Stopped
-from gausstr_training.trainer import Trainer
 
 EXAMPLE = """examples:
   gausstr-train --list

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,33 @@ def test_heavy_library_is_wrapped_in_one_file(library: str):
         if any(library in name.split('.') for name in imported(path))
     ]
     assert len(users) <= 1, f'{library} is imported in {users}'
+
+
+@pytest.fixture(scope='module')
+def needs() -> dict[str, set[str]]:
+    """Folders and commands of gausstr_training, each with the others that it imports."""
+    folder = REPOSITORY / 'gausstr_training'
+    found: dict[str, set[str]] = {}
+    for path in sources('gausstr_training'):
+        own = path.relative_to(folder).with_suffix('').parts[0]
+        names = (name.split('.') for name in imported(path))
+        others = {part for top, *rest in names if top == 'gausstr_training' for part in rest[:1]}
+        found.setdefault(own, set()).update(others - {own})
+    return found
+
+
+def test_folders_of_the_training_do_not_need_each_other(needs: dict[str, set[str]]):
+    TopologicalSorter(needs).prepare()  # raises CycleError
+
+
+def test_engine_knows_no_model(needs: dict[str, set[str]]):
+    assert not needs['engine'] & {'compact', 'full'}
+
+
+def test_nothing_imports_a_command_of_the_training(needs: dict[str, set[str]]):
+    commands = {path.stem for path in (REPOSITORY / 'gausstr_training').glob('[!_]*.py')}
+    assert commands
+    assert not commands & set().union(*needs.values())
 
 
 def test_files_are_named_after_what_they_hold():

@@ -1,1 +1,1 @@
-"""Training frames out of rosbags, by index."""
+"""Rosbags: how all of ours are written, and training frames out of them, by index."""

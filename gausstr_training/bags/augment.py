@@ -11,7 +11,7 @@ from torch import Tensor
 from gausstr_core.foundation.interface import resize_images
 from gausstr_core.rig import CameraRig
 from gausstr_training.bags.frame import BagFrame
-from gausstr_training.photometry import degraded, photometric
+from gausstr_training.bags.photometry import degraded, photometric
 
 
 def resized(frame: BagFrame, height: int, width: int) -> BagFrame:

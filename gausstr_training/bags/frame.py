@@ -16,7 +16,7 @@ class BagFrame:
 
     `frame.resized(height, width)` of `gausstr_training.bags.augment` gives all images one size;
     then `frame.stacked()` and `frame.rig` are the `images` and `rig` of a
-    `gausstr_training.frames.Batch`, whose depth and semantics come from a teacher.
+    `gausstr_training.compact.frames.Batch`, whose depth and semantics come from a teacher.
     """
 
     key: str  # '<bag>/<stamp>': the same wherever the data lies

@@ -15,7 +15,7 @@ from gausstr_training.bags.keyframes import Keyframe
 from gausstr_training.bags.poses import SECOND, rigid_inverse
 from gausstr_training.bags.scan import Camera, Contents
 from gausstr_training.bags.sets import BagSets, BagSettings, Clouds
-from gausstr_training.streets.rig import CAMERA_NAMES
+from gausstr_training.bags.writing import CAMERA_NAMES
 
 NO_SET = 'image in no complete set'
 NO_POSE = 'set without poses around its stamps'

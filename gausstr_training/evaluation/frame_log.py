@@ -14,8 +14,8 @@ from torch import Tensor
 
 from gausstr_core.drawing.encoding import shrink
 from gausstr_core.drawing.maps import Image
-from gausstr_training import ranks
 from gausstr_training.evaluation.tally import Scores, confusion_of
+from gausstr_training.processes import ranks
 
 CAMERA_WIDTH = 448  # pixels of the camera images that are kept
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from gausstr_core.contracts import VoxelGrid
 from gausstr_core.rig import CameraRig
 from gausstr_training.evaluation.tally import COUNT, Guess
-from gausstr_training.landing import landing_voxels
+from gausstr_training.losses.landing import landing_voxels
 
 EDGE = 1.15  # neighbours whose depths differ by a larger factor: an edge, not a slope
 

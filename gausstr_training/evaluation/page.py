@@ -18,7 +18,7 @@ from gausstr_training.evaluation.mistakes import COLORS, error_map, label_maps, 
 from gausstr_training.evaluation.runs import Frame, Run
 from gausstr_training.evaluation.table import Table, shown_number
 
-TEMPLATES = Path(__file__).parents[1] / 'templates'
+TEMPLATES = Path(__file__).parent / 'templates'
 # of the runs, in their order; told apart also by those who see no red or no green
 RUN_COLORS = ('#3d7be8', '#e58a2b', '#16a08a', '#b063d6', '#d2486e', '#8d8f45')
 LOWER_IS_BETTER = ('ECE',)

@@ -14,12 +14,12 @@ from gausstr_core.contracts import VoxelGrid
 from gausstr_core.drawing.page import write_files
 from gausstr_core.released_labels import RELEASED_VOCABULARY
 from gausstr_core.vocabulary import SHIPPED_VOCABULARY, read_categories, stable_color
+from gausstr_training.engine.provenance import versions
 from gausstr_training.evaluation import occ3d, report
 from gausstr_training.evaluation.frame_log import FrameLog, Labels, digest
 from gausstr_training.evaluation.page import Subject, page
 from gausstr_training.evaluation.runs import FILE, FORMAT, ClassScore, Frame, Run, read_runs
 from gausstr_training.evaluation.tally import COUNT, SCORED, Guess, Scores
-from gausstr_training.provenance import versions
 from gausstr_training.streets.classes import FREE
 from gausstr_training.streets.reader import StreetFrame
 

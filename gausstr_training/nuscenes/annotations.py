@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import yaml
 
+from gausstr_training.bags.writing import FIXED_FRAME, TYPES, header
 from gausstr_training.nuscenes.scene import Box, Scene
-from gausstr_training.rosbag_writer import FIXED_FRAME, TYPES, header
 
 # Not through gausstr_core.vocabulary: workers without torch take a tenth of the memory.
 _VOCABULARY = files('gausstr_core.config') / 'vocabulary_occ3d.yaml'

@@ -11,12 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gausstr_training.nuscenes.annotations import MARKERS, MarkerMaker
-from gausstr_training.nuscenes.keyframes import notes_of
-from gausstr_training.nuscenes.receipt import write_receipt
-from gausstr_training.nuscenes.scene import LIDAR, Pose, Recording, Scene, Sensor
-from gausstr_training.nuscenes.sensor_files import POINTS, read_jpeg, read_sweep
-from gausstr_training.rosbag_writer import (
+from gausstr_training.bags.writing import (
     BASE_FRAME,
     FIXED_FRAME,
     IMAGE,
@@ -32,6 +27,11 @@ from gausstr_training.rosbag_writer import (
     transform,
     transforms,
 )
+from gausstr_training.nuscenes.annotations import MARKERS, MarkerMaker
+from gausstr_training.nuscenes.keyframes import notes_of
+from gausstr_training.nuscenes.receipt import write_receipt
+from gausstr_training.nuscenes.scene import LIDAR, Pose, Recording, Scene, Sensor
+from gausstr_training.nuscenes.sensor_files import POINTS, read_jpeg, read_sweep
 
 LIDAR_TOPIC, BOXES_TOPIC = '/lidar_top/points', '/annotations'
 _SAME = 1e-9  # metres, and in a quaternion's numbers: two poses of one instant

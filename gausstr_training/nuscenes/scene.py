@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gausstr_training.streets.rig import CAMERA_NAMES as CAMERAS
+from gausstr_training.bags.writing import CAMERA_NAMES as CAMERAS
 
 LIDAR = 'LIDAR_TOP'
 CHANNELS = (*CAMERAS, LIDAR)

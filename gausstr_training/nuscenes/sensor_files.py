@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gausstr_training.rosbag_writer import TYPES, header
+from gausstr_training.bags.writing import TYPES, header
 
 POINTS = 'sensor_msgs/msg/PointCloud2'
 FIELDS = ('x', 'y', 'z', 'intensity', 'ring')  # float32, in the frame of the lidar

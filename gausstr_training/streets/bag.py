@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from gausstr_core.contracts import quaternion_from_matrix
-from gausstr_training.rosbag_writer import (
+from gausstr_training.bags.writing import (
     BASE_FRAME,
+    CAMERA_NAMES,
     FIXED_FRAME,
     IMAGE,
     INFO,
@@ -26,7 +27,7 @@ from gausstr_training.rosbag_writer import (
     transform,
     transforms,
 )
-from gausstr_training.streets.rig import CAMERA_NAMES, StreetRig
+from gausstr_training.streets.rig import StreetRig
 
 JPEG_QUALITY = 92
 

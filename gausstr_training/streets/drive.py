@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
+from gausstr_training.bags.writing import CAMERA_NAMES
 from gausstr_training.streets.bag import DriveWriter
 from gausstr_training.streets.classes import CLASSES
 from gausstr_training.streets.drive_settings import FORMAT, DriveSettings
 from gausstr_training.streets.layout import sample_world
 from gausstr_training.streets.render import Stage, View, render_view
-from gausstr_training.streets.rig import CAMERA_NAMES, StreetRig, sample_rig
+from gausstr_training.streets.rig import StreetRig, sample_rig
 from gausstr_training.streets.truth import voxel_truth
 from gausstr_training.streets.variation import varied_rig, varied_world
 

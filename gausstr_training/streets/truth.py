@@ -16,11 +16,11 @@ from gausstr_core.contracts import VoxelGrid
 from gausstr_core.parallel import kernel
 from gausstr_core.rig import CameraRig
 from gausstr_core.visibility import observed_voxels
+from gausstr_training.bags.writing import CAMERA_NAMES
 from gausstr_training.streets import shapes
 from gausstr_training.streets.classes import BUILDING, CLASSES, FREE, VEGETATION
 from gausstr_training.streets.geometry import Geometry
 from gausstr_training.streets.render import Stage
-from gausstr_training.streets.rig import CAMERA_NAMES
 
 SPACING = 0.13  # metres between samples of a surface
 LEAST_VOTES = 2.0  # a voxel that a surface only grazes stays free

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gausstr_training.streets.rig import CAMERA_NAMES
+from gausstr_training.bags.writing import CAMERA_NAMES
 from gausstr_training.streets.world import Light
 
 Random = np.random.Generator

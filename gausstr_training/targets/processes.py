@@ -10,8 +10,8 @@ from multiprocessing import get_context
 
 import torch
 
+from gausstr_training.processes.workers import end_with_parent, interrupts_held_back
 from gausstr_training.targets.filling import FAILED, Filler, FillSpec, Outcome
-from gausstr_training.worker_processes import end_with_parent, interrupts_held_back
 
 MOST_DEATHS = 3  # of workers: over one frame, or before any frame was finished
 

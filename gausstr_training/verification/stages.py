@@ -13,7 +13,7 @@ from gausstr_core.splatting import splat
 from gausstr_core.transformer.checkpoint import Checkpoint, to_official
 from gausstr_core.transformer.full import FullTransformer
 from gausstr_core.transformer.gaussian_head import GaussianHead, HeadOutput
-from gausstr_training.released_losses import Targets, head_losses, total
+from gausstr_training.losses.released import Targets, head_losses, total
 from gausstr_training.verification.case import Case
 from gausstr_training.verification.recorder import Recorder
 

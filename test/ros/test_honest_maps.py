@@ -25,7 +25,7 @@ from gausstr_ros.inputs import RigInputs, Shot
 from gausstr_ros.mapper import build_pipeline, read_set, see_set
 from gausstr_ros.settings import read_settings
 from gausstr_ros.synchroniser import ImageSet, Synchroniser
-from gausstr_training.streets.rig import CAMERA_NAMES
+from gausstr_training.bags.writing import CAMERA_NAMES
 
 GRID = VoxelGrid()
 BAND = (0.2, 2.2)

@@ -21,6 +21,7 @@ from gausstr_ros.inputs import RigInputs, Shot
 from gausstr_ros.mapper import read_set, see_set
 from gausstr_ros.synchroniser import ImageSet, Synchroniser
 from gausstr_ros.transforms import ego_from_camera
+from gausstr_training.bags.writing import CAMERA_NAMES
 from gausstr_training.streets.classes import (
     BUILDING,
     POLE,
@@ -29,7 +30,6 @@ from gausstr_training.streets.classes import (
     TERRAIN,
     VEGETATION,
 )
-from gausstr_training.streets.rig import CAMERA_NAMES
 
 SPEED = 15.0  # m/s
 STAGGER = 14_000_000  # ns between two cameras: six of them in a cycle at 12 Hz

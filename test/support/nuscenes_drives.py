@@ -9,12 +9,13 @@ import cv2
 import numpy as np
 from nuscenes_tree import BoxTruth, Drive, Shot
 
+from gausstr_training.bags.writing import CAMERA_NAMES
 from gausstr_training.evaluation import occ3d
 from gausstr_training.streets.bag import encode_jpeg
 from gausstr_training.streets.classes import CLASSES, FREE
 from gausstr_training.streets.layout import sample_world
 from gausstr_training.streets.render import Stage, View, render_view
-from gausstr_training.streets.rig import CAMERA_NAMES, StreetRig, sample_rig
+from gausstr_training.streets.rig import StreetRig, sample_rig
 from gausstr_training.streets.truth import voxel_truth
 
 START = 1_532_402_927_000_000  # us

@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 
 from gausstr_core.parallel import keep_torch_threads
-from gausstr_training import ranks
-from gausstr_training.compact_job import CompactJob
-from gausstr_training.full_job import FullJob, Sources
+from gausstr_training.compact.job import CompactJob
+from gausstr_training.engine.stepping import Stepper
+from gausstr_training.full.job import FullJob, Sources
+from gausstr_training.processes import ranks
 from gausstr_training.recipes import CompactRecipe, read_recipe
-from gausstr_training.stepping import Stepper
 
 
 def main(recipe_name: str, data: str, weights: str, output: str) -> None:

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from gausstr_training.bags.writing import CAMERA_NAMES
 from gausstr_training.streets.layout import sample_world
 from gausstr_training.streets.render import Stage, View, render_view
-from gausstr_training.streets.rig import CAMERA_NAMES, StreetRig, sample_rig
+from gausstr_training.streets.rig import StreetRig, sample_rig
 from gausstr_training.streets.world import World
 
 START = 1_700_000_000_000_000_000

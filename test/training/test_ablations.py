@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from gausstr_core.weights import shipped_weights
-from gausstr_training import ablations, synthesize
+from gausstr_training import synthesize
+from gausstr_training.compact import ablations
 
 
 @pytest.mark.slow

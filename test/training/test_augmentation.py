@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gausstr_core.rig import CameraRig
-from gausstr_training import photometry
-from gausstr_training.augmentation import augmented, mirrored, zoomed
-from gausstr_training.frames import Batch
+from gausstr_training.bags import photometry
+from gausstr_training.compact.augmentation import augmented, mirrored, zoomed
+from gausstr_training.compact.frames import Batch
 from gausstr_training.recipes import AugmentationRecipe
 
 HEIGHT, WIDTH = 90, 120

@@ -32,10 +32,11 @@ from gausstr_training.bags.frame import BagFrame
 from gausstr_training.bags.sampler import DrawnFrames, PositionSampler
 from gausstr_training.bags.scan import Layout
 from gausstr_training.bags.sets import BagSettings
+from gausstr_training.bags.writing import CAMERA_NAMES
 from gausstr_training.streets.drive import write_drive
 from gausstr_training.streets.drive_settings import DriveSettings
 from gausstr_training.streets.reader import read_street
-from gausstr_training.streets.rig import CAMERA_NAMES, StreetRig
+from gausstr_training.streets.rig import StreetRig
 
 
 @pytest.fixture(scope='module')

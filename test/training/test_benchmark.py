@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from gausstr_training import benchmark
+from gausstr_training.benchmarks import fast_paths
 
 
 def test_the_table_and_the_file_agree(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / 'timings.json'
-    benchmark.main(['--gaussians', '600', '--repeats', '4', '--json', str(target)])
+    fast_paths.main(['--gaussians', '600', '--repeats', '4', '--json', str(target)])
     record = json.loads(target.read_text())
     printed = capsys.readouterr().out
     assert record['device'] in printed
@@ -27,5 +27,5 @@ def test_the_table_and_the_file_agree(tmp_path: Path, capsys: pytest.CaptureFixt
 
 def test_too_few_gaussians_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        benchmark.main(['--gaussians', '2'])
+        fast_paths.main(['--gaussians', '2'])
     assert '--gaussians must be >= 6' in capsys.readouterr().err

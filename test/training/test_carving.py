@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gausstr_core.contracts import Gaussians, VoxelGrid
 from gausstr_core.rig import CameraRig
-from gausstr_training.carving import EMPTY, Carving, carve, carving_loss
+from gausstr_training.losses.carving import EMPTY, Carving, carve, carving_loss
 
 GRID = VoxelGrid((0.0, -2.0, -2.0), (8.0, 2.0, 2.0), 0.5)
 WALL = 5.25  # metres: the middle of the voxels with index 10 along x

@@ -10,12 +10,12 @@ import torch
 from gausstr_core.text_encoder import TextEncoder
 from gausstr_core.transformer.build import build
 from gausstr_training import synthesize
-from gausstr_training.draws import DrawnRigs
-from gausstr_training.frames import Batch, FrameStore
+from gausstr_training.compact.draws import DrawnRigs
+from gausstr_training.compact.frames import Batch, FrameStore
+from gausstr_training.compact.stages import TransformerStage
+from gausstr_training.compact.teacher import RendererTeacher
+from gausstr_training.losses.temporal import seen_from
 from gausstr_training.recipes import CompactRecipe, read_recipe
-from gausstr_training.stages import TransformerStage
-from gausstr_training.teacher import RendererTeacher
-from gausstr_training.temporal import seen_from
 
 LIMIT = 30.0  # metres
 

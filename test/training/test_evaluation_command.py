@@ -16,11 +16,11 @@ from gausstr_core.rules import CalibratedRule
 from gausstr_core.text_encoder import TextEncoder
 from gausstr_core.vocabulary import Vocabulary
 from gausstr_training import evaluate
+from gausstr_training.compact.teacher import thinned
 from gausstr_training.evaluation.methods import HELDOUT, METHODS, Contest
 from gausstr_training.evaluation.tally import SCORED, Tally
 from gausstr_training.streets.classes import SKY
 from gausstr_training.streets.reader import StreetFrame, read_street
-from gausstr_training.teacher import thinned
 
 
 @pytest.fixture(scope='module')

@@ -12,10 +12,10 @@ import torch.nn.functional as F
 
 from gausstr_core.foundation import released
 from gausstr_core.foundation.interface import NetworkCard
-from gausstr_training.full_job import FullJob, Sources
+from gausstr_training.engine.stepping import Stepper
+from gausstr_training.full.job import FullJob, Sources
+from gausstr_training.full.target_source import OnlineTargets
 from gausstr_training.recipes import read_recipe
-from gausstr_training.stepping import Stepper
-from gausstr_training.target_source import OnlineTargets
 
 RELEASED_BYTES = 25.9e9  # per sample, by the author in issue 13 of the released code
 STEPS = 5

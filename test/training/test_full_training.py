@@ -22,8 +22,8 @@ from gausstr_core.transformer import checkpoint
 from gausstr_training import make_targets, train
 from gausstr_training.bags.dataset import open_frames
 from gausstr_training.bags.sets import BagSettings
-from gausstr_training.checkpoints import CheckpointFolder
-from gausstr_training.full_job import FullJob, Sources
+from gausstr_training.engine.checkpoints import CheckpointFolder
+from gausstr_training.full.job import FullJob, Sources
 from gausstr_training.recipes import read_recipe
 
 

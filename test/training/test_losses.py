@@ -7,7 +7,12 @@ import math
 import pytest
 import torch
 
-from gausstr_training.losses import depth_loss, feature_loss, principal_directions, silog_loss
+from gausstr_training.losses.paper import (
+    depth_loss,
+    feature_loss,
+    principal_directions,
+    silog_loss,
+)
 
 
 def test_silog_of_two_pixels_by_hand() -> None:

@@ -20,12 +20,12 @@ from scipy.ndimage import maximum_filter
 from gausstr_core.contracts import VoxelGrid
 from gausstr_training.bags.dataset import BagDataset
 from gausstr_training.bags.sets import BagSettings
+from gausstr_training.bags.writing import CAMERA_NAMES
 from gausstr_training.evaluation import occ3d
 from gausstr_training.nuscenes.convert import write_bag
 from gausstr_training.nuscenes.keyframes import label_file
 from gausstr_training.nuscenes.tables import read_scenes
 from gausstr_training.nuscenes_to_rosbag import main
-from gausstr_training.streets.rig import CAMERA_NAMES
 
 STORE = get_typestore(Stores.ROS2_JAZZY)
 

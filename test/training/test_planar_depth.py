@@ -10,7 +10,7 @@ from gausstr_core.foundation.compact import HINT_SCALE, geometry_hints
 from gausstr_core.rig import CameraRig
 from gausstr_core.splatting import splat
 from gausstr_core.transformer.build import build
-from gausstr_training.planar_depth import meet_planes, plane_parameters, splat_surfaces
+from gausstr_training.compact.planar_depth import meet_planes, plane_parameters, splat_surfaces
 
 HEIGHT, WIDTH = 48, 80
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from gausstr_training.losses import absolute_loss, depth_loss, feature_loss, silog_loss
-from gausstr_training.released_losses import FEATURE_WEIGHT, Targets, head_losses, total
+from gausstr_training.losses.paper import absolute_loss, depth_loss, feature_loss, silog_loss
+from gausstr_training.losses.released import FEATURE_WEIGHT, Targets, head_losses, total
 
 
 @pytest.fixture(scope='module')

@@ -17,8 +17,8 @@ import pytest
 from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 
+from gausstr_training.bags.writing import CAMERA_NAMES
 from gausstr_training.streets.reader import read_street
-from gausstr_training.streets.rig import CAMERA_NAMES
 from gausstr_training.synthesize import main, parse_size
 
 SMALL = ['--size', '64x36', '--no-voxels']

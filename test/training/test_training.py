@@ -13,14 +13,20 @@ from gausstr_core.rig import CameraRig
 from gausstr_core.text_encoder import TextEncoder
 from gausstr_core.transformer.build import build
 from gausstr_core.weights import load_weights
-from gausstr_training import losses, synthesize, train
-from gausstr_training.augmentation import mirrored
-from gausstr_training.frames import Batch, FrameStore
+from gausstr_training import synthesize, train
+from gausstr_training.compact.augmentation import mirrored
+from gausstr_training.compact.frames import Batch, FrameStore
+from gausstr_training.compact.stages import (
+    CompactStage,
+    FoundationStage,
+    JointStage,
+    TransformerStage,
+)
+from gausstr_training.compact.teacher import RendererTeacher, thinned
+from gausstr_training.engine.schedules import learning_rate
+from gausstr_training.losses import paper
 from gausstr_training.recipes import StageRecipe, read_recipe
-from gausstr_training.schedules import learning_rate
-from gausstr_training.stages import CompactStage, FoundationStage, JointStage, TransformerStage
 from gausstr_training.streets.classes import CLASSES
-from gausstr_training.teacher import RendererTeacher, thinned
 
 
 @pytest.fixture(scope='module')
@@ -174,11 +180,11 @@ def test_folder_without_streets_is_named(tmp_path: Path) -> None:
 
 def test_sky_should_lie_far_and_weighs_little() -> None:
     predicted = torch.tensor([[[10.0, 10.0]]])
-    error, weight = losses.log_depth_loss(predicted, torch.tensor([[[20.0, 20.0]]]), 80.0, 51.2)
+    error, weight = paper.log_depth_loss(predicted, torch.tensor([[[20.0, 20.0]]]), 80.0, 51.2)
     assert (error / weight).item() == pytest.approx(torch.tensor(2.0).log().item())
-    error, weight = losses.log_depth_loss(predicted, torch.tensor([[[20.0, 0.0]]]), 80.0, 51.2)
+    error, weight = paper.log_depth_loss(predicted, torch.tensor([[[20.0, 0.0]]]), 80.0, 51.2)
     logs = torch.tensor([2.0, 8.0]).log()
-    expected = (logs[0] + losses.FAR_WEIGHT * logs[1]) / (1 + losses.FAR_WEIGHT)
+    expected = (logs[0] + paper.FAR_WEIGHT * logs[1]) / (1 + paper.FAR_WEIGHT)
     assert (error / weight).item() == pytest.approx(expected.item())
 
 

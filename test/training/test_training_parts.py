@@ -12,17 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gausstr_core.rig import CameraRig
-from gausstr_training.full_job import FullJob, Sources
-from gausstr_training.immediate import immediately
-from gausstr_training.losses import (
+from gausstr_training.engine.schedules import learning_rate
+from gausstr_training.full.immediate import immediately
+from gausstr_training.full.job import FullJob, Sources
+from gausstr_training.losses.paper import (
     directions_of_moments,
     feature_moments,
     principal_directions,
 )
+from gausstr_training.losses.released import Counts, Targets, head_losses
+from gausstr_training.losses.temporal import seen_from
 from gausstr_training.recipes import CompactRecipe, StageRecipe, read_recipe, shipped
-from gausstr_training.released_losses import Counts, Targets, head_losses
-from gausstr_training.schedules import learning_rate
-from gausstr_training.temporal import seen_from
 
 
 def test_every_shipped_recipe_reads_and_says_what_it_is() -> None:

@@ -12,18 +12,18 @@ from torch import Tensor
 from gausstr_core.splatting import splat
 from gausstr_core.transformer.full import FullTransformer
 from gausstr_core.transformer.gaussian_head import GaussianHead
-from gausstr_training import ranks
 from gausstr_training.bags.dataset import BagDataset
 from gausstr_training.bags.frame import BagFrame
 from gausstr_training.bags.sampler import DrawnFrames, generator_at
-from gausstr_training.full_batch import Piece, Scene, Shared, scene_of, shared_by
-from gausstr_training.layer_loss import LayerLoss
-from gausstr_training.losses import directions_of_moments, feature_moments
-from gausstr_training.pictures import depth_picture, feature_picture
-from gausstr_training.read_ahead import ReadAhead
+from gausstr_training.engine.pictures import depth_picture, feature_picture
+from gausstr_training.engine.stage import Stage
+from gausstr_training.full.batch import Piece, Scene, Shared, scene_of, shared_by
+from gausstr_training.full.layer_loss import LayerLoss
+from gausstr_training.full.target_source import TargetSource
+from gausstr_training.losses.paper import directions_of_moments, feature_moments
+from gausstr_training.processes import ranks
+from gausstr_training.processes.read_ahead import ReadAhead
 from gausstr_training.recipes import FullRecipe, StageRecipe
-from gausstr_training.stage import Stage
-from gausstr_training.target_source import TargetSource
 
 BASIS_FRAMES = 32  # from which the segmentation head's fixed basis is taken
 PRECISION = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}

@@ -11,12 +11,12 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from gausstr_training import ranks
-from gausstr_training.checkpoints import Checkpoint, CheckpointFolder, as_plain
-from gausstr_training.job import Job
-from gausstr_training.stage import Stage
-from gausstr_training.stepping import Stepper
-from gausstr_training.stopping import Stopped, StopRequest, stop_request
+from gausstr_training.engine.checkpoints import Checkpoint, CheckpointFolder, as_plain
+from gausstr_training.engine.job import Job
+from gausstr_training.engine.stage import Stage
+from gausstr_training.engine.stepping import Stepper
+from gausstr_training.processes import ranks
+from gausstr_training.processes.stopping import Stopped, StopRequest, stop_request
 
 
 class Trainer:

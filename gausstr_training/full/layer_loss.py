@@ -12,10 +12,10 @@ from torch.func import functional_call
 from gausstr_core.contracts import Gaussians
 from gausstr_core.splatting import splat
 from gausstr_core.transformer.gaussian_head import GaussianHead
-from gausstr_training.full_batch import Views
-from gausstr_training.immediate import immediately
+from gausstr_training.full.batch import Views
+from gausstr_training.full.immediate import immediately
+from gausstr_training.losses.released import Counts, head_losses
 from gausstr_training.recipes import FullRecipe
-from gausstr_training.released_losses import Counts, head_losses
 
 NAMES = {'loss_cosine': 'cosine', 'loss_depth': 'depth', 'loss_ce': 'segments', 'mae_depth': 'mae'}
 

@@ -10,16 +10,16 @@ from torch import Tensor
 from gausstr_core.contracts import Gaussians, VoxelGrid
 from gausstr_core.rig import CameraRig
 from gausstr_core.vocabulary import TEMPERATURE
-from gausstr_training.carving import carve, carving_loss
-from gausstr_training.draws import Sample
-from gausstr_training.frames import Batch
-from gausstr_training.losses import depth_loss, feature_loss, principal_directions
-from gausstr_training.pictures import depth_picture, feature_picture
-from gausstr_training.planar_depth import splat_surfaces
+from gausstr_training.compact.draws import Sample
+from gausstr_training.compact.frames import Batch
+from gausstr_training.compact.planar_depth import splat_surfaces
+from gausstr_training.compact.teacher import RendererTeacher, thinned
+from gausstr_training.engine.pictures import depth_picture, feature_picture
+from gausstr_training.losses.carving import carve, carving_loss
+from gausstr_training.losses.paper import depth_loss, feature_loss, principal_directions
+from gausstr_training.losses.temporal import seen_from
 from gausstr_training.recipes import CompactRecipe
 from gausstr_training.streets.classes import SKY, TERRAIN
-from gausstr_training.teacher import RendererTeacher, thinned
-from gausstr_training.temporal import seen_from
 
 GROUND = TERRAIN + 1  # classes 0, 1 and 2: road, sidewalk, terrain
 

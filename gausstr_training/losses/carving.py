@@ -20,7 +20,7 @@ from gausstr_core.contracts import Gaussians, VoxelGrid
 from gausstr_core.rig import CameraRig
 from gausstr_core.visibility import half_diagonal, observed_voxels
 from gausstr_core.voxels import voxelise
-from gausstr_training.landing import landing_voxels
+from gausstr_training.losses.landing import landing_voxels
 
 CLEARANCE = 0.1  # metres before the surface up to which a ray empties the voxels
 HALF_FULL = 0.7  # density at which a voxel counts half

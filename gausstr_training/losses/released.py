@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gausstr_training.losses import EPSILON, absolute_loss, depth_loss, feature_loss
+from gausstr_training.losses.paper import EPSILON, absolute_loss, depth_loss, feature_loss
 
 FEATURE_WEIGHT = 5.0
 FAR_TARGET = 1e-3  # metres: where the sky is, the splatted depth shall vanish

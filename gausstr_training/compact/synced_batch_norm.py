@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
-from gausstr_training import ranks
+from gausstr_training.processes import ranks
 
 
 def synced(network: nn.Module) -> None:

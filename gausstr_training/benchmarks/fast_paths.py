@@ -2,7 +2,7 @@
 
 The whole full-size model follows, stage by stage.
 
-    python -m gausstr_training.benchmark [--json FILE] [--gaussians 1800 7200]
+    python -m gausstr_training.benchmarks.fast_paths [--json FILE] [--gaussians 1800 7200]
 
 Absolute times do not travel from machine to machine; the ratios do.
 """
@@ -32,9 +32,9 @@ from gausstr_core.transformer.pyramid import Pyramid
 from gausstr_core.transformer.reference_points import spread_points
 from gausstr_core.visibility import observed_voxels
 from gausstr_core.voxels import voxelise
-from gausstr_training.benchmark_forward import DEPTH_SIZE as FORWARD_SIZE
-from gausstr_training.benchmark_forward import forward_stages, stage_table
-from gausstr_training.benchmark_released import released_post_processing
+from gausstr_training.benchmarks.forward import DEPTH_SIZE as FORWARD_SIZE
+from gausstr_training.benchmarks.forward import forward_stages, stage_table
+from gausstr_training.benchmarks.released import released_post_processing
 
 YAWS = (0.0, -55.0, 55.0, 180.0, 110.0, -110.0)  # degrees, like the six of nuScenes
 CLASSES, CHANNELS = 18, 32
@@ -220,7 +220,9 @@ def table(timings: list[Timing]) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Print the table; `--json FILE` writes it as well."""
-    parser = argparse.ArgumentParser(prog='gausstr_training.benchmark', description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog='gausstr_training.benchmarks.fast_paths', description=__doc__
+    )
     parser.add_argument('--gaussians', type=int, nargs='+', default=[1800, 7200], metavar='G')
     parser.add_argument('--repeats', type=int, default=12, help='timed calls of each fast path')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the timings here')
@@ -247,7 +249,7 @@ def main(arguments: list[str] | None = None) -> None:
             partial.write_text(json.dumps(record, indent=2) + '\n')
             os.replace(partial, options.json)
         except OSError as error:
-            raise SystemExit(f'gausstr_training.benchmark: {error}') from error
+            raise SystemExit(f'gausstr_training.benchmarks.fast_paths: {error}') from error
 
 
 if __name__ == '__main__':

@@ -76,6 +76,19 @@ def count() -> int:
     return dist.get_world_size() if _together() else 1
 
 
+def check_shares(batch: int, what: str) -> None:
+    """Every process must have the same share of a batch.
+
+    Raises:
+        ValueError: it has not.
+    """
+    if batch % count():
+        raise ValueError(
+            f'{batch} {what} per step cannot be shared by {count()} processes: start a '
+            f'number that divides {batch}'
+        )
+
+
 def summed(values: Tensor) -> Tensor:
     """The sum over all processes, without a gradient; every process must call it."""
     if not _together():

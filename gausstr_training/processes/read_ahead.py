@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from torch.utils.data import DataLoader, Dataset
 
-from gausstr_training.stopping import outlast_signals
+from gausstr_training.processes.stopping import outlast_signals
 
 T = TypeVar('T')
 

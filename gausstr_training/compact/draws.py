@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from gausstr_training import ranks
-from gausstr_training.augmentation import augmented
 from gausstr_training.bags.sampler import generator_at
-from gausstr_training.frames import Batch, FrameStore, join
+from gausstr_training.compact.augmentation import augmented
+from gausstr_training.compact.frames import Batch, FrameStore, join
+from gausstr_training.compact.teacher import RendererTeacher
+from gausstr_training.processes import ranks
 from gausstr_training.recipes import CompactRecipe
-from gausstr_training.teacher import RendererTeacher
 
 
 @dataclass(frozen=True)

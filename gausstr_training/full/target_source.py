@@ -8,7 +8,7 @@ import torch
 
 from gausstr_core.foundation.combined import CombinedFoundation
 from gausstr_training.bags.frame import BagFrame
-from gausstr_training.released_losses import Targets
+from gausstr_training.losses.released import Targets
 from gausstr_training.targets.online import Teacher
 
 

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from gausstr_core.contracts import FoundationMaps
 from gausstr_core.rig import CameraRig
-from gausstr_training import ranks
 from gausstr_training.bags.frame import BagFrame
-from gausstr_training.losses import directions_of_moments, feature_moments
-from gausstr_training.released_losses import Counts, Targets
-from gausstr_training.target_source import TargetSource
-from gausstr_training.temporal import seen_from
+from gausstr_training.full.target_source import TargetSource
+from gausstr_training.losses.paper import directions_of_moments, feature_moments
+from gausstr_training.losses.released import Counts, Targets
+from gausstr_training.losses.temporal import seen_from
+from gausstr_training.processes import ranks
 
 
 @dataclass(frozen=True)

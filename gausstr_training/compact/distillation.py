@@ -7,11 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gausstr_core.contracts import FoundationMaps
-from gausstr_training import ranks
-from gausstr_training.draws import Sample
-from gausstr_training.losses import log_depth_loss
+from gausstr_training.compact.draws import Sample
+from gausstr_training.compact.teacher import RendererTeacher, thinned
+from gausstr_training.losses.paper import log_depth_loss
+from gausstr_training.processes import ranks
 from gausstr_training.recipes import CompactRecipe
-from gausstr_training.teacher import RendererTeacher, thinned
 
 TEMPERATURE = 0.07  # of the contrast between classes, as CLIP's at its start
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from gausstr_training import ranks
-from gausstr_training.schedules import learning_rate
-from gausstr_training.stage import Stage
+from gausstr_training.engine.schedules import learning_rate
+from gausstr_training.engine.stage import Stage
+from gausstr_training.processes import ranks
 
 
 class _Objective(nn.Module):

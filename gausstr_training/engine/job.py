@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from gausstr_training.engine.stage import Stage
 from gausstr_training.recipes import Recipe
-from gausstr_training.stage import Stage
 
 
 class Job(ABC):

@@ -15,12 +15,12 @@ from gausstr_core.transformer.formulation import FORMULATIONS
 from gausstr_core.transformer.full import FullConfig, FullTransformer
 from gausstr_training.bags.dataset import open_frames
 from gausstr_training.bags.sets import BagSettings
-from gausstr_training.compact_job import check_shares
-from gausstr_training.full_stage import FullStage
-from gausstr_training.job import Job
+from gausstr_training.engine.job import Job
+from gausstr_training.engine.stage import Stage
+from gausstr_training.full.stage import FullStage
+from gausstr_training.full.target_source import CachedTargets, OnlineTargets, TargetSource
+from gausstr_training.processes import ranks
 from gausstr_training.recipes import FullRecipe
-from gausstr_training.stage import Stage
-from gausstr_training.target_source import CachedTargets, OnlineTargets, TargetSource
 from gausstr_training.targets.networks import PUBLISHED
 from gausstr_training.targets.online import Teacher
 
@@ -62,7 +62,7 @@ class FullJob(Job):
         precision: str | None = None,
         targets: TargetSource | None = None,
     ) -> None:
-        check_shares(recipe.stage.frames, 'frames')
+        ranks.check_shares(recipe.stage.frames, 'frames')
         self.recipe: FullRecipe = recipe
         self.device, self._sources = device, sources
         self._precision = precision or (recipe.precision if device.type == 'cuda' else 'fp32')

@@ -1,4 +1,4 @@
-"""The three stages of a compact run: what one step computes. The loop is in trainer.py."""
+"""The three stages of a compact run: what one step computes. The loop is in engine/trainer.py."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from gausstr_core.contracts import Gaussians
 from gausstr_core.rules import CalibratedRule
 from gausstr_core.transformer.build import GaussTR
 from gausstr_core.transformer.transformer import GaussianTransformer
-from gausstr_training import ranks
-from gausstr_training.agreement import Agreement
-from gausstr_training.distillation import Distillation
-from gausstr_training.draws import DrawnRigs, DrawnViews, Sample
-from gausstr_training.frames import FrameStore
-from gausstr_training.read_ahead import ReadAhead
+from gausstr_training.compact.agreement import Agreement
+from gausstr_training.compact.distillation import Distillation
+from gausstr_training.compact.draws import DrawnRigs, DrawnViews, Sample
+from gausstr_training.compact.frames import FrameStore
+from gausstr_training.compact.synced_batch_norm import synced
+from gausstr_training.compact.teacher import RendererTeacher
+from gausstr_training.engine.stage import Stage
+from gausstr_training.processes import ranks
+from gausstr_training.processes.read_ahead import ReadAhead
 from gausstr_training.recipes import CompactRecipe, StageRecipe
-from gausstr_training.stage import Stage
-from gausstr_training.synced_batch_norm import synced
-from gausstr_training.teacher import RendererTeacher
 
 
 class CompactStage(Stage):

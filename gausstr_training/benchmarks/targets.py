@@ -1,6 +1,6 @@
 """What storing features costs: our packing beside others of the same size, on frames of bags.
 
-`python -m gausstr_training.benchmark_targets BAGS` prints the table of docs/targets.md.
+`python -m gausstr_training.benchmarks.targets BAGS` prints the table of docs/targets.md.
 """
 
 from __future__ import annotations
@@ -97,7 +97,9 @@ def rows(tokens: Tensor, base: Principal) -> Iterator[tuple[str, int, Tensor]]:
 
 def main() -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description='What storing features costs.')
+    parser = argparse.ArgumentParser(
+        prog='gausstr_training.benchmarks.targets', description='What storing features costs.'
+    )
     parser.add_argument('bags', type=Path, nargs='+', help='the last frame is measured, the '
                         'others make the directions of the data set')  # fmt: skip
     frames = open_frames(parser.parse_args().bags, BagSettings(period=0.4))

@@ -1,6 +1,6 @@
 """Variants of the compact model, one change each, trained and scored alike.
 
-python -m gausstr_training.ablations --weights compact.safetensors --data streets/train \
+python -m gausstr_training.compact.ablations --weights compact.safetensors --data streets/train \
     --validation streets/validation --test streets/test --output ablations
 
 The foundation network of the weights is frozen, the transformer of each variant is trained from
@@ -37,16 +37,16 @@ from gausstr_core.transformer.reference_points import Lattice
 from gausstr_core.transformer.transformer import GaussianTransformer
 from gausstr_core.vocabulary import Vocabulary
 from gausstr_core.weights import load_weights
+from gausstr_training.compact.frames import FrameStore
+from gausstr_training.compact.stages import TransformerStage
+from gausstr_training.compact.teacher import RendererTeacher
+from gausstr_training.engine.stepping import Stepper
 from gausstr_training.evaluation.methods import accumulated
 from gausstr_training.evaluation.report import write_json
 from gausstr_training.evaluation.scoring import StreetSet
 from gausstr_training.evaluation.tally import Tally
 from gausstr_training.evaluation.thresholds import DENSITIES
-from gausstr_training.frames import FrameStore
 from gausstr_training.recipes import CompactRecipe, read_recipe
-from gausstr_training.stages import TransformerStage
-from gausstr_training.stepping import Stepper
-from gausstr_training.teacher import RendererTeacher
 
 SEED = 4  # of the transformers' first weights
 DIM, HEADS, LAYERS = 128, 4, 3
@@ -205,7 +205,9 @@ def _name_of(device: torch.device) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    result = argparse.ArgumentParser(prog='gausstr_training.ablations', description=__doc__)
+    result = argparse.ArgumentParser(
+        prog='gausstr_training.compact.ablations', description=__doc__
+    )
     result.add_argument('--weights', type=Path, required=True, help='of the preset compact')
     for name in ('data', 'validation', 'test'):
         result.add_argument(f'--{name}', type=Path, nargs='+', default=[], metavar='DIR')
@@ -249,7 +251,7 @@ def main() -> None:
     try:
         run(parser().parse_args())
     except (ValueError, OSError) as error:
-        raise SystemExit(f'gausstr_training.ablations: {error}') from None
+        raise SystemExit(f'gausstr_training.compact.ablations: {error}') from None
 
 
 if __name__ == '__main__':

@@ -13,13 +13,13 @@ from torch import nn
 from gausstr_core.text_encoder import TextEncoder
 from gausstr_core.transformer.build import GaussTR, build
 from gausstr_core.weights import load_weights, save_weights
-from gausstr_training import ranks
-from gausstr_training.frames import FrameStore
-from gausstr_training.job import Job
+from gausstr_training.compact.frames import FrameStore
+from gausstr_training.compact.stages import STAGES
+from gausstr_training.compact.teacher import RendererTeacher
+from gausstr_training.engine.job import Job
+from gausstr_training.engine.stage import Stage
+from gausstr_training.processes import ranks
 from gausstr_training.recipes import CompactRecipe
-from gausstr_training.stage import Stage
-from gausstr_training.stages import STAGES
-from gausstr_training.teacher import RendererTeacher
 
 
 class CompactJob(Job):
@@ -44,9 +44,9 @@ class CompactJob(Job):
         workers: int = 0,
         start: Path | None = None,
     ) -> None:
-        check_shares(recipe.foundation.views, 'views')
+        ranks.check_shares(recipe.foundation.views, 'views')
         for stage in (recipe.transformer, recipe.joint):
-            check_shares(stage.frames, 'frames')
+            ranks.check_shares(stage.frames, 'frames')
         self.recipe: CompactRecipe = recipe
         self.device = device
         self._workers = workers
@@ -103,19 +103,6 @@ class CompactJob(Job):
                 'joint': self.recipe.joint.steps,
             },
         }
-
-
-def check_shares(batch: int, what: str) -> None:
-    """Every process must have the same share of a batch.
-
-    Raises:
-        ValueError: it has not.
-    """
-    if batch % ranks.count():
-        raise ValueError(
-            f'{batch} {what} per step cannot be shared by {ranks.count()} processes: start a '
-            f'number that divides {batch}'
-        )
 
 
 def start_from_imagenet(model: GaussTR) -> None:

@@ -1,0 +1,1 @@
+"""The compact presets: trained in stages on synthetic streets that are held in memory."""

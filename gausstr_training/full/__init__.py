@@ -1,0 +1,1 @@
+"""The published models: trained on bags, with foundation networks as teachers."""

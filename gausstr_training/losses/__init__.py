@@ -1,0 +1,1 @@
+"""What Gaussians are trained by, for compact and full models alike."""
