@@ -16,7 +16,7 @@ help:
 	@echo 'make demo    play a drive into the node, write demo_output/index.html'
 	@echo 'make test    every test that needs neither a GPU nor downloaded weights'
 	@echo 'make lint    ruff and mypy'
-	@echo 'make bench   time the stages against their references, and six cameras over DDS'
+	@echo 'make bench   time the stages against their references, whole cycles, six cameras over DDS'
 	@echo 'make soak    10 minutes of cameras with faults; MINUTES=2 SEED=1 for another run'
 
 setup: $(VENV)/.ready
@@ -55,6 +55,7 @@ lint: setup
 
 bench: setup
 	@$(BIN)/python -m gausstr_training.benchmarks.fast_paths
+	@$(BIN)/python -m gausstr_training.benchmarks.cycles
 	@$(BIN)/python -m gausstr_ros.transport_benchmark
 
 MINUTES ?= 10

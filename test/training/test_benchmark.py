@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gausstr_training.benchmarks import fast_paths
+from gausstr_training.benchmarks import cycles, fast_paths
 
 
 def test_the_table_and_the_file_agree(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -29,3 +29,19 @@ def test_too_few_gaussians_are_refused(capsys: pytest.CaptureFixture[str]) -> No
     with pytest.raises(SystemExit):
         fast_paths.main(['--gaussians', '2'])
     assert '--gaussians must be >= 6' in capsys.readouterr().err
+
+
+def test_cycles_of_both_ways(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / 'cycles.json'
+    cycles.main(['--preset', 'tiny', '--cycles', '3', '--json', str(target)])
+    printed, record = capsys.readouterr().out, json.loads(target.read_text())
+    for way in ('overlapped', 'in turn'):
+        assert way in printed and len(record[way]) == cycles.ROUNDS
+        for measured in record[way]:
+            assert measured['cycles_a_second'] > 0 and measured['core_seconds_a_cycle'] > 0
+            assert {'foundation', 'transformer', 'voxels'} <= measured['stages_ms'].keys()
+
+
+def test_cycles_name_a_street_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=f'benchmarks.cycles: .*{tmp_path.name}'):
+        cycles.main(['--preset', 'tiny', str(tmp_path)])

@@ -1,0 +1,162 @@
+"""How many complete cycles a second the compact pipeline makes on this machine's CPU.
+
+    python -m gausstr_training.benchmarks.cycles [STREET] [--cycles 40] [--json FILE]
+
+As in the node, one thread looks at the images, with the foundation network, and another maps what
+the first has seen, meanwhile the first looks at the next set. Beside it, in turn, the same in one
+thread. Six cameras of 448x252, decoded already; nothing is published. Without STREET, one frame is
+synthesised.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+import numpy as np
+import torch
+
+from gausstr_core.memory import keep_freed_memory
+from gausstr_core.parallel import keep_torch_threads
+from gausstr_core.pipeline import OccupancyPipeline, OccupancyResult, Seen
+from gausstr_core.vocabulary import Vocabulary
+from gausstr_training.benchmarks.fast_paths import device_name
+from gausstr_training.evaluation.report import write_json
+from gausstr_training.streets.drive_settings import DriveSettings
+from gausstr_training.streets.reader import StreetFrame, read_street
+
+SEED = 30000
+WARM_UP = 4  # cycles before the clock starts: kernels are loaded, memory is taken
+ROUNDS = 3
+
+
+class Cycles:
+    """The same frame again and again through a pipeline."""
+
+    def __init__(self, pipeline: OccupancyPipeline, frame: StreetFrame) -> None:
+        self._pipeline, self._rig = pipeline, frame.rig
+        self._images = [torch.from_numpy(image) for image in frame.images]
+        self._words: Vocabulary = pipeline.vocabulary()
+
+    def in_turn(self, cycles: int) -> list[OccupancyResult]:
+        """One thread: look, map, look, map."""
+        return [self._map(self._look()) for _ in range(cycles)]
+
+    def overlapped(self, cycles: int) -> list[OccupancyResult]:
+        """Two threads: while one maps, the other looks at the next set."""
+        handed: Queue[Seen] = Queue(1)
+
+        def look_at_all() -> None:
+            for _ in range(cycles):
+                handed.put(self._look())
+
+        looking = threading.Thread(target=look_at_all, daemon=True)
+        looking.start()
+        found = [self._map(handed.get()) for _ in range(cycles)]
+        looking.join()
+        return found
+
+    def _look(self) -> Seen:
+        return self._pipeline.look(self._images, self._rig)
+
+    def _map(self, seen: Seen) -> OccupancyResult:
+        return self._pipeline.map(seen, self._words)
+
+
+def timed(run: Callable[[int], Sequence[OccupancyResult]], cycles: int) -> dict[str, Any]:
+    """Cycles a second, seconds of all cores to a cycle, and each stage's median in ms."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    results = run(cycles)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    stages = {
+        name: round(1e3 * float(np.median([result.seconds[name] for result in results])), 1)
+        for name in results[0].seconds
+    }
+    return {
+        'cycles_a_second': round(cycles / wall, 2),
+        'core_seconds_a_cycle': round(cpu / cycles, 3),
+        'stages_ms': stages,
+    }
+
+
+def measure(cycles: Cycles, count: int, threads: int) -> dict[str, list[dict[str, Any]]]:
+    """Both ways in turn, so that a machine whose speed drifts is fair to both."""
+    torch.set_num_threads(threads)
+    keep_torch_threads()
+    cycles.overlapped(WARM_UP)
+    found: dict[str, list[dict[str, Any]]] = {'overlapped': [], 'in turn': []}
+    for _ in range(ROUNDS):
+        found['overlapped'].append(timed(cycles.overlapped, count))
+        found['in turn'].append(timed(cycles.in_turn, count))
+    return found
+
+
+def frame_of(street: Path | None) -> StreetFrame:
+    """The first frame of a street, or of a synthesised one.
+
+    Raises:
+        ValueError: the street cannot be read.
+    """
+    if street is not None:
+        return read_street(street)[0]
+    from gausstr_training.streets.drive import write_drive
+
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / 'street'
+        write_drive(made, DriveSettings(SEED, voxels=False))
+        return read_street(made)[0]
+
+
+def table(found: dict[str, list[dict[str, Any]]]) -> str:
+    """A row for each way: the median round, the range, and the stages."""
+    lines = []
+    for way, rounds in found.items():
+        middle = sorted(rounds, key=lambda entry: entry['cycles_a_second'])[len(rounds) // 2]
+        rates = [entry['cycles_a_second'] for entry in rounds]
+        stages = ', '.join(f'{name} {ms:g}' for name, ms in middle['stages_ms'].items())
+        lines.append(
+            f'{way:10}  {middle["cycles_a_second"]:.2f} cycles/s ({min(rates):.2f} to '
+            f'{max(rates):.2f}), {middle["core_seconds_a_cycle"]:.3f} s of a core each; '
+            f'ms: {stages}'
+        )
+    return '\n'.join(lines)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print both rows; `--json FILE` writes all rounds."""
+    parser = argparse.ArgumentParser(
+        prog='gausstr_training.benchmarks.cycles',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('street', nargs='?', type=Path, metavar='STREET')
+    parser.add_argument('--cycles', type=int, default=40, help='of each round')
+    parser.add_argument('--threads', type=int, default=0, help="torch's; 0: its own choice")
+    parser.add_argument('--preset', choices=('compact', 'tiny'), default='compact')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures here')
+    options = parser.parse_args(arguments)
+    if options.cycles < 1 or options.threads < 0:
+        parser.error('--cycles must be >= 1 and --threads >= 0')
+    keep_freed_memory()
+    try:
+        weights = 'untrained' if options.preset == 'tiny' else None
+        pipeline = OccupancyPipeline.from_preset(options.preset, weights=weights)
+        cycles = Cycles(pipeline, frame_of(options.street))
+        found = measure(cycles, options.cycles, options.threads or torch.get_num_threads())
+        print(f'{device_name()}, torch {torch.__version__}\n{table(found)}')
+        if options.json:
+            write_json(
+                options.json, {'device': device_name(), 'torch': torch.__version__, **found}
+            )
+    except (ValueError, OSError) as error:
+        raise SystemExit(f'gausstr_training.benchmarks.cycles: {error}') from None
+
+
+if __name__ == '__main__':
+    main()
