@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -54,6 +55,7 @@ class OccupancyPipeline:
         self.rule = assembly.rule
         self.grid = grid or VoxelGrid()
         self._first_words = assembly.vocabulary
+        self._one_by_one = self._coarse = False  # see `lower`
 
     @classmethod
     def from_preset(
@@ -92,6 +94,28 @@ class OccupancyPipeline:
     def enter_device(self) -> None:
         """Bring the weights to where they run; nothing is done where they are."""
         self.model.to(self.device)
+
+    def lower(self) -> str | None:
+        """Need less of the accelerator's memory from the next cycle on.
+
+        First the network sees one camera at a time, which changes no map; then voxels are twice as
+        large, where the grid is a whole number of those.
+
+        Returns:
+            What has changed, in words; None where nothing smaller is left.
+        """
+        if self.device.type == 'cuda':
+            torch.cuda.empty_cache()
+        if not self._one_by_one:
+            self._one_by_one = True
+            return 'the network sees one camera at a time'
+        if not self._coarse:
+            self._coarse = True
+            with contextlib.suppress(ValueError):
+                double = 2 * self.grid.resolution
+                self.grid = VoxelGrid(self.grid.lower, self.grid.upper, double)
+                return f'one camera at a time, and voxels of {double:g} m'
+        return None
 
     def vocabulary(self, path: Path | str | None = None) -> Vocabulary:
         """The words of a vocabulary file for this model; None: those that it starts with.
@@ -161,6 +185,7 @@ class OccupancyPipeline:
             ValueError: the vocabulary was encoded for another model.
         """
         self._check_words(vocabulary)
+        grid = self.grid  # `lower` may change it meanwhile
         clock = _Clock()
         gaussians = self.model.transformer(seen.maps, seen.rig, measured=seen.known is not None)
         if seen.known is not None:
@@ -168,9 +193,9 @@ class OccupancyPipeline:
         clock.lap('transformer')
         depth = seen.maps.depth
         visible = depth if seen.known is None else torch.where(seen.known, depth, 0.0)
-        viewed, observed = viewed_and_observed(visible, seen.rig, self.grid)
+        viewed, observed = viewed_and_observed(visible, seen.rig, grid)
         clock.lap('visibility')
-        found = self.rule(gaussians, vocabulary, observed, self.grid, clock.lap)
+        found = self.rule(gaussians, vocabulary, observed, grid, clock.lap)
         # a Gaussian at the rim of an image reaches to where no camera looks
         occupancy = found.occupancy.within(with_neighbours(viewed))
         clock.lap('labelling')
@@ -185,7 +210,18 @@ class OccupancyPipeline:
     ) -> tuple[FoundationMaps, CameraRig]:
         """The foundation maps, and the rig at the network's size."""
         tensors = [torch.as_tensor(image) for image in images]
-        return self.model.foundation.see(tensors, rig, self.device)
+        if not self._one_by_one:
+            return self.model.foundation.see(tensors, rig, self.device)
+        parts = [
+            self.model.foundation.see([tensor], rig.select((name,)), self.device)[0]
+            for name, tensor in zip(rig.names, tensors, strict=True)
+        ]
+        height, width = self.model.foundation.input_size
+        maps = FoundationMaps(
+            torch.cat([part.features for part in parts]),
+            torch.cat([part.depth for part in parts]),
+        )
+        return maps, rig.resized(height, width).to(self.device)
 
     def _check_words(self, vocabulary: Vocabulary) -> None:
         wanted = self.model.foundation.feature_dim

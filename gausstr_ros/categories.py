@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable
 
 from std_msgs.msg import ColorRGBA
 
@@ -57,39 +58,65 @@ def categories_message(vocabulary: Vocabulary, first_stamp: int | None) -> Categ
     return Categories(header=header, vocabulary_id=vocabulary.id, categories=entries)
 
 
+class Term:
+    """The time that one vocabulary is in force."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
+        self.first_stamp: int | None = None  # of the first set that used it, nanoseconds
+        self.ended = False
+
+
 class VocabularyInForce:
     """The vocabulary that the next set will use; changed and read by different threads.
 
     A cycle reads it once, at its start, so a change falls between two sets.
+
+    Args:
+        vocabulary: at the start.
+        announce: called with vocabulary and first stamp at each change of either, in their order.
     """
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(
+        self, vocabulary: Vocabulary, announce: Callable[[Vocabulary, int | None], None]
+    ) -> None:
         self._changed = threading.Condition()
-        self._vocabulary = vocabulary
-        self._first_stamp: int | None = None
+        self._announce = announce
+        self._term = Term(vocabulary)
+        announce(vocabulary, None)
 
     @property
     def now(self) -> tuple[Vocabulary, int | None]:
         """The vocabulary, and the stamp of the first set that used it, if one has."""
         with self._changed:
-            return self._vocabulary, self._first_stamp
+            return self._term.vocabulary, self._term.first_stamp
 
-    def replace(self, vocabulary: Vocabulary) -> None:
+    def replace(self, vocabulary: Vocabulary) -> Term:
         """Use another vocabulary from the next set on."""
         with self._changed:
-            self._vocabulary, self._first_stamp = vocabulary, None
+            self._term.ended = True
+            self._term = Term(vocabulary)
+            self._announce(vocabulary, None)
+            self._changed.notify_all()
+            return self._term
 
-    def begin_cycle(self, stamp: int) -> tuple[Vocabulary, bool]:
-        """The vocabulary for the set at `stamp`, and whether this is the first set to use it."""
+    def begin_cycle(self, stamp: int) -> Vocabulary:
+        """The vocabulary for the set at `stamp`."""
         with self._changed:
-            first = self._first_stamp is None
-            if first:
-                self._first_stamp = stamp
+            term = self._term
+            if term.first_stamp is None:
+                term.first_stamp = stamp
+                self._announce(term.vocabulary, stamp)
                 self._changed.notify_all()
-            return self._vocabulary, first
+            return term.vocabulary
 
-    def wait_for_first_stamp(self, timeout: float) -> int | None:
-        """Wait for a set to use the vocabulary; None when none does within `timeout` seconds."""
+    def wait_for_use(self, term: Term, timeout: float) -> None:
+        """Wait until a set uses a vocabulary or another replaces it, at most `timeout` seconds."""
         with self._changed:
-            self._changed.wait_for(lambda: self._first_stamp is not None, timeout)
-            return self._first_stamp
+            self._changed.wait_for(lambda: term.first_stamp is not None or term.ended, timeout)
+
+    def close(self) -> None:
+        """Let nobody wait any longer."""
+        with self._changed:
+            self._term.ended = True
+            self._changed.notify_all()

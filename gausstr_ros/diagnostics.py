@@ -44,6 +44,7 @@ class Health:
         self._errors: list[str] = []  # since the last message
         self._warnings: list[str] = []
         self._last_error = ''
+        self._lowered = self._halted = ''
 
     def configured(self, settings: Settings) -> None:
         """Start counting afresh for these cameras."""
@@ -59,6 +60,8 @@ class Health:
         now = self._clock()
         with self._lock:
             self._state = name
+            if name == 'active':
+                self._halted = ''
             for camera in self._cameras.values():
                 camera.watch(now)
 
@@ -115,11 +118,39 @@ class Health:
             with self._lock:
                 self._stages.end(name)
 
+    def running(self) -> list[str]:
+        """The stages that have begun and not ended."""
+        with self._lock:
+            return self._stages.running()
+
+    def lowered(self, text: str) -> None:
+        """Note that the node does less than it was asked to, until it is configured anew."""
+        with self._lock:
+            self._lowered = text
+            self._warnings.append(text)
+
+    def halted(self, text: str) -> None:
+        """Note that the node does nothing any more, until it is activated anew."""
+        with self._lock:
+            self._halted = self._last_error = text[:_MAX_TEXT]
+
     def unheard(self, output: str, text: str) -> None:
         """Note that a subscription and our publisher do not fit."""
         with self._lock:
             self._values[f'QoS: {output}'] = text
             self._warnings.append(text)
+
+    def heard_again(self, output: str) -> None:
+        """Note that every subscription to an output can be served."""
+        with self._lock:
+            self._values.pop(f'QoS: {output}', None)
+
+    def connected(self, camera: str, topic: str) -> None:
+        """Note that a topic is heard, or that no publisher is left that does not fit."""
+        # without the lock: this is called with each message
+        if topic in self._cameras[camera].connections:
+            with self._lock:
+                self._cameras[camera].connections.pop(topic, None)
 
     def connection_fault(self, camera: str, topic: str, text: str) -> None:
         """Note that a publisher and our subscription do not fit."""
@@ -191,9 +222,13 @@ class Health:
         level, text = DiagnosticStatus.OK, self._state
         if stuck:
             level, text = DiagnosticStatus.ERROR, '; '.join(stuck)
+        elif self._halted:
+            level, text = DiagnosticStatus.ERROR, self._halted
         elif self._errors:
             more = f' (and {len(self._errors) - 1} more)' if len(self._errors) > 1 else ''
             level, text = DiagnosticStatus.ERROR, self._errors[-1] + more
         elif self._warnings:
             level, text = DiagnosticStatus.WARN, self._warnings[-1]
+        elif self._lowered:
+            level, text = DiagnosticStatus.WARN, self._lowered
         return status('gausstr: pipeline', level, text, values)

@@ -1,59 +1,53 @@
 """The lifecycle node `gausstr`: parameters, wiring, one worker.
 
-The executor's thread only stores messages. Text is encoded in a thread of its own, so that
-set_categories delays neither images nor maps; its reply comes when the first set uses the new
-words, and names it, or after `REPLY_WITHIN` seconds where no set comes.
+The executor's thread only stores messages. A device call that never returns ends the process: its
+thread cannot be stopped, and what it uses cannot be taken away from it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import rclpy
+import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
-from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile
 from rclpy.signals import SignalHandlerOptions
-from rclpy.task import Future
 
 from gausstr_core.memory import keep_freed_memory, peak_memory
-from gausstr_core.vocabulary import Vocabulary
-from gausstr_msgs.msg import Categories
-from gausstr_msgs.srv import GetCategories, SetCategories
-from gausstr_ros.categories import VocabularyInForce, categories_message, category_from_message
-from gausstr_ros.conversions import time_message
+from gausstr_ros.categories import VocabularyInForce
 from gausstr_ros.declaration import declare_parameters, parameter_values
 from gausstr_ros.diagnostics import Health
 from gausstr_ros.mapper import build_pipeline, warm_up
+from gausstr_ros.output_topics import NO_EVENTS, OutputTopics
 from gausstr_ros.outputs import Outputs
 from gausstr_ros.ros_logging import RosHandler
 from gausstr_ros.settings import Settings, read_settings
+from gausstr_ros.stages import StuckError
 from gausstr_ros.subscriptions import Subscriptions
 from gausstr_ros.transport import use_shared_memory_profile
+from gausstr_ros.vocabulary_services import VocabularyServices
 from gausstr_ros.worker import Worker
 
 _LOGGER = logging.getLogger('gausstr_ros.node')  # also where this file is __main__
 
-REPLY_WITHIN = 2.0
 NOTICE_WITHIN = 0.2  # seconds from a signal to its effect: rclpy waits without looking at them
+CHECK_EVERY = 0.5  # seconds between two looks at who connects to us and does not fit
+LAST_WORDS = 1.0  # seconds for replies and diagnostics to leave a process that gives up
+OUT_OF_MEMORY = 'out of device memory'
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
-# A latched map reaches who comes later, as Nav2's static layer expects; others may ignore it.
-LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-NEWEST = QoSProfile(depth=1)
 
 
 @dataclass
@@ -64,10 +58,7 @@ class _Configured:
     pipeline: Any
     vocabulary: VocabularyInForce
     outputs: Outputs
-    publishers: dict[str, Any]
-    categories: Any
-    services: list[Any]
-    encoding: ThreadPoolExecutor
+    topics: OutputTopics
 
 
 class GaussTRNode(LifecycleNode):
@@ -82,11 +73,20 @@ class GaussTRNode(LifecycleNode):
         declare_parameters(self)
         self.health = Health()
         self.fault = ''  # why the last transition failed
+        self.stuck = False  # whether only the end of the process helps
         self._configured: _Configured | None = None
         self._running: tuple[Subscriptions, Worker] | None = None
+        self._halt_reason = ''
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self._words = VocabularyServices(self, self.health)
+        self._diagnostics = self.create_publisher(
+            DiagnosticArray, '/diagnostics', 10, event_callbacks=NO_EVENTS
+        )
         self._reporting = self.create_timer(1.0, self._report, clock=self._steady)
+        self._checking = self.create_timer(
+            CHECK_EVERY, self._check_connections, clock=self._steady
+        )
+        self._halting = self.create_guard_condition(self._halt)
         self.add_on_set_parameters_callback(self._refuse_late_parameters)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -110,30 +110,43 @@ class GaussTRNode(LifecycleNode):
         return self._attempt('shutdown', self.close)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Go back to unconfigured."""
-        return self._attempt('error', self.close)
+        """Go back to unconfigured, or to finalized where a device call does not return."""
+        return TransitionCallbackReturn.FAILURE if self.stuck else TransitionCallbackReturn.SUCCESS
 
     def close(self) -> None:
-        """Stop the worker and release everything; may be called in any state."""
-        self._stop()
-        self._cleanup()
+        """Stop the worker and release everything; may be called in any state.
+
+        Raises:
+            StuckError: a device call does not return; the threads and what they use stay behind.
+        """
+        if not self.stuck:
+            self._stop()
+            self._cleanup()
 
     def _attempt(self, name: str, step: Any, *arguments: Any) -> TransitionCallbackReturn:
         """Run one transition; rclpy itself would swallow what it raises."""
         self.fault = ''
         try:
             step(*arguments)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, StuckError) as error:
             self.fault = f'{name} failed: {error}'
             self.get_logger().error(self.fault)
         except Exception as error:
             self.fault = f'{name} failed: {type(error).__name__}: {error}'
             _LOGGER.exception('%s failed', name)
-        if self.fault:
-            self.health.failed(self.fault)
+        if not self.fault:
+            return TransitionCallbackReturn.SUCCESS
+        self.health.failed(self.fault)
+        with contextlib.suppress(StuckError):
             self.close()
+        if self.stuck:
+            self.health.halted(self.fault)
+            self.health.state('finalized')
+            self._report()
+        if name in ('configure', 'shutdown'):
             return TransitionCallbackReturn.FAILURE
-        return TransitionCallbackReturn.SUCCESS
+        # all is released: FAILURE would lead back to the state before, in which it was not
+        return TransitionCallbackReturn.ERROR
 
     def _configure(self) -> None:
         settings = read_settings(parameter_values(self))
@@ -152,39 +165,9 @@ class GaussTRNode(LifecycleNode):
         )  # fmt: skip
         self.health.configured(settings)
         outputs = Outputs(settings)
-        publishers = {
-            name: self.create_lifecycle_publisher(
-                kind,
-                f'~/{name}',
-                LATCHED if name == 'occupancy_grid' else NEWEST,
-                event_callbacks=PublisherEventCallbacks(
-                    incompatible_qos=partial(self._incompatible, name)
-                ),
-            )
-            for name, kind in outputs.types.items()
-        }
-        categories = self.create_publisher(Categories, '~/categories', LATCHED)
-        # A group of its own: the callback waits, and must not hold up the others.
-        services = [
-            self.create_service(
-                SetCategories,
-                '~/set_categories',
-                self._set_categories,
-                callback_group=MutuallyExclusiveCallbackGroup(),
-            ),
-            self.create_service(GetCategories, '~/get_categories', self._get_categories),
-        ]
-        self._configured = _Configured(
-            settings,
-            pipeline,
-            VocabularyInForce(vocabulary),
-            outputs,
-            publishers,
-            categories,
-            services,
-            ThreadPoolExecutor(1, 'gausstr text'),
-        )
-        self._announce(vocabulary, None)
+        topics = OutputTopics(self, outputs.types, self.health)
+        in_force = self._words.open(pipeline, vocabulary)
+        self._configured = _Configured(settings, pipeline, in_force, outputs, topics)
         self._reporting.timer_period_ns = round(settings.diagnostics_period * 1e9)
         self.health.state('inactive')
 
@@ -199,9 +182,9 @@ class GaussTRNode(LifecycleNode):
             parts.pipeline,
             parts.vocabulary,
             parts.outputs,
-            wanted=self._wanted,
-            publish=lambda name, message: parts.publishers[name].publish(message),
-            first_use=self._announce,
+            wanted=parts.topics.wanted,
+            publish=parts.topics.publish,
+            short_of_memory=self._short_of_memory,
             health=self.health,
             measured_depth=parts.settings.measured_depth,
             min_cameras=parts.settings.min_cameras,
@@ -222,80 +205,55 @@ class GaussTRNode(LifecycleNode):
             subscriptions, worker = self._running
             self._running = None
             subscriptions.close()
-            worker.stop()
+            self._within_limit(worker.stop)
 
     def _cleanup(self) -> None:
         if self._configured is not None:
-            parts, self._configured = self._configured, None
-            parts.encoding.shutdown(wait=True, cancel_futures=True)
-            for service in parts.services:
-                self.destroy_service(service)
-            for publisher in parts.publishers.values():
-                self.destroy_lifecycle_publisher(publisher)
-            self.destroy_publisher(parts.categories)
+            self._within_limit(self._words.close)
+            self._configured.topics.close()
+            self._configured = None
         self.health.state('unconfigured')
 
-    def _wanted(self) -> list[str]:
+    def _within_limit(self, end: Callable[[float], None]) -> None:
+        """Wait for threads; where they do not end, what they use is left to them, but silenced."""
         assert self._configured is not None
-        publishers = self._configured.publishers
-        return [name for name, p in publishers.items() if p.get_subscription_count()]
-
-    def _announce(self, vocabulary: Vocabulary, first_stamp: int | None) -> None:
-        assert self._configured is not None
-        self._configured.categories.publish(categories_message(vocabulary, first_stamp))
-        self.health.note('vocabulary', vocabulary.id)
-
-    def _get_categories(
-        self, request: GetCategories.Request, response: GetCategories.Response
-    ) -> GetCategories.Response:
-        assert self._configured is not None
-        response.categories = categories_message(*self._configured.vocabulary.now)
-        return response
-
-    async def _set_categories(
-        self, request: SetCategories.Request, response: SetCategories.Response
-    ) -> SetCategories.Response:
-        assert self._configured is not None
-        done = Future(executor=self.executor)
-        parts = self._configured
-        parts.encoding.submit(self._change_vocabulary, parts, request, response, done)
-        return await done
-
-    def _change_vocabulary(
-        self,
-        parts: _Configured,
-        request: SetCategories.Request,
-        response: SetCategories.Response,
-        done: Future,
-    ) -> None:
-        """In the text thread: encode, replace, wait for the first set, fill in the reply."""
         try:
-            wanted = [category_from_message(message) for message in request.categories]
-            with self.health.stage('encoding words'):
-                vocabulary = parts.pipeline.words(wanted)
-            parts.vocabulary.replace(vocabulary)
-            self._announce(vocabulary, None)
-            stamp = parts.vocabulary.wait_for_first_stamp(REPLY_WITHIN)
-            response.success = True
-            response.message = '; '.join(vocabulary.remarks) or 'ok'
-            response.first_stamp = time_message(stamp or 0)
-        except ValueError as error:
-            response.message = str(error)
-        except Exception as error:  # the caller must get a reply
-            _LOGGER.exception('set_categories failed')
-            response.message = f'{type(error).__name__}: {error}'
-        if not response.success:
-            self.get_logger().error(f'set_categories refused: {response.message}')
-            self.health.failed(f'set_categories refused: {response.message}')
-        response.vocabulary_id = parts.vocabulary.now[0].id
-        done.set_result(response)
-        self.executor.wake()
+            end(self._configured.settings.watchdog_timeout)
+        except StuckError:
+            self.stuck = True
+            self._configured.topics.silence()
+            raise
 
-    def _incompatible(self, name: str, event: Any) -> None:
-        policy = QoSPolicyKind(event.last_policy_kind).name.lower()
-        text = f'~/{name}: a subscription asks for an incompatible {policy} and gets nothing'
-        _LOGGER.warning(text)
-        self.health.unheard(name, text)
+    def _short_of_memory(self, error: torch.cuda.OutOfMemoryError) -> None:
+        """In a thread of the worker: ask less of the device, or have the node stop."""
+        parts = self._configured
+        assert parts is not None
+        self.health.dropped(OUT_OF_MEMORY, f'{OUT_OF_MEMORY}: {error}')
+        step = parts.pipeline.lower() if parts.settings.lower_on_out_of_memory else None
+        if step is not None:
+            text = f'{OUT_OF_MEMORY}, from now on: {step}'
+            _LOGGER.warning(text)
+            self.health.lowered(text)
+            self.health.note('memory profile', step)
+            return
+        lowered = parts.settings.lower_on_out_of_memory
+        why = 'nothing smaller is left' if lowered else 'on_out_of_memory is stop'
+        self._halt_reason = f'stopped: {OUT_OF_MEMORY}, {why}: {error}'
+        self._halting.trigger()
+
+    def _halt(self) -> None:
+        """Deactivate, on the executor's thread."""
+        if self._running is not None:
+            _LOGGER.error(self._halt_reason)
+            self.trigger_deactivate()
+            if not self.fault:
+                self.health.halted(self._halt_reason)
+
+    def _check_connections(self) -> None:
+        if self._configured is not None and not self.stuck:
+            self._configured.topics.check()
+        if self._running is not None:
+            self._running[0].check()
 
     def _report(self) -> None:
         stamp = self.get_clock().now().nanoseconds
@@ -329,6 +287,9 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(f'gausstr-node: {error}') from None
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except StuckError as error:
+        print(f'gausstr-node: {error}', file=sys.stderr, flush=True)
+        os._exit(1)  # an end in order would wait for the thread that is stuck
     finally:
         rclpy.try_shutdown()
 
@@ -352,8 +313,12 @@ def _run() -> None:
                     node.trigger_activate()
                 if node.fault:
                     raise ValueError(node.fault)
-            while True:
+            while not node.stuck:
                 executor.spin_once(NOTICE_WITHIN)
+            end = time.monotonic() + LAST_WORDS
+            while (left := end - time.monotonic()) > 0:
+                executor.spin_once(left)
+            raise StuckError(node.fault)
         finally:
             node.close()
 

@@ -140,6 +140,13 @@ PARAMETERS = (
         'Seconds after which a stage that has not come to its end is reported as stuck.',
         (0.1, 86400.0),
     ),
+    Parameter(
+        'on_out_of_memory',
+        'lower',
+        "Where the device's memory is too small: lower what is asked of it, in stated steps, and "
+        'stop after the last; or stop at once.',
+        choices=('lower', 'stop'),
+    ),
 )
 
 CAMERA_PARAMETERS = (

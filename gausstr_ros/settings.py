@@ -65,6 +65,7 @@ class Settings:
     activation_category: str
     diagnostics_period: float
     watchdog_timeout: float
+    lower_on_out_of_memory: bool
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -178,6 +179,7 @@ def _assemble(chosen: Mapping[str, Any]) -> Settings:
         activation_category=chosen['activation_category'],
         diagnostics_period=chosen['diagnostics_period'],
         watchdog_timeout=chosen['watchdog_timeout'],
+        lower_on_out_of_memory=chosen['on_out_of_memory'] == 'lower',
     )
 
 

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 _CYCLES = 200  # over which percentiles are taken
+
+
+class StuckError(RuntimeError):
+    """Something runs that should have ended; nothing but the end of the process helps."""
+
+    @classmethod
+    def of(cls, stages: Sequence[str], timeout: float) -> StuckError:
+        """The error that names the stages."""
+        return cls(
+            f'stage {", ".join(stages) or "unknown"} has not come to its end within {timeout:g} s '
+            '(watchdog_timeout): its device is stuck, restart the process'
+        )
 
 
 class Stages:
@@ -29,6 +41,10 @@ class Stages:
     def end(self, stage: str) -> None:
         """The stage came to its end."""
         self._running.pop(stage, None)
+
+    def running(self) -> list[str]:
+        """The stages that have begun and not ended."""
+        return list(self._running)
 
     def stuck(self, now: float, limit: float) -> list[str]:
         """What to say of each stage that has run for longer than `limit`."""

@@ -11,9 +11,10 @@ import tf2_ros
 from rclpy.clock import Clock, ClockType
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
-from rclpy.qos import QoSPolicyKind, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from gausstr_ros.connections import unheard_publishers
 from gausstr_ros.conversions import stamp_of
 from gausstr_ros.diagnostics import Health
 from gausstr_ros.inputs import DepthPairing, RigInputs, RigSource, Shot
@@ -40,9 +41,11 @@ class Subscriptions:
         self.waiting: WaitingSets[Shot, RigInputs] = WaitingSets(
             self._rigs.inputs_for, self._dropped, settings.transform_timeout
         )
-        self._subscriptions = [
-            subscription for camera in settings.cameras for subscription in self._listen(camera)
-        ]
+        self._subscriptions: dict[tuple[str, str], Any] = {}  # by camera and topic
+        for camera in settings.cameras:
+            self._subscriptions |= self._listen(camera)
+        # (camera, topic) -> id of a publisher that cannot be heard -> the policy at fault
+        self._unheard: dict[tuple[str, str], dict[tuple[int, ...], str]] = {}
         # Sets of a stalled stream time out on a clock that no bag stops.
         self._timer = node.create_timer(
             settings.timeout / 2, self._poll, clock=Clock(clock_type=ClockType.STEADY_TIME)
@@ -51,12 +54,12 @@ class Subscriptions:
     def close(self) -> None:
         """Stop listening."""
         self._node.destroy_timer(self._timer)
-        for subscription in self._subscriptions:
+        for subscription in self._subscriptions.values():
             self._node.destroy_subscription(subscription)
         self._listener.unregister()
         self.waiting.close()
 
-    def _listen(self, camera: CameraSettings) -> list[Any]:
+    def _listen(self, camera: CameraSettings) -> dict[tuple[str, str], Any]:
         kind = CompressedImage if self._settings.compressed else Image
         heard = [
             (kind, camera.image_topic, self._on_image),
@@ -70,32 +73,48 @@ class Subscriptions:
             depth=5,
             reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
         )
-        return [
-            self._node.create_subscription(
+        return {
+            (camera.name, topic): self._node.create_subscription(
                 message,
                 topic,
-                partial(callback, camera.name),
+                partial(callback, camera),
                 qos,
-                event_callbacks=SubscriptionEventCallbacks(
-                    incompatible_qos=partial(self._incompatible, camera.name, topic)
-                ),
+                event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
             )
             for message, topic, callback in heard
-        ]
+        }
 
-    def _on_info(self, camera: str, message: CameraInfo) -> None:
-        self._rigs.add_info(camera, message)
+    def check(self) -> None:
+        """Tell of publishers that cannot be heard, and when they are gone."""
+        for (camera, topic), subscription in self._subscriptions.items():
+            found = unheard_publishers(self._node, subscription)
+            before = self._unheard.get((camera, topic), {})
+            for policy in {found[endpoint] for endpoint in found.keys() - before}:
+                text = (
+                    f'{topic}: a publisher offers an incompatible {policy}, nothing is received '
+                    'from it; see the parameter image_reliability'
+                )
+                _LOGGER.error(text)
+                self._health.connection_fault(camera, topic, text)
+            if before and not found:
+                self._health.connected(camera, topic)
+            self._unheard[camera, topic] = found
 
-    def _on_image(self, camera: str, message: Image | CompressedImage) -> None:
-        self._health.received(camera, stamp_of(message.header))
+    def _on_info(self, camera: CameraSettings, message: CameraInfo) -> None:
+        self._health.connected(camera.name, camera.camera_info_topic)
+        self._rigs.add_info(camera.name, message)
+
+    def _on_image(self, camera: CameraSettings, message: Image | CompressedImage) -> None:
+        self._health.received(camera.name, stamp_of(message.header))
         if not self._settings.measured_depth:
-            self._add(camera, Shot(message))
-        elif (shot := self._pairing[camera].add_image(message)) is not None:
-            self._add(camera, shot)
+            self._add(camera.name, Shot(message))
+        elif (shot := self._pairing[camera.name].add_image(message)) is not None:
+            self._add(camera.name, shot)
 
-    def _on_depth(self, camera: str, message: Image | CompressedImage) -> None:
-        if (shot := self._pairing[camera].add_depth(message)) is not None:
-            self._add(camera, shot)
+    def _on_depth(self, camera: CameraSettings, message: Image | CompressedImage) -> None:
+        self._health.connected(camera.name, camera.depth_topic)
+        if (shot := self._pairing[camera.name].add_depth(message)) is not None:
+            self._add(camera.name, shot)
 
     def _add(self, camera: str, shot: Shot) -> None:
         stamp = stamp_of(shot.image.header)
@@ -133,12 +152,3 @@ class Subscriptions:
         if text:
             _LOGGER.error('set dropped, %s', text)
         self._health.dropped(reason, text)
-
-    def _incompatible(self, camera: str, topic: str, event: Any) -> None:
-        policy = QoSPolicyKind(event.last_policy_kind).name.lower()
-        text = (
-            f'{topic}: a publisher offers an incompatible {policy}, nothing is received from it; '
-            'see the parameter image_reliability'
-        )
-        _LOGGER.error(text)
-        self._health.connection_fault(camera, topic, text)

@@ -17,14 +17,16 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
+import torch
+
 from gausstr_core.pipeline import OccupancyPipeline
-from gausstr_core.vocabulary import Vocabulary
 from gausstr_ros.categories import VocabularyInForce
 from gausstr_ros.diagnostics import Health
 from gausstr_ros.frozen_pictures import FrozenPictures
 from gausstr_ros.inputs import RigInputs, Shot
 from gausstr_ros.mapper import SeenSet, map_seen, read_set, see_set
 from gausstr_ros.outputs import Outputs
+from gausstr_ros.stages import StuckError
 from gausstr_ros.synchroniser import ImageSet
 from gausstr_ros.waiting import BAD_INPUT, WaitingSets
 
@@ -57,7 +59,7 @@ class Worker:
         outputs: makes the messages.
         wanted: names of the outputs that somebody listens to.
         publish: sends one output by name.
-        first_use: called before the outputs of the first set that uses a vocabulary.
+        short_of_memory: called when the device's memory was too small for a set.
         health: told of everything.
         measured_depth: whether depth comes from topics.
         min_cameras: fewest cameras that make a set.
@@ -72,7 +74,7 @@ class Worker:
         *,
         wanted: Callable[[], list[str]],
         publish: Callable[[str, Any], None],
-        first_use: Callable[[Vocabulary, int], None],
+        short_of_memory: Callable[[torch.cuda.OutOfMemoryError], None],
         health: Health,
         measured_depth: bool,
         min_cameras: int,
@@ -83,7 +85,7 @@ class Worker:
         self._outputs = outputs
         self._wanted = wanted
         self._publish = publish
-        self._first_use = first_use
+        self._short_of_memory = short_of_memory
         self._health = health
         self._measured_depth = measured_depth
         self._min_cameras = min_cameras
@@ -102,11 +104,18 @@ class Worker:
         for thread in self._threads:
             thread.start()
 
-    def stop(self) -> None:
-        """Finish the sets in work and end."""
+    def stop(self, timeout: float) -> None:
+        """Finish the sets in work and end.
+
+        Raises:
+            StuckError: a thread has not ended within `timeout` seconds; it is left behind.
+        """
         self._waiting.close()
+        end = time.monotonic() + timeout
         for thread in self._threads:
-            thread.join()
+            thread.join(max(0.0, end - time.monotonic()))
+        if any(thread.is_alive() for thread in self._threads):
+            raise StuckError.of(self._health.running(), timeout)
 
     def _see_all(self) -> None:
         while True:
@@ -151,9 +160,7 @@ class Worker:
 
     def _map(self, task: _Task) -> None:
         begun = time.monotonic()
-        vocabulary, first = self._vocabulary.begin_cycle(task.images.stamp)
-        if first:
-            self._first_use(vocabulary, task.images.stamp)
+        vocabulary = self._vocabulary.begin_cycle(task.images.stamp)
         names = self._wanted()
         if task.seen is None or not names:
             self._health.idle()
@@ -181,6 +188,8 @@ class Worker:
         except ValueError as error:
             _LOGGER.error('set at %.3f s not mapped: %s', images.stamp / 1e9, error)
             self._health.dropped(BAD_INPUT, str(error))
+        except torch.cuda.OutOfMemoryError as error:
+            self._short_of_memory(error)
         except Exception as error:
             _LOGGER.exception('set at %.3f s not mapped', images.stamp / 1e9)
             self._health.dropped(FAILURE, f'{type(error).__name__}: {error}')
