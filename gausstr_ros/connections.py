@@ -6,16 +6,14 @@ more than the images themselves, as rclpy asks all of them at every message (doc
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+from rclpy.duration import Duration
 from rclpy.node import Node
-from rclpy.qos import (
-    DurabilityPolicy,
-    QoSCompatibility,
-    QoSProfile,
-    ReliabilityPolicy,
-    qos_check_compatible,
-)
+from rclpy.qos import DurabilityPolicy, LivelinessPolicy, QoSProfile, ReliabilityPolicy
+
+_NO_LIMIT = 2**63 - 1
 
 
 def unheard_publishers(node: Node, subscription: Any) -> dict[tuple[int, ...], str]:
@@ -33,10 +31,11 @@ def unserved_subscriptions(node: Node, publisher: Any) -> dict[tuple[int, ...], 
 
 
 def misfit(offered: QoSProfile, asked: QoSProfile) -> str:
-    """Why a publisher and a subscription do not fit, empty where they do."""
-    compatibility, reason = qos_check_compatible(offered, asked)
-    if compatibility != QoSCompatibility.ERROR:
-        return ''
+    """The first policy by which a publisher and a subscription do not fit, empty where they do.
+
+    Not `qos_check_compatible`: it takes a profile that leaves a time open, as ours do, for one
+    that promises nothing, and the same time as the graph tells it, infinite, for a demand.
+    """
     if (offered.reliability, asked.reliability) == (
         ReliabilityPolicy.BEST_EFFORT,
         ReliabilityPolicy.RELIABLE,
@@ -47,8 +46,20 @@ def misfit(offered: QoSProfile, asked: QoSProfile) -> str:
         DurabilityPolicy.TRANSIENT_LOCAL,
     ):
         return 'durability'
-    return f'QoS ({reason})'
+    if _nanoseconds(offered.deadline) > _nanoseconds(asked.deadline):
+        return 'deadline'
+    manual = LivelinessPolicy.MANUAL_BY_TOPIC
+    if asked.liveliness == manual != offered.liveliness or _nanoseconds(
+        offered.liveliness_lease_duration
+    ) > _nanoseconds(asked.liveliness_lease_duration):
+        return 'liveliness'
+    return ''
 
 
-def _faults(found: Any) -> dict[tuple[int, ...], str]:
+def _nanoseconds(time: Duration) -> int:
+    """Both ways to say that there is no limit as one."""
+    return time.nanoseconds if 0 < time.nanoseconds < _NO_LIMIT else _NO_LIMIT
+
+
+def _faults(found: Iterable[tuple[Any, str]]) -> dict[tuple[int, ...], str]:
     return {tuple(info.endpoint_gid): policy for info, policy in found if policy}

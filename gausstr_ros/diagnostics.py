@@ -215,15 +215,15 @@ class Health:
         if values.get('device', 'cpu').startswith('cuda') and torch.cuda.is_available():
             used = torch.cuda.memory_allocated(values['device']) / 2**20
             values['device memory [MiB]'] = f'{used:.0f}'
-        if stuck:
+        if stuck and not self._halted:
             self._last_error = stuck[-1]
         if self._last_error:
             values['last error'] = self._last_error
         level, text = DiagnosticStatus.OK, self._state
-        if stuck:
-            level, text = DiagnosticStatus.ERROR, '; '.join(stuck)
-        elif self._halted:
+        if self._halted:
             level, text = DiagnosticStatus.ERROR, self._halted
+        elif stuck:
+            level, text = DiagnosticStatus.ERROR, '; '.join(stuck)
         elif self._errors:
             more = f' (and {len(self._errors) - 1} more)' if len(self._errors) > 1 else ''
             level, text = DiagnosticStatus.ERROR, self._errors[-1] + more

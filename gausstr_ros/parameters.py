@@ -137,7 +137,8 @@ PARAMETERS = (
     Parameter(
         'watchdog_timeout',
         30.0,
-        'Seconds after which a stage that has not come to its end is reported as stuck.',
+        'Seconds after which a stage that has not come to its end is reported as stuck; a '
+        'transition waits as long for it, then it fails and the process ends.',
         (0.1, 86400.0),
     ),
     Parameter(

@@ -38,8 +38,10 @@ ARGUMENTS = {
     'use_sim_time': ('', 'Follow /clock; empty: where a bag is given.'),
     'namespace': ('', 'Namespace of the node.'),
     'enclave': ('', 'SROS2 enclave of the node, as in docs/security.md; empty: none is chosen.'),
+    'respawn': ('false', 'Start the node again whenever it ends; not with a bag.'),
     'log_level': ('info', 'Log level of the node: debug, info, warn, error or fatal.'),
 }
+RESPAWN_DELAY = 2.0  # seconds: a node that cannot start must not fill the machine
 
 
 def generate_launch_description():
@@ -59,6 +61,9 @@ def generate_launch_description():
 def _processes(context):
     given = {name: context.launch_configurations[name] for name in ARGUMENTS}
     bag = given['bag']
+    respawn = _truth('respawn', given['respawn'])
+    if respawn and bag:
+        raise ValueError('respawn is for live cameras: with a bag the launch ends with the node')
     clock = {'use_sim_time': _truth('use_sim_time', given['use_sim_time'] or str(bool(bag)))}
     files = [_rig_file(given['rig'])]
     if given['params_file']:
@@ -75,6 +80,8 @@ def _processes(context):
         arguments=['--ros-args', '--log-level', given['log_level'], *enclave],
         output='screen',
         on_exit=_end if bag else None,
+        respawn=respawn,
+        respawn_delay=RESPAWN_DELAY,
     )
     actions = [node]
     if bag:

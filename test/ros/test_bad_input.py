@@ -6,10 +6,11 @@ import array
 import contextlib
 
 import pytest
+import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
 from nav_msgs.msg import OccupancyGrid
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import CameraInfo, CompressedImage
 from tf2_msgs.msg import TFMessage
 
 pytestmark = pytest.mark.ros
@@ -193,3 +194,43 @@ def test_incompatible_qos_is_named(start_node, tester):
             tester.wait(lambda: camera_status(tester, 'CAM_B').message == 'ok', 1, 'ok again')
             return
     raise AssertionError(camera_status(tester, 'CAM_B'))
+
+
+@pytest.fixture
+def unheard(start_node, tester):
+    """A node that hears no calibration of CAM_B, and a camera that offers it best effort."""
+    fits, tester.infos['CAM_B'] = tester.infos['CAM_B'], None
+    tester.node.destroy_publisher(fits)
+    driver = rclpy.create_node('driver')
+    publisher = driver.create_publisher(
+        CameraInfo,
+        '/CAM_B/camera_info',
+        QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
+    )
+    start_node(image_reliability='reliable')
+    shown = tester.wait(
+        lambda: 'incompatible' in (s := camera_status(tester, 'CAM_B')).message and s, what='fault'
+    )
+    assert shown.level == DiagnosticStatus.ERROR
+    assert '/CAM_B/camera_info: a publisher offers an incompatible reliability' in shown.message
+    yield driver, publisher
+    driver.destroy_node()
+
+
+def test_an_incompatible_calibration_is_not_named_once_another_one_is_heard(unheard, tester):
+    tester.infos['CAM_B'] = tester.publisher(CameraInfo, '/CAM_B/camera_info')
+    tester.wait_matched()
+    for index in range(20):
+        tester.play_set(index)
+        with contextlib.suppress(AssertionError):
+            tester.wait(lambda: camera_status(tester, 'CAM_B').message == 'ok', 1, 'ok again')
+            return
+    raise AssertionError(camera_status(tester, 'CAM_B'))
+
+
+def test_an_incompatible_calibration_is_not_named_once_its_publisher_is_gone(unheard, tester):
+    driver, publisher = unheard
+    driver.destroy_publisher(publisher)
+    tester.wait(
+        lambda: 'incompatible' not in camera_status(tester, 'CAM_B').message, what='no word of it'
+    )

@@ -7,7 +7,8 @@ import threading
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from nav_msgs.msg import OccupancyGrid
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.duration import Duration
+from rclpy.qos import DurabilityPolicy, LivelinessPolicy, QoSProfile
 from sensor_msgs.msg import PointCloud2
 
 from gausstr_core.pipeline import OccupancyPipeline
@@ -130,6 +131,28 @@ def test_a_subscription_that_cannot_be_served_is_named(start, tester):
     lasting = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     tester.listen('/gausstr/voxels', PointCloud2, lasting)
     tester.wait_for_text('~/voxels', 'incompatible durability')
+    assert 'QoS: voxels' in values(newest(tester, 'pipeline'))
+    assert 'QoS: occupancy_grid' not in values(newest(tester, 'pipeline'))
+
+
+@pytest.mark.parametrize(
+    ('asked', 'policy'),
+    [
+        ({'deadline': Duration(seconds=1)}, 'deadline'),
+        ({'liveliness': LivelinessPolicy.MANUAL_BY_TOPIC}, 'liveliness'),
+        ({'liveliness_lease_duration': Duration(seconds=1)}, 'liveliness'),
+        ({'durability': DurabilityPolicy.TRANSIENT_LOCAL}, 'durability'),
+    ],
+)
+def test_a_subscription_that_is_gone_is_not_named_any_more(start, tester, asked, policy):
+    start()
+    subscription = tester.listen('/gausstr/voxels', PointCloud2, QoSProfile(depth=1, **asked))
+    tester.wait_for_text('QoS: voxels=', f'incompatible {policy}')
+    tester.node.destroy_subscription(subscription)
+    tester.wait(
+        lambda: 'QoS: voxels' not in values(newest(tester, 'pipeline')), what='no word of it'
+    )
+    assert not [text for text in tester.texts() if 'incompatible' in text and policy not in text]
 
 
 def test_a_frozen_picture_is_named(start, tester):

@@ -139,6 +139,7 @@ def test_what_cannot_work_is_named(launch, rig):
         ('gausstr.launch.py', ['rig:=mars'], "rig 'mars' is neither a file nor one of nuscenes"),
         ('gausstr.launch.py', [f'rig:={rig}', 'rviz:=perhaps'], 'rviz must be true or false'),
         ('replay.launch.py', [f'rig:={rig}'], "'bag'"),
+        ('gausstr.launch.py', ['bag:=drive', 'respawn:=true'], 'respawn is for live cameras'),
     ):
         with launch(name, *arguments) as process:
             process.wait(60)

@@ -9,6 +9,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image, PointCloud2
 from visualization_msgs.msg import MarkerArray
 
+from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_msgs.msg import Categories, Category
 from gausstr_msgs.srv import GetCategories, SetCategories
 from gausstr_ros.conversions import VOXEL_POINT, stamp_of
@@ -157,6 +158,40 @@ def test_configure_activate_deactivate_and_cleanup_may_be_repeated(start_node, t
         for transition in ('deactivate', 'cleanup', 'configure', 'activate'):
             change_state(tester, transition)
     assert node.fault == ''
+
+
+def test_the_device_is_left_after_the_last_set_and_entered_before_the_next(
+    start_node, tester, monkeypatch
+):
+    """On a CPU both do nothing; that the node calls them in this order is seen anywhere."""
+    calls, working = [], []
+
+    def noted(name):
+        work = getattr(OccupancyPipeline, name)
+
+        def note(*arguments):
+            calls.append((name, len(working)))
+            working.append(name)
+            try:
+                return work(*arguments)
+            finally:
+                working.remove(name)
+
+        monkeypatch.setattr(OccupancyPipeline, name, note)
+
+    tester.listen('/gausstr/occupancy_grid', OccupancyGrid)
+    start_node()
+    tester.play_transforms()
+    for name in ('enter_device', 'leave_device', 'look', 'map'):
+        noted(name)
+    for round_ in range(2):
+        tester.wait_matched()
+        stamp = tester.play_set(10 * round_)
+        tester.wait(lambda s=stamp: s in tester.stamps('/gausstr/occupancy_grid'), what='map')
+        change_state(tester, 'deactivate')
+        change_state(tester, 'activate')
+    assert [name for name, _ in calls] == ['look', 'map', 'leave_device', 'enter_device'] * 2
+    assert not any(at_once for _, at_once in calls)
 
 
 def change_state(tester, label):

@@ -1,0 +1,118 @@
+"""Too little memory on the device: less is asked of it in stated steps, or the node stops."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip('rclpy')
+
+import torch
+from diagnostic_msgs.msg import DiagnosticStatus
+from lifecycle_msgs.srv import ChangeState, GetState
+from nav_msgs.msg import OccupancyGrid
+
+from gausstr_core.pipeline import OccupancyPipeline
+
+pytestmark = pytest.mark.ros
+GRID = '/gausstr/occupancy_grid'
+
+
+class FullDevice:
+    """Makes the half of the pipeline with a name fail until it has been called `times` times."""
+
+    def __init__(self, monkeypatch, half, times):
+        self.left, work = times, getattr(OccupancyPipeline, half)
+
+        def fail_or_work(*arguments):
+            if self.left:
+                self.left -= 1
+                raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB')
+            return work(*arguments)
+
+        monkeypatch.setattr(OccupancyPipeline, half, fail_or_work)
+
+
+@pytest.fixture
+def start(start_node, tester):
+    def start(**parameters):
+        tester.listen(GRID, OccupancyGrid)
+        node = start_node(**parameters)
+        tester.wait_matched()
+        tester.play_transforms()
+        return node
+
+    return start
+
+
+def pipeline_status(tester):
+    return tester.heard['/diagnostics'][-1].status[0]
+
+
+def state(tester):
+    return tester.call('/gausstr/get_state', GetState, GetState.Request()).current_state.label
+
+
+def dropped(tester, count):
+    tester.wait_for_text(f'sets dropped: out of device memory={count}')
+
+
+@pytest.mark.parametrize('half', ['look', 'map'])
+def test_less_is_asked_of_the_device_step_by_step_and_each_is_stated(
+    start, tester, monkeypatch, half
+):
+    start()
+    FullDevice(monkeypatch, half, 2)
+    tester.play_set(0)
+    dropped(tester, 1)
+    tester.wait_for_text('memory profile=the network sees one camera at a time')
+    tester.play_set(1)
+    dropped(tester, 2)
+    stamp = tester.play_set(2)
+    tester.wait(lambda: tester.stamps(GRID) == [stamp], what='map in the smaller profile')
+    assert tester.heard[GRID][0].info.resolution == pytest.approx(0.8)
+    tester.wait_for_text('memory profile=one camera at a time, and voxels of 0.8 m')
+    shown = tester.wait(
+        lambda: (s := pipeline_status(tester)).level == DiagnosticStatus.WARN and s, what='warning'
+    )
+    assert 'out of device memory, from now on: one camera at a time' in shown.message
+
+
+def test_the_node_stops_with_the_reason_when_nothing_smaller_is_left(start, tester, monkeypatch):
+    start()
+    FullDevice(monkeypatch, 'look', 3)
+    for index in range(3):
+        tester.play_set(index)
+        dropped(tester, index + 1)
+    tester.wait(lambda: state(tester) == 'inactive', what='stop')
+    assert_stopped(tester, 'nothing smaller is left')
+
+
+def test_the_node_stops_at_once_where_it_is_told_so_and_can_be_activated_again(
+    start, tester, monkeypatch
+):
+    start(on_out_of_memory='stop')
+    FullDevice(monkeypatch, 'map', 1)
+    tester.play_set(0)
+    tester.wait(lambda: state(tester) == 'inactive', what='stop')
+    assert_stopped(tester, 'on_out_of_memory is stop')
+    assert not tester.heard[GRID]
+    request = ChangeState.Request()
+    request.transition.label = 'activate'
+    assert tester.call('/gausstr/change_state', ChangeState, request).success
+    tester.wait_matched()
+    tester.play_transforms()
+    stamp = tester.play_set(20)
+    tester.wait(lambda: tester.stamps(GRID) == [stamp], what='map after the stop')
+    assert tester.heard[GRID][0].info.resolution == pytest.approx(0.4)
+    tester.wait(
+        lambda: pipeline_status(tester).level == DiagnosticStatus.OK, what='OK after the stop'
+    )
+
+
+def assert_stopped(tester, why):
+    tester.wait_for_text('stopped: out of device memory', why, '2.00 GiB')
+    for _ in range(2):  # it lasts
+        count = len(tester.heard['/diagnostics'])
+        tester.wait(lambda c=count: len(tester.heard['/diagnostics']) > c, what='report')
+        assert pipeline_status(tester).level == DiagnosticStatus.ERROR
+        assert why in pipeline_status(tester).message
