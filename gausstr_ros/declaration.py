@@ -19,7 +19,8 @@ def declare_parameters(node: Node) -> None:
     Raises:
         ValueError: a value given from outside is of another type or out of range.
     """
-    for parameter in (AUTOSTART, *PARAMETERS):
+    _declare(node, AUTOSTART, read_only=True)  # looked at before anybody could set it
+    for parameter in PARAMETERS:
         _declare(node, parameter)
     for camera in node.get_parameter('cameras').value:
         for parameter in camera_parameters(camera):
@@ -44,8 +45,8 @@ def parameter_values(node: Node) -> dict[str, Any]:
     return values
 
 
-def _declare(node: Node, parameter: Parameter) -> None:
-    descriptor = ParameterDescriptor(description=parameter.description)
+def _declare(node: Node, parameter: Parameter, *, read_only: bool = False) -> None:
+    descriptor = ParameterDescriptor(description=parameter.description, read_only=read_only)
     if parameter.choices:
         descriptor.additional_constraints = f'one of {", ".join(parameter.choices)}'
     if parameter.range and isinstance(parameter.default, float):

@@ -8,6 +8,9 @@ import pytest
 
 pytest.importorskip('rclpy')
 
+from node_graph import active_node
+from rclpy.parameter import Parameter
+
 from gausstr_core.contracts import VoxelGrid
 from gausstr_ros.parameters import CAMERA_PARAMETERS, PARAMETERS
 from gausstr_ros.settings import read_settings
@@ -70,6 +73,19 @@ def test_impossible_and_contradictory_values_name_their_parameters(values, named
     with pytest.raises(ValueError) as caught:
         read_settings(values)
     assert all(word in str(caught.value) for word in named), caught.value
+
+
+@pytest.mark.ros
+def test_parameters_that_come_too_late_are_refused_with_the_reason(ros):
+    with active_node() as node:
+        for name, value, reason in (
+            ('autostart', False, 'read-only'),
+            ('grid.resolution', 0.2, 'clean it up first'),
+        ):
+            before = node.get_parameter(name).value
+            (result,) = node.set_parameters([Parameter(name, value=value)])
+            assert not result.successful and reason in result.reason
+            assert node.get_parameter(name).value == before
 
 
 def test_every_parameter_is_documented():

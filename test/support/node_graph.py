@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,6 +21,9 @@ def active_node(namespace: str = '', **parameters: Any) -> Iterator[GaussTRNode]
     """A node with a tiny model that is configured and active; `a__b` stands for a.b."""
     values = SMALL | {name.replace('__', '.'): value for name, value in parameters.items()}
     overrides = [Parameter(name, value=value) for name, value in values.items()]
+    # rclpy's lifecycle nodes, destroyed or not, stay in the graph until they are collected: one of
+    # this name, of an earlier test, would be asked in place of this one
+    gc.collect()
     node = GaussTRNode(namespace=namespace, parameter_overrides=overrides)
     try:
         node.trigger_configure()
