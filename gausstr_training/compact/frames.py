@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -60,17 +61,13 @@ class FrameStore:
         streets = [read_street(folder) for folder in find_streets(list(folders))]
         self.seeds = [street.seed for street in streets]
         reader = _ResizedFrames(streets, height, width)
-        count, ahead = len(reader), ReadAhead(reader, workers)
-        for index in tqdm(range(count), desc='reading streets', unit='frame', leave=False):
-            batch, odom_from_ego = ahead.at(index)
-            if index == 0:
-                self._start(count, batch)
-            self._images[index] = batch.images
-            self._depth[index] = batch.depth
-            self._semantics[index] = batch.semantics
-            self._intrinsics[index] = batch.rig.intrinsics
-            self._poses[index] = batch.rig.ego_from_camera
-            self._egos[index] = odom_from_ego
+        count = len(reader)
+        with closing(ReadAhead(reader, workers)) as ahead:
+            for index in tqdm(range(count), desc='reading streets', unit='frame', leave=False):
+                batch, odom_from_ego = ahead.at(index)
+                if index == 0:
+                    self._start(count, batch)
+                self._keep(index, batch, odom_from_ego)
         self._streets = reader.streets
         self._chosen = list(range(count))
 
@@ -85,6 +82,14 @@ class FrameStore:
         self._intrinsics = torch.empty(count, cameras, 3, 3)
         self._poses = torch.empty(count, cameras, 4, 4)
         self._egos = torch.empty(count, 4, 4, dtype=torch.float64)
+
+    def _keep(self, index: int, batch: Batch, odom_from_ego: Tensor) -> None:
+        self._images[index] = batch.images
+        self._depth[index] = batch.depth
+        self._semantics[index] = batch.semantics
+        self._intrinsics[index] = batch.rig.intrinsics
+        self._poses[index] = batch.rig.ego_from_camera
+        self._egos[index] = odom_from_ego
 
     def __len__(self) -> int:
         return len(self._chosen)

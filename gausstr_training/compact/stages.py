@@ -71,6 +71,10 @@ class CompactStage(Stage):
         positions = range(step * frames + ranks.rank(), (step + 1) * frames, ranks.count())
         return [self._ahead.at(position).to(self.device) for position in positions]
 
+    def close(self) -> None:
+        """End the workers."""
+        self._ahead.close()
+
     def distillation(self) -> Distillation:
         """What the foundation network should see."""
         far = self.model.foundation.max_depth
@@ -115,6 +119,11 @@ class FoundationStage(CompactStage):
     def pieces(self, step: int) -> Sequence[Sample]:
         """This process's views, in one piece: they go together through the batch norms."""
         return (self._views.at(step).to(self.device),)
+
+    def close(self) -> None:
+        """End the workers of both."""
+        super().close()
+        self._views.close()
 
     def loss(self, piece: Sample) -> tuple[Tensor, dict[str, float]]:
         """See `Distillation`."""

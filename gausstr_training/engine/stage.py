@@ -61,3 +61,6 @@ class Stage(ABC):
     def pictures(self) -> dict[str, Tensor]:
         """Pictures [3, H, W] in [0, 1] for a look at how it goes; only rank 0 is asked."""
         return {}
+
+    def close(self) -> None:  # noqa: B027  most have nothing to end
+        """End the processes that it started; called when it is over, however it ended."""

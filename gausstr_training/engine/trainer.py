@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import torch
@@ -51,7 +51,8 @@ class Trainer:
         with stop_request() as request:
             for order, make in enumerate(self.job.stages.values()):
                 if order >= first:
-                    self._run_stage(order, make(), request)
+                    with closing(make()) as stage:
+                        self._run_stage(order, stage, request)
 
     def _newest(self) -> Checkpoint | None:
         """The newest checkpoint as rank 0 finds it; its trouble is everyone's."""

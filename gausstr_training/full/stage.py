@@ -96,6 +96,10 @@ class FullStage(Stage):
         with _own_randomness(generator, piece.shared.basis.device):
             return self._losses(piece, points)
 
+    def close(self) -> None:
+        """End the workers."""
+        self._ahead.close()
+
     def extras(self) -> dict[str, Tensor]:
         """The segmentation head's basis, where there is one."""
         return {} if self._segment_basis is None else {'segment_basis': self._segment_basis}
