@@ -14,7 +14,7 @@ from gausstr_core.checksum import sha256_of
 from gausstr_core.memory import keep_freed_memory
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.presets import UNTRAINED
-from gausstr_core.transformer.build import COMPACT_PRESETS
+from gausstr_core.transformer.build import COMPACT_PRESETS, build
 from gausstr_core.weights import read_card, shipped_weights
 from gausstr_training.evaluation import occ3d
 from gausstr_training.evaluation.methods import Contest
@@ -40,10 +40,11 @@ def load(arguments: argparse.Namespace) -> tuple[Contest, dict[str, Any], str]:
     if preset not in COMPACT_PRESETS:
         raise ValueError(f'preset {preset} is scored on --bags with --occ3d, not on streets')
     pipeline = OccupancyPipeline.from_preset(preset, arguments.device, weights=weights)
+    contest = Contest(pipeline, build(preset).transformer)
     if weights == UNTRAINED:
-        return Contest(pipeline, preset), {}, "weights 'untrained'"
+        return contest, {}, "weights 'untrained'"
     path = Path(weights) if weights else shipped_weights(preset)
-    return Contest(pipeline, preset), read_card(path), path.name
+    return contest, read_card(path), path.name
 
 
 def calibrate(

@@ -5,9 +5,10 @@ python -m gausstr_training.compact.ablations --weights compact.safetensors --dat
 
 The foundation network of the weights is frozen, the transformer of each variant is trained from
 its start on the same frames in the same order, and scored on the test streets at the threshold
-that is best on the validation streets. Each variant leaves `<output>/<name>/transformer.pt` and
-`scores.json`; what is there is not repeated. Without --test they are only trained: on a GPU, say,
-to be scored elsewhere.
+that is best on the validation streets. Each variant leaves `<output>/<name>/transformer.pt` and a
+report as of `gausstr-evaluate --report`, which --compare takes; what is there is not repeated.
+`<output>/index.html` shows all of them beside the first. Without --test they are only trained: on
+a GPU, say, to be scored elsewhere.
 """
 
 from __future__ import annotations
@@ -15,96 +16,28 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 from tqdm import tqdm
 
-from gausstr_core.contracts import Gaussians, VoxelGrid
 from gausstr_core.parallel import keep_torch_threads
-from gausstr_core.rig import CameraRig
-from gausstr_core.rules import CalibratedRule
 from gausstr_core.text_encoder import TextEncoder
-from gausstr_core.transformer.build import GaussTR, build
-from gausstr_core.transformer.formulation import FORMULATIONS
-from gausstr_core.transformer.full import FullConfig, FullTransformer
-from gausstr_core.transformer.reference_points import Lattice
-from gausstr_core.transformer.transformer import GaussianTransformer
-from gausstr_core.vocabulary import Vocabulary
-from gausstr_core.weights import load_weights
+from gausstr_training.compact.ablation_reports import MODULE, Jury, summary
 from gausstr_training.compact.frames import FrameStore
 from gausstr_training.compact.stages import TransformerStage
 from gausstr_training.compact.teacher import RendererTeacher
+from gausstr_training.compact.variants import VARIANTS, Variant
 from gausstr_training.engine.stepping import Stepper
-from gausstr_training.evaluation.methods import accumulated
-from gausstr_training.evaluation.report import write_json
+from gausstr_training.evaluation.reporting import STREETS, compare
+from gausstr_training.evaluation.runs import FILE, read_run
 from gausstr_training.evaluation.scoring import StreetSet
-from gausstr_training.evaluation.tally import Tally
-from gausstr_training.evaluation.thresholds import DENSITIES
+from gausstr_training.processes import ranks
 from gausstr_training.recipes import CompactRecipe, read_recipe
-
-SEED = 4  # of the transformers' first weights
-DIM, HEADS, LAYERS = 128, 4, 3
-FEATURES = 384
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One row of the table."""
-
-    about: str
-    transformer: Callable[[], nn.Module]
-    changes: dict[str, Any]  # to the recipe
-    blur: float = CalibratedRule().blur
-
-
-def _ours(sub: int = 3, aligned: bool = True) -> GaussianTransformer:
-    lattice = Lattice(rows=10, columns=14, sub=sub)
-    return GaussianTransformer(FEATURES, lattice, DIM, LAYERS, HEADS, aligned=aligned)
-
-
-def _published(formulation: str, queries: int = 300) -> FullTransformer:
-    return FullTransformer(
-        FullConfig(
-            feature_dim=FEATURES,
-            dim=DIM,
-            queries=queries,
-            layers=LAYERS,
-            heads=HEADS,
-            hidden=256,
-            dropout=0.0,
-            formulation=FORMULATIONS[formulation],
-        )
-    )
-
-
-IMAGES_ONLY = {'map_weight': 0.0, 'class_weight': 0.0}
-VARIANTS: dict[str, Variant] = {
-    'ours': Variant('1260 Gaussians a view, aligned start, blur 0.2 m, all losses', _ours, {}),
-    'gaussians-140': Variant('140 Gaussians a view', partial(_ours, 1), {}),
-    'gaussians-560': Variant('560 Gaussians a view', partial(_ours, 2), {}),
-    'gaussians-2240': Variant('2240 Gaussians a view', partial(_ours, 4), {}),
-    'isotropic': Variant('start as balls', partial(_ours, 3, False), {}),
-    'blur-0.1': Variant('blur 0.1 m', _ours, {}, 0.1),
-    'blur-0': Variant('no blur', _ours, {}, 0.0),
-    'images-only': Variant('splatted images alone', _ours, IMAGES_ONLY),
-    'no-features': Variant(
-        'depth and occupancy alone, features as seen', _ours,
-        {'feature_weight': 0.0, 'class_weight': 0.0},
-    ),
-    'temporal': Variant('with the frames before and after', _ours, {'temporal_weight': 0.5}),
-    'paper': Variant(
-        '300 queries a view and losses as in the paper', partial(_published, 'paper'), IMAGES_ONLY
-    ),
-    'released': Variant(
-        '300 queries a view and losses as released', partial(_published, 'released'), IMAGES_ONLY
-    ),
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -119,46 +52,23 @@ class Bench:
 
     def train(self, variant: Variant) -> dict[str, Any]:
         """Train a variant: its weights, and what it took."""
-        recipe, model = self._recipe(variant), self.model(variant)
+        recipe, model = self._recipe(variant), variant.model(self.weights).to(self.device)
         height, width = model.foundation.input_size
         store = FrameStore(self.data, height, width, self.workers)
         teacher = RendererTeacher(TextEncoder.default())
         stage = TransformerStage(model, store, teacher, recipe, self.workers, variant.blur)
-        stepper = Stepper(stage, 0.0, self.device)
-        started = time.perf_counter()
-        for step in tqdm(range(self.steps), desc=variant.about, unit='step'):
-            stepper.step(step)
-        seconds = time.perf_counter() - started
+        with closing(stage):
+            stepper = Stepper(stage, 0.0, self.device)
+            started = time.perf_counter()
+            for step in tqdm(range(self.steps), desc=variant.about, unit='step'):
+                stepper.step(step)
+            seconds = time.perf_counter() - started
         return {
             'transformer': model.transformer.state_dict(),
             'steps': self.steps,
             'seconds_a_step': round(seconds / self.steps, 4),
             'device': _name_of(self.device),
         }
-
-    def score(
-        self, variant: Variant, trained: dict[str, Any], validation: StreetSet, test: StreetSet
-    ) -> dict[str, Any]:
-        """The JSON document of a variant's row."""
-        model = self.model(variant)
-        before = self._judge(model, variant.blur, validation, test)
-        model.transformer.load_state_dict(trained['transformer'])
-        after = self._judge(model, variant.blur, validation, test)
-        facts = {key: trained[key] for key in ('steps', 'seconds_a_step', 'device')}
-        streets = list(test.seeds)
-        return {
-            'about': variant.about, **facts, 'streets': streets,
-            'untrained': before, 'trained': after,
-        }  # fmt: skip
-
-    def model(self, variant: Variant) -> GaussTR:
-        """The foundation network of the weights, with the variant's untrained transformer."""
-        model = build('compact')
-        load_weights(model, self.weights, 'compact')
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(SEED)
-            model.transformer = variant.transformer()
-        return model.to(self.device)
 
     def _recipe(self, variant: Variant) -> CompactRecipe:
         recipe = read_recipe('compact')
@@ -168,36 +78,6 @@ class Bench:
         )
         return replace(recipe, transformer=schedule, **variant.changes)
 
-    @torch.inference_mode()
-    def _judge(
-        self, model: GaussTR, blur: float, validation: StreetSet, test: StreetSet
-    ) -> dict[str, Any]:
-        model.eval()
-        threshold = self._tally(model, blur, validation, DENSITIES).best_threshold()
-        scores = self._tally(model, blur, test, (threshold,)).scores(threshold)
-        return {**scores.as_json(), 'threshold': threshold}
-
-    def _tally(
-        self, model: GaussTR, blur: float, streets: StreetSet, thresholds: Sequence[float]
-    ) -> Tally:
-        tally, vocabulary = Tally(thresholds), Vocabulary.from_yaml()
-        for frame in streets.frames():
-            assert frame.voxels is not None and frame.camera_mask is not None
-            images = [torch.from_numpy(image) for image in frame.images]
-            gaussians = _gaussians(model, images, frame.rig, self.device)
-            guess = accumulated(gaussians, vocabulary, VoxelGrid(), blur)
-            truth, mask = torch.from_numpy(frame.voxels), torch.from_numpy(frame.camera_mask)
-            tally.add(guess, truth.to(self.device), mask.to(self.device))
-        return tally
-
-
-def _gaussians(
-    model: GaussTR, images: list[Tensor], rig: CameraRig, device: torch.device
-) -> Gaussians:
-    maps, small = model.foundation.see(images, rig, device)
-    found: Gaussians = model.transformer(maps, small)
-    return found
-
 
 def _name_of(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == 'cuda' else str(device)
@@ -206,7 +86,9 @@ def _name_of(device: torch.device) -> str:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(
-        prog='gausstr_training.compact.ablations', description=__doc__
+        prog=f'python -m {MODULE}',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     result.add_argument('--weights', type=Path, required=True, help='of the preset compact')
     for name in ('data', 'validation', 'test'):
@@ -219,22 +101,44 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-def run(options: argparse.Namespace) -> None:
-    """Train the variants that are not trained yet, score those without scores."""
-    bench = Bench(
-        options.weights, tuple(options.data), torch.device(options.device), options.steps,
-        options.workers,
-    )  # fmt: skip
-    for name in options.only:
-        weights = options.output / name / 'transformer.pt'
+def run(options: argparse.Namespace, device: torch.device) -> None:
+    """Train the variants that are not trained yet, score those without scores, compare all.
+
+    Raises:
+        ValueError: streets or weights are not what they should be, or as `jury_of`.
+    """
+    folders = {name: options.output / name for name in options.only}
+    jury = jury_of(options, device, folders.values()) if options.test else None
+    bench = Bench(options.weights, tuple(options.data), device, options.steps, options.workers)
+    for name, folder in folders.items():
+        weights = folder / 'transformer.pt'
         if not weights.exists():
             save_aside(bench.train(VARIANTS[name]), weights)
-        scores = options.output / name / 'scores.json'
-        if options.test and not scores.exists():
-            trained = torch.load(weights, map_location=bench.device, weights_only=True)
-            judges = (StreetSet.find(folders) for folders in (options.validation, options.test))
-            write_json(scores, bench.score(VARIANTS[name], trained, *judges))
-        print(name, weights.parent)
+        if jury is not None and not (folder / FILE).exists():
+            trained = torch.load(weights, map_location='cpu', weights_only=True)
+            jury.report(VARIANTS[name], trained, folder)
+        print(name, folder)
+    if jury is not None:
+        table = compare(options.output, list(folders.values()), STREETS, summary)
+        print(table.markdown())
+        print(f'side by side: {options.output / "index.html"}')
+
+
+def jury_of(options: argparse.Namespace, device: torch.device, folders: Iterable[Path]) -> Jury:
+    """Who scores on the streets of the command line; asked first, as training takes long.
+
+    Raises:
+        ValueError: as `Jury`, there are no validation streets, or a report that is there is of
+            another format or of other streets.
+    """
+    if not options.validation:
+        raise ValueError('--test needs --validation: thresholds must come from other streets')
+    streets = (StreetSet.find(folders) for folders in (options.validation, options.test))
+    jury = Jury(options.weights, *streets, device)
+    for folder in folders:
+        if (folder / FILE).exists():
+            read_run(folder, folder.name).check_names(jury.test.names())
+    return jury
 
 
 def save_aside(content: dict[str, Any], path: Path) -> None:
@@ -247,11 +151,15 @@ def save_aside(content: dict[str, Any], path: Path) -> None:
 
 def main() -> None:
     """Entry point."""
+    options = parser().parse_args()
     keep_torch_threads()
     try:
-        run(parser().parse_args())
+        with ranks.joined(options.device) as device:
+            run(options, device)
     except (ValueError, OSError) as error:
-        raise SystemExit(f'gausstr_training.compact.ablations: {error}') from None
+        raise SystemExit(f'{MODULE}: {error}') from None
+    except KeyboardInterrupt:
+        raise SystemExit(f'{MODULE}: interrupted; run it again to go on') from None
 
 
 if __name__ == '__main__':

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gausstr_core.contracts import FoundationMaps, Gaussians, VoxelGrid
 from gausstr_core.pipeline import OccupancyPipeline, check_images
 from gausstr_core.rig import CameraRig
 from gausstr_core.rules import CalibratedRule, drop_sky
 from gausstr_core.text_encoder import heldout_synonyms
-from gausstr_core.transformer.build import build
 from gausstr_core.vocabulary import Category, Vocabulary
 from gausstr_core.voxels import voxelise
 from gausstr_training.evaluation.lifting import lift, pixel_labels, upsample_inverse_depth
@@ -31,13 +30,14 @@ def threshold_of(name: str) -> str:
 class Contest:
     """Runs all methods on a frame; the networks run once.
 
-    Raises:
-        ValueError: the preset is unknown.
+    Args:
+        pipeline: what is scored.
+        untrained: the transformer that its training began with.
     """
 
-    def __init__(self, pipeline: OccupancyPipeline, preset: str) -> None:
+    def __init__(self, pipeline: OccupancyPipeline, untrained: nn.Module) -> None:
         self.pipeline = pipeline
-        self.untrained = build(preset).transformer.to(pipeline.device).eval()
+        self.untrained = untrained.to(pipeline.device).eval()
         self.vocabulary = Vocabulary.from_yaml()
         self.heldout = {
             name: heldout_vocabulary(single=name == 'heldout_names') for name in HELDOUT

@@ -19,8 +19,11 @@ from gausstr_training.evaluation.runs import Frame, Run
 from gausstr_training.evaluation.table import Table, shown_number
 
 TEMPLATES = Path(__file__).parent / 'templates'
-# of the runs, in their order; told apart also by those who see no red or no green
-RUN_COLORS = ('#3d7be8', '#e58a2b', '#16a08a', '#b063d6', '#d2486e', '#8d8f45')
+# of the runs, in their order; the first six are told apart also by who sees no red or no green
+RUN_COLORS = (
+    '#3d7be8', '#e58a2b', '#16a08a', '#b063d6', '#d2486e', '#8d8f45',
+    '#1f4c9c', '#8f4d12', '#6cc9bb', '#5c2a80', '#f29ab2', '#6b7280',
+)  # fmt: skip
 LOWER_IS_BETTER = ('ECE',)
 COMMONEST = 8  # mistakes listed for all frames
 _SPREAD = (('worst frame', 0), ('10th percentile', 10), ('median', 50), ('90th percentile', 90))
@@ -42,15 +45,23 @@ class Subject:
     mask: str  # in words: which voxels count
 
 
-def page(run: Run, rivals: Sequence[Run], log: FrameLog, subject: Subject, methods: Table) -> str:
+def page(
+    run: Run,
+    rivals: Sequence[Run],
+    log: FrameLog | None,
+    subject: Subject,
+    methods: Table,
+    title: str = '',
+) -> str:
     """The page as HTML; whatever is shown is escaped by the template.
 
     Args:
         run: the new one.
         rivals: earlier ones of the same frames, a column for each.
-        log: frames of the new run.
+        log: frames of the new run; None where it was read back, which keeps no pictures.
         subject: classes, colours and grid.
         methods: the table that the command prints.
+        title: of the page; the name of the run without.
     """
     runs = [run, *rivals]
     environment = Environment(
@@ -63,6 +74,8 @@ def page(run: Run, rivals: Sequence[Run], log: FrameLog, subject: Subject, metho
     return environment.get_template('report.html').render(
         style=style(),
         run=run,
+        title=title or run.name,
+        new=log is not None,
         runs=[{'name': r.name, 'color': _run_color(i)} for i, r in enumerate(runs)],
         mask=subject.mask,
         tiles=_tiles(run),
@@ -70,9 +83,9 @@ def page(run: Run, rivals: Sequence[Run], log: FrameLog, subject: Subject, metho
         bars=_bars(runs, subject),
         spread=_spread(runs),
         methods=methods,
-        mistakes=mistakes(log.confusion, subject.classes, COMMONEST),
-        worst=[_worst(frame, runs, subject) for frame in log.worst],
-        legend=_legend(log, subject),
+        mistakes=mistakes(log.confusion, subject.classes, COMMONEST) if log else [],
+        worst=[_worst(frame, runs, subject) for frame in log.worst] if log else [],
+        legend=_legend(log, subject) if log else [],
         errors=[
             {'name': name, 'color': _css(color), 'text': _ERRORS_EXPLAINED[name]}
             for name, color in COLORS.items()

@@ -13,6 +13,7 @@ from gausstr_training.evaluation.scoring import Tallies
 from gausstr_training.evaluation.table import Table
 from gausstr_training.evaluation.tally import SCORED, Scores
 
+UNTRAINED_IOU, UNTRAINED_MIOU = 'IoU before training', 'mIoU before training'
 BASELINES = tuple(name for name in METHODS if name != 'gaussians')
 
 
@@ -70,7 +71,7 @@ def table(scores: Mapping[str, Any]) -> Table:
 
 def overall(scores: Mapping[str, Any]) -> dict[str, float | None]:
     """The figures of a `document` that runs are compared by, percent."""
-    rival = scores['baselines']['lift_strong']
+    start, rival = (scores['baselines'][name] for name in ('untrained', 'lift_strong'))
     return {
         'IoU': scores['iou'],
         'mIoU': scores['miou'],
@@ -78,6 +79,8 @@ def overall(scores: Mapping[str, Any]) -> dict[str, float | None]:
         'mIoU, no mask': scores['unmasked']['miou'],
         'mIoU, words never seen': scores['heldout_vocabulary']['miou'],
         'mIoU, one word never seen': scores['heldout_names']['miou'],
+        UNTRAINED_IOU: start['iou'],
+        UNTRAINED_MIOU: start['miou'],
         'IoU of the strong lift': rival['iou'],
         'mIoU of the strong lift': rival['miou'],
         'ECE': _calibration_error(scores),

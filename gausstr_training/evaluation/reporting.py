@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from gausstr_training.evaluation import occ3d, report
 from gausstr_training.evaluation.frame_log import FrameLog, Labels, digest
 from gausstr_training.evaluation.page import Subject, page
 from gausstr_training.evaluation.runs import FILE, FORMAT, ClassScore, Frame, Run, read_runs
+from gausstr_training.evaluation.table import Table
 from gausstr_training.evaluation.tally import COUNT, SCORED, Guess, Scores
 from gausstr_training.streets.classes import FREE
 from gausstr_training.streets.reader import StreetFrame
@@ -153,6 +154,31 @@ class Report:
             'scores': dict(scores),
             'frames': [score.as_json() for score in self.log.scores],
         }
+
+
+def compare(
+    folder: Path, reports: Sequence[Path], kind: Kind, summary: Callable[[Sequence[Run]], Table]
+) -> Table:
+    """Write a page of reports that exist, side by side; the others are compared with the first.
+
+    Args:
+        folder: gets the page alone; the scores stay where they are.
+        reports: folders of at least one report.
+        kind: what all of them scored.
+        summary: makes the table of the page of the runs; it is returned.
+
+    Raises:
+        ValueError: a report cannot be read, or is of another kind or of other frames.
+    """
+    title = folder.resolve().name
+    run, *rivals = runs = read_runs(reports, kind.name, kind.classes, title)
+    for rival in rivals:
+        rival.check_names(frame.name for frame in run.frames)
+        for frame in run.frames:
+            rival.frame(frame.name, frame.origin)
+    table = summary(runs)
+    write_files(folder, {PAGE: page(run, rivals, None, kind.subject(), table, title)})
+    return table
 
 
 def _percent(part: int, whole: int) -> float | None:

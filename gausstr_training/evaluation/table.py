@@ -39,6 +39,12 @@ class Table:
             for line in lines
         )
 
+    def markdown(self) -> str:
+        """The table as it stands in the documentation."""
+        lines = [('', *self.columns), ('---',) * (len(self.columns) + 1)]
+        lines += [(title, *cells) for title, cells in self.rows]
+        return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+
 
 def shown_number(value: float | None, digits: int = 1) -> str:
     """A number with that many decimals, or a dash."""

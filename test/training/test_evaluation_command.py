@@ -14,6 +14,7 @@ from gausstr_core.contracts import FoundationMaps
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.rules import CalibratedRule
 from gausstr_core.text_encoder import TextEncoder
+from gausstr_core.transformer.build import build
 from gausstr_core.vocabulary import Vocabulary
 from gausstr_training import evaluate
 from gausstr_training.compact.teacher import thinned
@@ -113,11 +114,33 @@ def test_refusals_name_what_is_wrong(
             command(monkeypatch, *arguments, '--weights', weights)
 
 
+@pytest.mark.parametrize('device', ['cpu', pytest.param('cuda', marks=pytest.mark.gpu)])
+def test_a_device_scores_as_the_cpu_does(
+    device: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, streets: Path, weights: Path
+) -> None:
+    """Truth and mask go to where the guesses are; what is counted comes back."""
+    if device == 'cuda' and not torch.cuda.is_available():
+        pytest.skip('no CUDA device')
+    found = []
+    for where, more in ((tmp_path / 'here', []), (tmp_path / 'there', ['--device', device])):
+        arguments = [streets / 'street_000500', '--weights', weights, '--report', where]
+        command(monkeypatch, *arguments, *more)
+        found.append(json.loads((where / 'scores.json').read_text()))
+    here, there = found
+    assert there['settings']['device'] == device
+    assert [f['origin'] for f in there['frames']] == [f['origin'] for f in here['frames']]
+    # on another device a voxel at a threshold may fall on the other side
+    assert there['overall'] == pytest.approx(here['overall'], abs=0.0 if device == 'cpu' else 0.5)
+    for name in METHODS[1:]:
+        one, two = (scores['scores']['baselines'][name]['iou'] for scores in (here, there))
+        assert two == pytest.approx(one, abs=0.5)
+
+
 def test_the_contest_scores_what_the_pipeline_publishes(frame: StreetFrame) -> None:
     pipeline = OccupancyPipeline.from_preset('tiny', weights='untrained')
     pipeline.rule = CalibratedRule(occupied_threshold=0.4)
     published = pipeline.run(list(frame.images), frame.rig, Vocabulary.from_yaml()).occupancy
-    guesses = Contest(pipeline, 'tiny').guesses(list(frame.images), frame.rig)
+    guesses = Contest(pipeline, build('tiny').transformer).guesses(list(frame.images), frame.rig)
     assert set(guesses) == {*METHODS, *HELDOUT}
     ours = guesses['gaussians']
     occupied = ours.density > 0.4
@@ -133,7 +156,8 @@ def test_true_depth_and_classes_score_high(frame: StreetFrame) -> None:
     depth = torch.where(semantics == SKY, 200.0, depth)
     centroids = TextEncoder.default().centroids()
     features = centroids[thinned(semantics, 63, 112)].permute(0, 3, 1, 2)
-    contest = Contest(OccupancyPipeline.from_preset('tiny', weights='untrained'), 'tiny')
+    pipeline = OccupancyPipeline.from_preset('tiny', weights='untrained')
+    contest = Contest(pipeline, build('tiny').transformer)
     guesses = contest.from_maps(FoundationMaps(features, depth), rig)
     assert frame.voxels is not None and frame.camera_mask is not None
     truth, mask = torch.from_numpy(frame.voxels), torch.from_numpy(frame.camera_mask)
