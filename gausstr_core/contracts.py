@@ -8,6 +8,7 @@ metres, pixel centres lie at +0.5.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, TypeVar
@@ -47,6 +48,18 @@ class FoundationMaps:
     def features(self) -> Tensor:
         """The features [N, C, h, w]: text-aligned, not normalised."""
         return self.feature_map.dense()
+
+    @staticmethod
+    def join(parts: Sequence[FoundationMaps]) -> FoundationMaps:
+        """The maps of the images of all parts, in their order."""
+        return FoundationMaps(
+            torch.cat([part.features for part in parts]),
+            torch.cat([part.depth for part in parts]),
+        )
+
+    def select(self, index: slice) -> FoundationMaps:
+        """The maps of some of the images, not copied."""
+        return replace(self, features=self.features[index], depth=self.depth[index])
 
     def to(self, device: torch.device | str) -> FoundationMaps:
         """Return a copy on `device`."""

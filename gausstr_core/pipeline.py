@@ -16,18 +16,9 @@ from gausstr_core.contracts import FoundationMaps, Gaussians, Occupancy, VoxelGr
 from gausstr_core.foundation.interface import DepthNetwork
 from gausstr_core.presets import Assembly, assemble
 from gausstr_core.rig import CameraRig
+from gausstr_core.seen import Seen
 from gausstr_core.visibility import viewed_and_observed, with_neighbours
 from gausstr_core.vocabulary import Category, Vocabulary
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What the foundation network made of one cycle; the first half of `OccupancyPipeline.run`."""
-
-    maps: FoundationMaps  # at network size
-    known: Tensor | None  # bool [N, H, W] where depth was measured; None: the network's own depth
-    rig: CameraRig  # at network size
-    seconds: dict[str, float] = field(default_factory=dict)  # wall time per stage
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -85,6 +86,20 @@ class CameraRig:
             self.intrinsics[index],
             self.ego_from_camera[index],
             tuple(self.image_sizes[i] for i in index),
+        )
+
+    @staticmethod
+    def join(rigs: Sequence[CameraRig]) -> CameraRig:
+        """Return one rig of the cameras of several, in their order.
+
+        Raises:
+            ValueError: a name comes twice.
+        """
+        return CameraRig(
+            tuple(name for rig in rigs for name in rig.names),
+            torch.cat([rig.intrinsics for rig in rigs]),
+            torch.cat([rig.ego_from_camera for rig in rigs]),
+            tuple(size for rig in rigs for size in rig.image_sizes),
         )
 
     def resized(self, height: int, width: int) -> CameraRig:

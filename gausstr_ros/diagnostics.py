@@ -17,6 +17,8 @@ from gausstr_ros.clock_check import clock_status
 from gausstr_ros.conversions import header_message
 from gausstr_ros.settings import Settings
 from gausstr_ros.stages import Stages
+from gausstr_ros.throughput import Throughput
+from gausstr_ros.waiting import SUPERSEDED
 
 _MAX_TEXT = 1000
 
@@ -41,6 +43,7 @@ class Health:
         self._sets: Counter[str] = Counter()
         self._dropped: Counter[str] = Counter()
         self._stages = Stages()
+        self._throughput = Throughput()
         self._errors: list[str] = []  # since the last message
         self._warnings: list[str] = []
         self._last_error = ''
@@ -162,9 +165,16 @@ class Health:
         """Count a set that was not mapped; with a text it is an error."""
         with self._lock:
             self._dropped[reason] += 1
+            if reason == SUPERSEDED:
+                self._throughput.skipped()
             if text:
                 self._errors.append(text[:_MAX_TEXT])
                 self._last_error = text[:_MAX_TEXT]
+
+    def seen(self, early: int, images: int) -> None:
+        """Note how many of the images of a set were seen before the set was complete."""
+        with self._lock:
+            self._throughput.seen(early, images)
 
     def failed(self, text: str) -> None:
         """Note an error that belongs to no set."""
@@ -176,6 +186,7 @@ class Health:
         """Count a set that was mapped, with the time of its stages."""
         with self._lock:
             self._sets['complete' if not missing else 'partial'] += 1
+            self._throughput.mapped()
             self._stages.took(seconds)
             if missing:
                 self._warnings.append(f'a set without {", ".join(missing)}')
@@ -209,6 +220,7 @@ class Health:
         values = {'state': self._state, **self._values}
         values |= {f'sets {kind}': str(count) for kind, count in self._sets.items()}
         values |= {f'sets dropped: {why}': str(n) for why, n in self._dropped.items()}
+        values |= self._throughput.values()
         values |= self._stages.values()
         values['resident memory [MiB]'] = f'{resident_memory() / 2**20:.0f}'
         values['peak memory'] = peak_memory(values.get('device', 'cpu'))

@@ -12,8 +12,8 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from gausstr_core.undistortion import Undistorter
 from gausstr_ros.conversions import stamp_of
+from gausstr_ros.image_sets import ImageSet
 from gausstr_ros.settings import Settings
-from gausstr_ros.synchroniser import ImageSet
 from gausstr_ros.transforms import ego_from_camera
 from gausstr_ros.waiting import NotReady
 
@@ -31,13 +31,23 @@ class Shot:
 
 
 @dataclass(frozen=True)
-class RigInputs:
-    """What a rig is made of, for the cameras of one set."""
+class ImageInputs:
+    """What an image needs to be seen, before it is known which set it will be in."""
 
-    infos: dict[str, CameraInfo]
-    poses: dict[str, NDArray[np.float64]]  # [4, 4] ego_from_camera
+    info: CameraInfo
+    # [4, 4] ego_from_camera, both at the image's stamp: how the camera hangs over the ground
+    mount: NDArray[np.float64]
     undistorter: Undistorter = field(default_factory=Undistorter)
-    rectified: frozenset[str] = frozenset()  # cameras whose images are undistorted already
+    rectified: bool = False  # the image is undistorted already
+
+
+@dataclass(frozen=True)
+class CameraInputs:
+    """What the rig of a set needs of one camera."""
+
+    image: ImageInputs
+    # [4, 4] ego_from_camera: the camera at its image's stamp, the ego frame at the set's
+    pose: NDArray[np.float64]
 
 
 class DepthPairing:
@@ -77,19 +87,23 @@ class Calibrations:
     def __init__(self) -> None:
         # a deque's append and a copy of it are atomic
         self._infos: deque[CameraInfo] = deque(maxlen=16)
-        self._matched: int | None = None  # stamp of the newest that came with an image
-        self._waiting: set[int] = set()  # stamps of images whose own has not come
+        self._images: deque[int] = deque(maxlen=16)  # stamps
 
     def add(self, info: CameraInfo) -> None:
         """Remember a calibration."""
         self._infos.append(info)
+
+    def heard(self, stamp: int) -> None:
+        """Note that the camera has sent an image."""
+        self._images.append(stamp)
 
     def at(self, stamp: int) -> CameraInfo | None:
         """The calibration with the stamp of an image, else the last one before it.
 
         None where it should still come: when the last one came with an image, the next one is
         waited for, as it may be another one. A camera that stops to send any costs `LOST_INFOS`
-        sets and keeps the last one.
+        images and keeps the last one. When an image is asked for changes nothing in the answer
+        to another.
         """
         infos = list(self._infos)
         if not infos:
@@ -97,12 +111,10 @@ class Calibrations:
         newest = stamp_of(infos[-1].header)
         known = {stamp_of(info.header): info for info in infos}
         if stamp in known:
-            if stamp == newest:
-                self._matched = stamp
-                self._waiting.clear()
             return known[stamp]
-        if stamp > newest == self._matched and len(self._waiting | {stamp}) <= LOST_INFOS:
-            self._waiting.add(stamp)
+        images = set(self._images)
+        since = sum(newest < image <= stamp for image in images | {stamp})
+        if newest < stamp and newest in images and since <= LOST_INFOS:
             return None
         before = [at for at in known if at <= stamp]
         return known[max(before) if before else min(known)]
@@ -122,23 +134,44 @@ class RigSource:
         """Remember a calibration."""
         self._calibrations[camera].add(info)
 
-    def inputs_for(self, images: ImageSet[Shot]) -> RigInputs:
-        """Calibrations and poses of the cameras of a set.
+    def heard(self, camera: str, stamp: int) -> None:
+        """Note that a camera has sent an image: its calibration may be on its way."""
+        self._calibrations[camera].heard(stamp)
+
+    def image_inputs(self, camera: str, shot: Shot) -> ImageInputs:
+        """What an image needs to be seen; never waits.
 
         Raises:
             NotReady: a CameraInfo or a transform has not come yet; camera and topic are named.
             ValueError: an image without frame_id.
         """
-        infos = {name: self._info(name, stamp) for name, stamp in images.stamps.items()}
-        cameras = {
-            name: (shot.image.header.frame_id, images.stamps[name])
-            for name, shot in images.payloads.items()
-        }
-        settings = self._settings
-        poses = ego_from_camera(
-            self.buffer, settings.base_frame, settings.fixed_frame, images.stamp, cameras
+        stamp = stamp_of(shot.image.header)
+        info = self._info(camera, stamp)
+        mount = self._pose(camera, shot, stamp, fixed_frame='')
+        return ImageInputs(info, mount, self._undistorter, camera in self._rectified)
+
+    def camera_inputs(self, camera: str, images: ImageSet[Shot]) -> CameraInputs:
+        """What a camera's image needs to be seen and mapped with its set.
+
+        Raises:
+            NotReady, ValueError: as `image_inputs`.
+        """
+        shot, fixed_frame = images.payloads[camera], self._settings.fixed_frame
+        pose = self._pose(camera, shot, images.stamp, fixed_frame=fixed_frame)
+        return CameraInputs(self.image_inputs(camera, shot), pose)
+
+    def _pose(
+        self, camera: str, shot: Shot, stamp: int, *, fixed_frame: str
+    ) -> NDArray[np.float64]:
+        header = shot.image.header
+        return ego_from_camera(
+            self.buffer,
+            self._settings.base_frame,
+            fixed_frame,
+            stamp,
+            camera,
+            (header.frame_id, stamp_of(header)),
         )
-        return RigInputs(infos, poses, self._undistorter, self._rectified)
 
     def _info(self, camera: str, stamp: int) -> CameraInfo:
         found = self._calibrations[camera].at(stamp)

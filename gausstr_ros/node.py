@@ -178,7 +178,7 @@ class GaussTRNode(LifecycleNode):
         LifecycleNode.on_activate(self, state)
         subscriptions = Subscriptions(self, parts.settings, self.health)
         worker = Worker(
-            subscriptions.waiting,
+            subscriptions.arrivals,
             parts.pipeline,
             parts.vocabulary,
             parts.outputs,

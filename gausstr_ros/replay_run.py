@@ -14,13 +14,14 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from gausstr_ros.conversions import stamp_of
 from gausstr_ros.diagnostics import Health
-from gausstr_ros.inputs import DepthPairing, RigInputs, RigSource, Shot
-from gausstr_ros.mapper import build_pipeline, map_seen, read_set, see_set
+from gausstr_ros.image_sets import ImageSet
+from gausstr_ros.inputs import CameraInputs, DepthPairing, RigSource, Shot
+from gausstr_ros.mapper import build_pipeline, map_seen
 from gausstr_ros.outputs import Outputs
 from gausstr_ros.replay_journal import Journal, StoredSet
+from gausstr_ros.seeing import join_set, see_set
 from gausstr_ros.settings import Settings
-from gausstr_ros.synchroniser import ImageSet
-from gausstr_ros.waiting import BAD_INPUT, NotReady
+from gausstr_ros.waiting import BAD_INPUT, NotReady, WaitingSet
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class Replay:
         self._rigs = RigSource(settings, buffer)
         self._synchroniser = settings.synchroniser()
         self._pairing = {name: DepthPairing() for name in settings.names}
-        self._pending: list[tuple[int, int, ImageSet[Shot]]] = []  # number, since when, set
+        self._pending: list[tuple[int, WaitingSet[Shot, CameraInputs]]] = []  # number, set
         self._count = 0
         self._handlers: dict[str, tuple[type, Callable[[Any], None]]] = {}
         image = CompressedImage if settings.compressed else Image
@@ -89,7 +90,9 @@ class Replay:
         return self.health.message(stamp)
 
     def _on_image(self, camera: str, message: Image | CompressedImage) -> None:
-        self.health.received(camera, stamp_of(message.header))
+        stamp = stamp_of(message.header)
+        self.health.received(camera, stamp)
+        self._rigs.heard(camera, stamp)
         if not self.settings.measured_depth:
             self._add(camera, Shot(message))
         else:
@@ -106,49 +109,56 @@ class Replay:
     def _queue(self, sets: list[ImageSet[Shot]]) -> None:
         for images in sets:
             self.health.absent(images.missing)
-            self._pending.append((self._count, self._now, images))
+            self._pending.append((self._count, WaitingSet(images, self._now / 1e9)))
             self._count += 1
 
     def _map_ready(self, patience: float) -> Iterator[tuple[int, StoredSet]]:
-        """Map what has its calibration; give up what has waited for `patience` seconds."""
+        """Map what has its calibration; go on without what has not come in `patience` seconds."""
         still = []
-        for number, since, images in self._pending:
+        for number, entry in self._pending:
             try:
-                inputs = self._rigs.inputs_for(images)
-                result = self._journal.find(number, images.stamp)
-                if result is None:
-                    result = self._map(images, inputs)
-                    self._journal.add(number, images.stamp, result)
-                else:
-                    self.health.read(images.payloads, result.faults, {})
+                patient = self._now / 1e9 - entry.since < patience
+                least = self.settings.min_cameras
+                if not entry.gather(self._rigs.camera_inputs, patient=patient, min_cameras=least):
+                    still.append((number, entry))
+                    continue
+                result = self._result(number, entry)
             except NotReady as error:
-                if self._now - since < patience * 1e9:
-                    still.append((number, since, images))
-                else:
-                    self._drop(images, error.reason, error)
+                self._drop(entry.images, error.reason, error)
             except ValueError as error:
-                self._drop(images, BAD_INPUT, error)
+                self._drop(entry.images, BAD_INPUT, error)
             else:
                 self.mapped += 1
-                self.health.mapped(result.seconds, (*images.missing, *result.faults))
-                yield images.stamp, result
+                self.health.mapped(result.seconds, (*entry.images.missing, *result.faults))
+                yield entry.images.stamp, result
         self._pending = still
 
-    def _map(self, images: ImageSet[Shot], inputs: RigInputs) -> StoredSet:
-        read = read_set(images, inputs)
-        self.health.read(images.payloads, read.faults, {})
-        seen = see_set(
+    def _result(self, number: int, entry: WaitingSet[Shot, CameraInputs]) -> StoredSet:
+        stamp = entry.images.stamp
+        result = self._journal.find(number, stamp)
+        if result is None:
+            result = self._map(entry)
+            self._journal.add(number, stamp, result)
+        else:
+            self.health.read(entry.images.payloads, result.faults, {})
+        return result
+
+    def _map(self, entry: WaitingSet[Shot, CameraInputs]) -> StoredSet:
+        images = see_set(
             self._pipeline,
-            read,
+            entry.images,
+            entry.inputs,
             measured_depth=self.settings.measured_depth,
-            min_cameras=self.settings.min_cameras,
+            faults=entry.faults,
         )
+        self.health.read(entry.images.payloads, images.faults, {})
+        seen = join_set(images, self.settings.min_cameras)
         mapped = map_seen(self._pipeline, seen, self.vocabulary)
         messages = [
             (name, message if isinstance(message, bytes) else serialize_message(message))
             for name, message in self._outputs.make(self._names, mapped)
         ]
-        return StoredSet(mapped.seconds, messages, read.faults)
+        return StoredSet(mapped.seconds, messages, images.faults)
 
     def _drop(self, images: ImageSet[Shot], reason: str, error: Exception) -> None:
         _LOGGER.error('set at %.3f s not mapped: %s', images.stamp / 1e9, error)

@@ -14,19 +14,19 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from gausstr_ros.arrivals import Arrivals
 from gausstr_ros.connections import unheard_publishers
 from gausstr_ros.conversions import stamp_of
 from gausstr_ros.diagnostics import Health
-from gausstr_ros.inputs import DepthPairing, RigInputs, RigSource, Shot
+from gausstr_ros.image_sets import ImageSet
+from gausstr_ros.inputs import CameraInputs, DepthPairing, ImageInputs, RigSource, Shot
 from gausstr_ros.settings import CameraSettings, Settings
-from gausstr_ros.synchroniser import ImageSet
-from gausstr_ros.waiting import WaitingSets
 
 _LOGGER = logging.getLogger(__name__)
 
 
 class Subscriptions:
-    """Images, depth, calibrations and transforms of all cameras; sets go to `self.waiting`."""
+    """Images, depth, calibrations and transforms of all cameras; sets go to `self.arrivals`."""
 
     def __init__(self, node: Node, settings: Settings, health: Health) -> None:
         self._node = node
@@ -38,8 +38,13 @@ class Subscriptions:
         buffer = tf2_ros.Buffer(node=node)
         self._listener = tf2_ros.TransformListener(buffer, node)
         self._rigs = RigSource(settings, buffer)
-        self.waiting: WaitingSets[Shot, RigInputs] = WaitingSets(
-            self._rigs.inputs_for, self._dropped, settings.transform_timeout
+        self.arrivals: Arrivals[Shot, ImageInputs, CameraInputs, Any] = Arrivals(
+            self._rigs.image_inputs,
+            self._rigs.camera_inputs,
+            self._dropped,
+            timeout=settings.transform_timeout,
+            min_cameras=settings.min_cameras,
+            cameras=len(settings.cameras),
         )
         self._subscriptions: dict[tuple[str, str], Any] = {}  # by camera and topic
         for camera in settings.cameras:
@@ -57,7 +62,7 @@ class Subscriptions:
         for subscription in self._subscriptions.values():
             self._node.destroy_subscription(subscription)
         self._listener.unregister()
-        self.waiting.close()
+        self.arrivals.close()
 
     def _listen(self, camera: CameraSettings) -> dict[tuple[str, str], Any]:
         kind = CompressedImage if self._settings.compressed else Image
@@ -105,7 +110,9 @@ class Subscriptions:
         self._rigs.add_info(camera.name, message)
 
     def _on_image(self, camera: CameraSettings, message: Image | CompressedImage) -> None:
-        self._health.received(camera.name, stamp_of(message.header))
+        stamp = stamp_of(message.header)
+        self._health.received(camera.name, stamp)
+        self._rigs.heard(camera.name, stamp)
         if not self._settings.measured_depth:
             self._add(camera.name, Shot(message))
         elif (shot := self._pairing[camera.name].add_image(message)) is not None:
@@ -132,14 +139,15 @@ class Subscriptions:
             ('clock jumps', self._synchroniser.jumps),
             ('clock jumps back', self._synchroniser.jumps_back),
             ('queue: images', len(self._synchroniser)),
-            ('queue: sets', len(self.waiting)),
+            ('queue: sets', len(self.arrivals)),
+            ('queue: images seen ahead', self.arrivals.seen),
         ):
             self._health.note(key, str(count))
 
     def _forward(self, sets: list[ImageSet[Shot]]) -> None:
         for images in sets:
             self._health.absent(images.missing)
-            self.waiting.put(images)
+        self.arrivals.update(sets, self._synchroniser.forming)
 
     def _forget_transforms(self) -> None:
         """Start a new buffer: tf2 leaves out what is older than its newest, as in a loop."""

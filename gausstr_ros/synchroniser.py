@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Generic
 
+from gausstr_ros.arguments import check_grouping
 from gausstr_ros.clock_jumps import CLOCK_JUMP, HeldImages
 from gausstr_ros.image_sets import ImageSet, OpenSet, OpenSets, Payload, Stamped
 from gausstr_ros.rhythm import Rhythm
@@ -59,7 +60,7 @@ class Synchroniser(Generic[Payload]):
         learn_offsets: bool = False,
     ) -> None:
         offsets = offsets or {}
-        _check(cameras, tolerance, timeout, min_cameras, offsets)
+        check_grouping(cameras, tolerance, timeout, min_cameras, offsets)
         self.cameras = tuple(cameras)
         self.drops: Counter[tuple[str, str]] = Counter()  # (camera, reason) -> images
         self.jumps = 0  # how often the clock of the stamps jumped
@@ -81,6 +82,11 @@ class Synchroniser(Generic[Payload]):
     def offsets(self) -> dict[str, float]:
         """The phase offsets in force, in seconds."""
         return {name: offset / NANOSECONDS for name, offset in self._offsets.items()}
+
+    @property
+    def forming(self) -> list[ImageSet[Payload]]:
+        """The sets in the making as they are now, oldest first."""
+        return [group.finished(self.cameras) for group in self._open]
 
     def add(self, camera: str, stamp: int, payload: Payload) -> list[ImageSet[Payload]]:
         """Take one image and return the sets that it completes or times out, oldest first.
@@ -282,29 +288,3 @@ class Synchroniser(Generic[Payload]):
             self._now[name] += self._offsets[name] - learned[name]
         self._offsets = learned
         return ready
-
-
-def _check(
-    cameras: Sequence[str],
-    tolerance: float,
-    timeout: float,
-    min_cameras: int,
-    offsets: Mapping[str, float],
-) -> None:
-    if not cameras or len(set(cameras)) != len(cameras):
-        raise ValueError(f'cameras must be at least one name, each once, got {list(cameras)}')
-    if not tolerance >= 0:
-        raise ValueError(f'sync.tolerance must be >= 0 s, got {tolerance}')
-    if not timeout >= tolerance:
-        raise ValueError(
-            f'sync.timeout must not be shorter than sync.tolerance, got {timeout} s and '
-            f'{tolerance} s: a set would time out before its last image may come'
-        )
-    if not 1 <= min_cameras <= len(cameras):
-        raise ValueError(
-            f'sync.min_cameras must be from 1 to the number of cameras ({len(cameras)}), '
-            f'got {min_cameras}'
-        )
-    unknown = sorted(set(offsets) - set(cameras))
-    if unknown:
-        raise ValueError(f'time_offset given for {", ".join(unknown)}, which is no camera')

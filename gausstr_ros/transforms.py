@@ -1,4 +1,4 @@
-"""Where the cameras were, from TF: each at its own stamp, in the ego frame at the set's stamp."""
+"""Where a camera was, from TF: at its own stamp, in the ego frame at the set's stamp."""
 
 from __future__ import annotations
 
@@ -20,44 +20,44 @@ def ego_from_camera(
     base_frame: str,
     fixed_frame: str,
     stamp: int,
-    cameras: dict[str, tuple[str, int]],
-) -> dict[str, NDArray[np.float64]]:
-    """Look up the poses of the cameras of a set; never waits.
+    camera: str,
+    image: tuple[str, int],
+) -> NDArray[np.float64]:
+    """Look up where a camera was; never waits.
 
     Args:
         buffer: filled by a TransformListener or from a bag.
         base_frame: the ego frame.
         fixed_frame: a frame that stands still while the set is taken, such as odom, through which
-            the ego motion between the stamps is taken out; empty: the rig as it is mounted.
+            the ego motion between the stamps is taken out; empty: the camera as it is mounted.
         stamp: of the set, in nanoseconds.
-        cameras: name -> (frame_id, stamp of its image in nanoseconds).
+        camera: its name, for messages.
+        image: frame_id, and stamp in nanoseconds.
 
     Returns:
-        Per camera the optical camera -> ego transform [4, 4] in metres.
+        The optical camera -> ego transform [4, 4] in metres.
 
     Raises:
         NotReady: a look-up failed; a later one may succeed. Camera and link are named.
-        ValueError: an image has no frame_id.
+        ValueError: the image has no frame_id.
     """
-    poses = {}
-    for camera, (frame, image_stamp) in cameras.items():
-        if not frame:
-            raise ValueError(f'camera {camera}: its images have an empty frame_id')
-        try:
-            if fixed_frame:
-                found = buffer.lookup_transform_full(
-                    base_frame, _time(stamp), frame, _time(image_stamp), fixed_frame
-                )
-            else:
-                found = buffer.lookup_transform(base_frame, frame, _time(image_stamp))
-        except tf2_ros.TransformException as error:
-            through = f' through {fixed_frame}' if fixed_frame else ''
-            raise NotReady(
-                NO_TRANSFORM,
-                f'camera {camera}: no transform from {frame} to {base_frame}{through}: {error}',
-            ) from error
-        poses[camera] = _matrix(found)
-    return poses
+    frame, own = image
+    if not frame:
+        raise ValueError(f'camera {camera}: its images have an empty frame_id')
+    try:
+        if fixed_frame:
+            found = buffer.lookup_transform_full(
+                base_frame, _time(stamp), frame, _time(own), fixed_frame
+            )
+        else:
+            found = buffer.lookup_transform(base_frame, frame, _time(own))
+    except tf2_ros.TransformException as error:
+        through = f' through {fixed_frame}' if fixed_frame else ''
+        raise NotReady(
+            NO_TRANSFORM,
+            f'camera {camera}: no transform from {frame} to {base_frame}{through}: {error}',
+        ) from error
+    return _matrix(found)
 
 
 def _time(stamp: int) -> Time:

@@ -1,116 +1,75 @@
-"""Sets of images that wait for the worker, and for transforms that come later than the images."""
+"""A set of images that waits for calibrations and transforms, which may come later than they."""
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from gausstr_ros.synchroniser import ImageSet
+from gausstr_ros.image_sets import ImageSet
 
 Payload = TypeVar('Payload')
 Inputs = TypeVar('Inputs')
 
 SUPERSEDED = 'a newer set was ready'
 BAD_INPUT = 'bad input'
-# How often a set that is not ready is looked at again; nothing is looked at while none waits.
-RETRY = 0.01
 
 
 class NotReady(Exception):
-    """Something that a set needs is not there yet; `reason` is short, the message names it."""
+    """Something that an image needs is not there yet; `reason` is short, the message names it."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
 
 
-class WaitingSets(Generic[Payload, Inputs]):
-    """A bounded queue out of which the newest set that is ready is taken.
+class WaitingSet(Generic[Payload, Inputs]):
+    """One set, and what has come so far of what its cameras need besides their images.
 
     Args:
-        prepare: called from the thread that takes; gives what a set needs besides its images, or
-            raises NotReady (tried again) or ValueError (the set is dropped).
-        dropped: called with reason and message for each set that is dropped.
-        timeout: seconds that a set may wait for what is not ready.
-        limit: sets that may wait; the oldest goes first.
+        images: the set.
+        since: when it went out of the synchroniser, in seconds of any clock.
     """
 
-    def __init__(
+    def __init__(self, images: ImageSet[Payload], since: float) -> None:
+        self.images = images
+        self.since = since
+        self.inputs: dict[str, Inputs] = {}  # of the cameras that are ready
+        self.faults: dict[str, str] = {}  # cameras that are given up -> why; the text names them
+
+    def gather(
         self,
-        prepare: Callable[[ImageSet[Payload]], Inputs],
-        dropped: Callable[[str, str], None],
-        timeout: float,
-        limit: int = 16,
-    ) -> None:
-        self._prepare = prepare
-        self._dropped = dropped
-        self._timeout = timeout
-        self._limit = limit
-        self._sets: list[tuple[float, ImageSet[Payload]]] = []
-        self._closed = False
-        self._changed = threading.Condition()
+        prepare: Callable[[str, ImageSet[Payload]], Inputs],
+        *,
+        patient: bool,
+        min_cameras: int,
+    ) -> bool:
+        """Look again for what is missing; whether the set can go on.
 
-    def __len__(self) -> int:
-        with self._changed:
-            return len(self._sets)
+        A camera whose inputs are wrong is given up, and one whose inputs have not come once
+        patience is at its end: either costs no other camera.
 
-    def put(self, images: ImageSet[Payload]) -> None:
-        """Add a set; called by the executor's thread, never blocks for long."""
-        with self._changed:
-            self._sets.append((time.monotonic(), images))
-            overflow = len(self._sets) > self._limit
-            if overflow:
-                self._sets.pop(0)
-            self._changed.notify_all()
-        if overflow:
-            self._dropped(SUPERSEDED, '')
+        Args:
+            prepare: gives what a camera of the set needs, or raises NotReady (tried again) or
+                ValueError.
+            patient: wait for what has not come.
+            min_cameras: fewest cameras that make a set.
 
-    def close(self) -> None:
-        """Wake the thread that takes; from now on it gets None."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-
-    def take(self) -> tuple[float, ImageSet[Payload], Inputs] | None:
-        """Wait for a set that is ready: (when it came, on time.monotonic; the set; its inputs)."""
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._sets or self._closed)
-                if self._closed:
-                    return None
-                waiting = list(self._sets)
-            found = self._newest_ready(waiting)
-            if found is not None:
-                return found
-            with self._changed:
-                if self._sets and not self._closed and self._sets[-1] is waiting[-1]:
-                    self._changed.wait(RETRY)
-
-    def _newest_ready(
-        self, waiting: list[tuple[float, ImageSet[Payload]]]
-    ) -> tuple[float, ImageSet[Payload], Inputs] | None:
-        for place in range(len(waiting) - 1, -1, -1):
-            arrival, images = waiting[place]
+        Raises:
+            NotReady: patience is at its end and fewer cameras are ready.
+        """
+        late: dict[str, NotReady] = {}
+        for camera in self.images.payloads:
+            if camera in self.inputs or camera in self.faults:
+                continue
             try:
-                inputs = self._prepare(images)
+                self.inputs[camera] = prepare(camera, self.images)
             except NotReady as error:
-                if time.monotonic() - arrival >= self._timeout:
-                    self._remove([waiting[place]])
-                    self._dropped(error.reason, str(error))
+                if patient:
+                    return False
+                late[camera] = error
             except ValueError as error:
-                self._remove([waiting[place]])
-                self._dropped(BAD_INPUT, str(error))
-            else:
-                for _ in range(self._remove(waiting[: place + 1]) - 1):
-                    self._dropped(SUPERSEDED, '')
-                return arrival, images, inputs
-        return None
-
-    def _remove(self, gone: list[tuple[float, ImageSet[Payload]]]) -> int:
-        """Take sets out; returns how many were still there."""
-        with self._changed:
-            before = len(self._sets)
-            self._sets = [item for item in self._sets if not any(item is other for other in gone)]
-            return before - len(self._sets)
+                self.faults[camera] = str(error)
+        if late and len(self.inputs) < min_cameras:
+            raise next(iter(late.values()))
+        self.faults |= {camera: str(error) for camera, error in late.items()}
+        return True

@@ -1,9 +1,9 @@
-"""The two threads that do the work: newest set in, messages out.
+"""The two threads that do the work: images and sets in, messages out.
 
-One sees: it decodes and runs the foundation network. The other maps and publishes what the first
-has seen, meanwhile the first sees the next set. Both halves take about as long, and neither alone
-keeps two cores busy: a second torch thread makes the first half 1.3 times as fast and the second
-not at all.
+One sees: it decodes and runs the foundation network, image by image as they come. The other maps
+and publishes the sets that the first has seen, meanwhile the first sees the next one. Both halves
+take about as long, and neither alone keeps two cores busy: a second torch thread makes the first
+half 1.3 times as fast and the second not at all.
 """
 
 from __future__ import annotations
@@ -11,28 +11,34 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
 from gausstr_core.pipeline import OccupancyPipeline
+from gausstr_ros.arrivals import Arrivals, Arrived, TakenSet
 from gausstr_ros.categories import VocabularyInForce
 from gausstr_ros.diagnostics import Health
 from gausstr_ros.frozen_pictures import FrozenPictures
-from gausstr_ros.inputs import RigInputs, Shot
-from gausstr_ros.mapper import SeenSet, map_seen, read_set, see_set
+from gausstr_ros.image_sets import ImageSet
+from gausstr_ros.inputs import CameraInputs, ImageInputs, Shot
+from gausstr_ros.mapper import map_seen
 from gausstr_ros.outputs import Outputs
+from gausstr_ros.seeing import SeenImage, SeenSet, join_set, see_images, see_set
 from gausstr_ros.stages import StuckError
-from gausstr_ros.synchroniser import ImageSet
-from gausstr_ros.waiting import BAD_INPUT, WaitingSets
+from gausstr_ros.waiting import BAD_INPUT
 
 _LOGGER = logging.getLogger(__name__)
 
+# An image that could not be seen ahead fails with its set, as it would have then.
+Part: TypeAlias = SeenImage | Exception
+
 FAILURE = 'failure in the pipeline'
+AT_ONCE = 16  # images that an accelerator sees together at most
 
 
 @dataclass(frozen=True)
@@ -48,12 +54,15 @@ class _Task:
 
 
 class Worker:
-    """Takes the newest set that is ready, maps it and publishes it, until it is stopped.
+    """Sees images, takes the newest set that is ready, maps and publishes it, until it is stopped.
+
+    Images are seen ahead of their set only while there is room for one more set before the thread
+    that maps: where the machine is too slow, work on sets that will be skipped is not begun.
 
     A set that fails is reported in /diagnostics and counted, then comes the next one.
 
     Args:
-        waiting: where sets come from.
+        arrivals: where images and sets come from.
         pipeline: the core.
         vocabulary: read once per set.
         outputs: makes the messages.
@@ -67,7 +76,7 @@ class Worker:
 
     def __init__(
         self,
-        waiting: WaitingSets[Shot, RigInputs],
+        arrivals: Arrivals[Shot, ImageInputs, CameraInputs, Part],
         pipeline: OccupancyPipeline,
         vocabulary: VocabularyInForce,
         outputs: Outputs,
@@ -79,7 +88,7 @@ class Worker:
         measured_depth: bool,
         min_cameras: int,
     ) -> None:
-        self._waiting = waiting
+        self._arrivals = arrivals
         self._pipeline = pipeline
         self._vocabulary = vocabulary
         self._outputs = outputs
@@ -110,7 +119,7 @@ class Worker:
         Raises:
             StuckError: a thread has not ended within `timeout` seconds; it is left behind.
         """
-        self._waiting.close()
+        self._arrivals.close()
         end = time.monotonic() + timeout
         for thread in self._threads:
             thread.join(max(0.0, end - time.monotonic()))
@@ -120,28 +129,56 @@ class Worker:
     def _see_all(self) -> None:
         while True:
             self._room.acquire()
-            taken = self._waiting.take()
+            taken = self._next_set()
             if taken is None:
                 self._handed.put(None)
                 return
-            if not self._attempt(taken[1], partial(self._see, *taken)):
+            if not self._attempt(taken.images, partial(self._see, taken)):
                 self._room.release()
 
-    def _see(self, arrival: float, images: ImageSet[Shot], inputs: RigInputs) -> None:
-        started, seen, missing = time.monotonic(), None, images.missing
+    def _next_set(self) -> TakenSet[Shot, CameraInputs, Part] | None:
+        """See images as they come until a set is ready."""
+        on_cpu = self._pipeline.device.type == 'cpu'
+        while True:
+            taken = self._arrivals.take(lambda: bool(self._wanted()), 1 if on_cpu else AT_ONCE)
+            if not isinstance(taken, list):
+                return taken
+            self._see_ahead(taken)
+
+    def _see_ahead(self, images: list[Arrived[Shot, ImageInputs]]) -> None:
+        parts: Mapping[str, Part]
+        try:
+            parts = see_images(
+                self._pipeline,
+                {image.camera: (image.payload, image.needs) for image in images},
+                measured_depth=self._measured_depth,
+                watch=self._health.stage,
+            )
+        except Exception as error:  # its set fails with it
+            parts = {image.camera: error for image in images}
+        for image in images:
+            self._arrivals.keep(image, parts[image.camera])
+
+    def _see(self, taken: TakenSet[Shot, CameraInputs, Part]) -> None:
+        started, seen = time.monotonic(), None
+        missing = (*taken.images.missing, *taken.faults)
         if self._wanted():
-            with self._health.stage('decode'):
-                read = read_set(images, inputs)
-            missing = (*missing, *read.faults)
-            self._tell(images, read.faults)
-            with self._health.stage('foundation'):
-                seen = see_set(
-                    self._pipeline,
-                    read,
-                    measured_depth=self._measured_depth,
-                    min_cameras=self._min_cameras,
-                )
-        self._handed.put(_Task(arrival, started, images, seen, missing, time.monotonic()))
+            parts = see_set(
+                self._pipeline,
+                taken.images,
+                taken.inputs,
+                measured_depth=self._measured_depth,
+                faults=taken.faults,
+                before=_without_failures(taken.parts),
+                watch=self._health.stage,
+            )
+            self._health.seen(taken.early, len(taken.images.payloads))
+            self._tell(taken.images, parts.faults)
+            missing = (*taken.images.missing, *parts.faults)
+            seen = join_set(parts, self._min_cameras)
+        self._handed.put(
+            _Task(taken.arrival, started, taken.images, seen, missing, time.monotonic())
+        )
 
     def _tell(self, images: ImageSet[Shot], faults: dict[str, str]) -> None:
         frozen = {
@@ -196,3 +233,13 @@ class Worker:
         else:
             return True
         return False
+
+
+def _without_failures(parts: Mapping[str, Part]) -> dict[str, SeenImage]:
+    """Raise what was raised when an image was seen ahead."""
+    seen = {}
+    for camera, part in parts.items():
+        if isinstance(part, Exception):
+            raise part
+        seen[camera] = part
+    return seen

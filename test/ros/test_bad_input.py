@@ -123,16 +123,40 @@ def test_an_image_size_that_changes_with_its_calibration_is_taken(running):
     tester.wait(lambda: stamp in tester.stamps(GRID), what='map of the new size')
 
 
-def test_a_missing_link_is_named_until_it_comes(running):
+def test_a_missing_link_costs_its_camera_only_and_is_named_until_it_comes(running):
     """geometry2 438, 327, 797: waiting for a transform must not stop the executor."""
     tester = running
     tester.play_transforms(leave_out=['CAM_C'])
-    tester.play_set(0)
+    stamp = tester.play_set(0)
+    tester.wait(lambda: stamp in tester.stamps(GRID), what='map without CAM_C')
+    tester.wait_for_text('CAM_C', 'base_link', 'odom', 'no transform')
+    tester.wait_for_text('a set without CAM_C')
+    tester.wait(
+        lambda: (
+            (status := camera_status(tester, 'CAM_C')).level == DiagnosticStatus.ERROR
+            and 'no transform' in status.message
+        ),
+        what='no transform as the status of CAM_C',
+    )
+    pose = tester.transform('base_link', 'CAM_C', tester.start, tester.camera_pose(0.0))
+    tester.tf_static.publish(TFMessage(transforms=[pose]))
+    assert_goes_on(tester, 1)
+    tester.wait(lambda: camera_status(tester, 'CAM_C').message == 'ok', what='CAM_C ok again')
+    assert not [text for text in tester.texts() if text.startswith('sets dropped')]
+
+
+def test_missing_links_drop_the_set_where_fewer_than_min_cameras_are_left(start_node, tester):
+    tester.listen(GRID, OccupancyGrid)
+    start_node(**{'sync.min_cameras': 3})
+    tester.wait_matched()
+    tester.play_transforms(leave_out=['CAM_C'])
+    stamp = tester.play_set(0)
     tester.wait_for_text('CAM_C', 'base_link', 'odom', 'no transform')
     tester.wait_for_text('sets dropped: no transform=1')
     pose = tester.transform('base_link', 'CAM_C', tester.start, tester.camera_pose(0.0))
     tester.tf_static.publish(TFMessage(transforms=[pose]))
     assert_goes_on(tester, 1)
+    assert stamp not in tester.stamps(GRID)
 
 
 def test_transforms_that_come_after_the_images_are_waited_for(start_node, tester):
@@ -168,12 +192,14 @@ def test_a_jump_back_of_the_stamps_starts_afresh(running):
     tester.wait_for_text('clock jumps back=1')
 
 
-def test_missing_calibration_names_camera_and_topic(running):
+def test_a_missing_calibration_costs_its_camera_only_and_names_the_topic(running):
     tester = running
     tester.play_transforms()
     publisher, tester.infos['CAM_A'] = tester.infos['CAM_A'], tester.infos['CAM_B']
-    tester.play_set(0)
+    stamp = tester.play_set(0)
     tester.wait_for_text('CAM_A', '/CAM_A/camera_info')
+    tester.wait_for_text('a set without CAM_A')
+    tester.wait(lambda: stamp in tester.stamps(GRID), what='map without CAM_A')
     tester.infos['CAM_A'] = publisher
     assert_goes_on(tester, 1)
 

@@ -204,8 +204,9 @@ def test_the_calibration_of_an_image_has_its_stamp_or_is_the_last_before_it():
 def test_a_calibration_that_comes_with_each_image_is_waited_for():
     """Found here: the first image of another resolution came before its CameraInfo."""
     known = Calibrations()
+    known.heard(10)
     known.add(at(10))
-    assert known.at(10) is not None
+    known.heard(20)
     assert known.at(20) is None
     known.add(at(20, focal=7.0))
     assert known.at(20).k[0] == 7
@@ -214,7 +215,10 @@ def test_a_calibration_that_comes_with_each_image_is_waited_for():
 def test_a_camera_that_stops_to_send_calibrations_keeps_the_last_one():
     known = Calibrations()
     known.add(at(0, focal=7.0))
-    answers = [known.at(stamp) for stamp in range(0, 200, 10)]
+    answers = []
+    for stamp in range(0, 200, 10):
+        known.heard(stamp)
+        answers.append(known.at(stamp))
     assert answers.count(None) == LOST_INFOS
     assert all(answer.k[0] == 7 for answer in answers[LOST_INFOS + 1 :])
 
@@ -222,9 +226,31 @@ def test_a_camera_that_stops_to_send_calibrations_keeps_the_last_one():
 def test_a_lost_calibration_is_not_waited_for_once_the_next_one_is_there():
     known = Calibrations()
     known.add(at(10, focal=7.0))
+    for stamp in (10, 20, 30):
+        known.heard(stamp)
     assert known.at(10) is not None and known.at(20) is None
     known.add(at(30))
     assert known.at(20).k[0] == 7
+
+
+def test_a_calibration_that_was_sent_once_holds_for_every_image():
+    known = Calibrations()
+    known.add(at(3, focal=7.0))
+    for stamp in range(10, 400, 10):
+        known.heard(stamp)
+        assert known.at(stamp).k[0] == 7
+
+
+def test_the_calibration_of_an_image_does_not_depend_on_who_asked_before():
+    """Images are asked for as they come or with their set; some of them never."""
+    known = Calibrations()
+    for stamp in (10, 20):
+        known.heard(stamp)
+        known.add(at(stamp))
+    known.heard(30)
+    assert known.at(30) is None
+    known.add(at(30, focal=7.0))
+    assert known.at(30).k[0] == 7
 
 
 def stamped(stamp):

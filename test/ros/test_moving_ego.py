@@ -17,8 +17,8 @@ from tf_transformations import quaternion_from_matrix
 
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_ros.conversions import header_message
-from gausstr_ros.inputs import RigInputs, Shot
-from gausstr_ros.mapper import read_set, see_set
+from gausstr_ros.inputs import CameraInputs, ImageInputs, Shot
+from gausstr_ros.seeing import join_set, see_set
 from gausstr_ros.synchroniser import ImageSet, Synchroniser
 from gausstr_ros.transforms import ego_from_camera
 from gausstr_training.bags.writing import CAMERA_NAMES
@@ -83,15 +83,17 @@ def position_errors(
     What they show is where the renderer's exact depth and the car's exact pose put the pixel.
     """
     images = image_set(cycle)
-    frames = {camera: (camera, stamp) for camera, stamp in images.stamps.items()}
-    poses = ego_from_camera(buffer_of(cycle), 'base_link', fixed_frame, images.stamp, frames)
-    infos = {}
-    for camera in images.stamps:
+    buffer, inputs = buffer_of(cycle), {}
+    for camera, stamp in images.stamps.items():
         matrix = cycle.intrinsics(camera).copy()
         matrix[:2, 2] -= 0.5
-        infos[camera] = camera_info(320, 180, k=matrix.ravel())
-    read = read_set(images, RigInputs(infos, poses))
-    seen = see_set(pipeline, read, measured_depth=True).seen
+        info = camera_info(320, 180, k=matrix.ravel())
+        mount, pose = (
+            ego_from_camera(buffer, 'base_link', frame, at, camera, (camera, stamp))
+            for frame, at in (('', stamp), (fixed_frame, images.stamp))
+        )
+        inputs[camera] = CameraInputs(ImageInputs(info, mount), pose)
+    seen = join_set(see_set(pipeline, images, inputs, measured_depth=True)).seen
     with torch.inference_mode():
         gaussians = pipeline.model.transformer(seen.maps, seen.rig, measured=True)
     pixels, _ = seen.rig.project(gaussians.means)

@@ -1,0 +1,78 @@
+"""What the foundation network saw, of a whole cycle or of some of its cameras."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from gausstr_core.contracts import FoundationMaps
+from gausstr_core.rig import CameraRig
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The first half of `OccupancyPipeline.run`: what `look` gives and `map` takes.
+
+    Each camera is seen by itself, so that a cycle may be put together of parts that were seen at
+    different times.
+    """
+
+    maps: FoundationMaps  # at network size
+    known: Tensor | None  # bool [N, H, W] where depth was measured; None: the network's own depth
+    rig: CameraRig  # at network size
+    seconds: dict[str, float] = field(default_factory=dict)  # wall time per stage
+
+    @staticmethod
+    def join(parts: Sequence[Seen]) -> Seen:
+        """One cycle of the cameras of all parts, in their order; the times add up.
+
+        Raises:
+            ValueError: there is no part, a camera comes twice, or depth was measured for some
+                parts only.
+        """
+        if not parts:
+            raise ValueError('expected at least one part of what was seen, got none')
+        known = [part.known for part in parts if part.known is not None]
+        if len(known) not in (0, len(parts)):
+            raise ValueError(
+                f'expected measured depth for all {len(parts)} parts or for none, '
+                f'got it for {len(known)}'
+            )
+        seconds: Counter[str] = Counter()
+        for part in parts:
+            seconds.update(part.seconds)
+        return Seen(
+            FoundationMaps.join([part.maps for part in parts]),
+            torch.cat(known) if known else None,
+            CameraRig.join([part.rig for part in parts]),
+            dict(seconds),
+        )
+
+    def split(self) -> list[Seen]:
+        """Each camera by itself, not copied, with its share of the time."""
+        seconds = {stage: time / len(self.rig) for stage, time in self.seconds.items()}
+        return [
+            Seen(
+                self.maps.select(slice(place, place + 1)),
+                None if self.known is None else self.known[place : place + 1],
+                self.rig.select((name,)),
+                seconds,
+            )
+            for place, name in enumerate(self.rig.names)
+        ]
+
+    def posed(self, ego_from_camera: Tensor) -> Seen:
+        """The same with the cameras where they were in the ego frame of the cycle.
+
+        Args:
+            ego_from_camera: [N, 4, 4] optical camera -> ego, metres.
+
+        Raises:
+            ValueError: one is no rigid transform; the camera is named.
+        """
+        poses = ego_from_camera.to(self.rig.ego_from_camera)
+        return replace(self, rig=replace(self.rig, ego_from_camera=poses))

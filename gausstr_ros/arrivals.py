@@ -1,0 +1,246 @@
+"""What to see next: images as they come, and sets that are complete, the newest first.
+
+The foundation network sees each camera by itself, so its work need not wait for the last image of
+a set. Pure logic: it knows neither ROS nor networks; one thread puts in, another takes out.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from gausstr_ros.image_sets import ImageSet, Payload
+from gausstr_ros.waiting import SUPERSEDED, Inputs, NotReady, WaitingSet
+
+Needs = TypeVar('Needs')
+Part = TypeVar('Part')
+
+# Seconds after which what is not ready is looked at again; nothing is looked at while none waits.
+RETRY = 0.01
+# So many sets' images may be seen ahead: one in the making, and one that waits for a transform.
+SETS_AHEAD = 2
+
+
+@dataclass(frozen=True)
+class Arrived(Generic[Payload, Needs]):
+    """An image that can be seen before its set is complete."""
+
+    camera: str
+    payload: Payload
+    needs: Needs  # what it takes to see it
+
+
+@dataclass(frozen=True)
+class TakenSet(Generic[Payload, Inputs, Part]):
+    """A set that can be finished."""
+
+    arrival: float  # when the synchroniser gave it out, time.monotonic()
+    images: ImageSet[Payload]
+    inputs: dict[str, Inputs]  # of its cameras that can be used
+    faults: dict[str, str]  # why the others cannot
+    parts: dict[str, Part]  # of the cameras that were seen already
+    early: int  # how many of them before the set was complete
+
+
+@dataclass(frozen=True)
+class _Kept(Generic[Payload, Part]):
+    payload: Payload
+    part: Part
+    when: float  # time.monotonic()
+
+
+class Arrivals(Generic[Payload, Needs, Inputs, Part]):
+    """Sets that are complete and sets in the making, and what has been seen of their images.
+
+    What was seen belongs to an image, not to a set: a set gets what was seen of exactly the
+    images that it holds, wherever the synchroniser had put them before. What was seen of images
+    that are in no set any more is thrown away.
+
+    Args:
+        prepare_image: called with camera and image from the thread that takes; gives what it
+            takes to see the image, or raises NotReady (tried again) or ValueError (left to
+            `prepare`).
+        prepare: called likewise with a camera and its set; see `WaitingSet.gather`.
+        dropped: called with reason and message for each set that is dropped.
+        timeout: seconds that a set may wait for what is not ready.
+        min_cameras: fewest cameras that make a set.
+        cameras: how many there are; bounds how much is seen ahead.
+        limit: sets that may wait; the oldest goes first.
+    """
+
+    def __init__(
+        self,
+        prepare_image: Callable[[str, Payload], Needs],
+        prepare: Callable[[str, ImageSet[Payload]], Inputs],
+        dropped: Callable[[str, str], None],
+        *,
+        timeout: float,
+        min_cameras: int,
+        cameras: int,
+        limit: int = 16,
+    ) -> None:
+        self._prepare_image = prepare_image
+        self._prepare = prepare
+        self._dropped = dropped
+        self._timeout = timeout
+        self._min_cameras = min_cameras
+        self._ahead = SETS_AHEAD * cameras
+        self._limit = limit
+        self._sets: list[WaitingSet[Payload, Inputs]] = []
+        self._forming: Sequence[ImageSet[Payload]] = ()
+        # by the identity of the image: the same camera may send the same stamp twice
+        self._kept: dict[int, _Kept[Payload, Part]] = {}
+        self._closed = False
+        self._news = 0
+        self._changed = threading.Condition()
+
+    def __len__(self) -> int:
+        """How many sets wait."""
+        with self._changed:
+            return len(self._sets)
+
+    @property
+    def seen(self) -> int:
+        """How many images are seen whose set has not been taken."""
+        return len(self._kept)
+
+    def update(
+        self, complete: Sequence[ImageSet[Payload]], forming: Sequence[ImageSet[Payload]]
+    ) -> None:
+        """Take what the synchroniser gave out, and what it holds now; never blocks for long.
+
+        Args:
+            complete: new sets.
+            forming: all sets in the making, oldest first.
+        """
+        now = time.monotonic()
+        with self._changed:
+            self._sets += [WaitingSet(images, now) for images in complete]
+            overflow = max(0, len(self._sets) - self._limit)
+            del self._sets[:overflow]
+            self._forming = forming
+            self._news += 1
+            self._changed.notify_all()
+        for _ in range(overflow):
+            self._dropped(SUPERSEDED, '')
+
+    def close(self) -> None:
+        """Wake the thread that takes; from now on it gets None."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def take(
+        self, wanted: Callable[[], bool], at_once: int = 1
+    ) -> list[Arrived[Payload, Needs]] | TakenSet[Payload, Inputs, Part] | None:
+        """Wait for something to do: finish the newest set that is ready, else see images ahead.
+
+        A set that was begun is gone on with before another one is begun, and that is the newest.
+
+        Args:
+            wanted: whether images shall be seen ahead at all.
+            at_once: how many images of one set are best seen together.
+        """
+        while True:
+            with self._changed:
+                if self._closed:
+                    return None
+                news, waiting, forming = self._news, list(self._sets), self._forming
+            sets = [*(entry.images for entry in waiting), *forming]
+            self._forget(sets)
+            if (taken := self._newest_ready(waiting)) is not None:
+                return taken
+            unready = bool(waiting)
+            if forming or waiting:
+                images, unready_images = self._to_see(sets, wanted, at_once)
+                if images:
+                    return images
+                unready = unready or unready_images
+            with self._changed:
+                self._changed.wait_for(
+                    lambda seen=news: self._closed or self._news != seen,
+                    RETRY if unready else None,
+                )
+
+    def keep(self, image: Arrived[Payload, Needs], part: Part) -> None:
+        """Remember what was seen of an image that was taken."""
+        self._kept[id(image.payload)] = _Kept(image.payload, part, time.monotonic())
+
+    def _newest_ready(
+        self, waiting: list[WaitingSet[Payload, Inputs]]
+    ) -> TakenSet[Payload, Inputs, Part] | None:
+        for place in range(len(waiting) - 1, -1, -1):
+            entry = waiting[place]
+            patient = time.monotonic() - entry.since < self._timeout
+            try:
+                ready = entry.gather(self._prepare, patient=patient, min_cameras=self._min_cameras)
+            except NotReady as error:
+                self._remove([entry])
+                self._dropped(error.reason, str(error))
+                continue
+            if ready:
+                for _ in range(self._remove(waiting[: place + 1]) - 1):
+                    self._dropped(SUPERSEDED, '')
+                return self._taken(entry)
+        return None
+
+    def _taken(self, entry: WaitingSet[Payload, Inputs]) -> TakenSet[Payload, Inputs, Part]:
+        kept = {
+            camera: self._kept.pop(id(payload))
+            for camera, payload in entry.images.payloads.items()
+            if id(payload) in self._kept
+        }
+        return TakenSet(
+            entry.since,
+            entry.images,
+            entry.inputs,
+            entry.faults,
+            {camera: each.part for camera, each in kept.items() if camera in entry.inputs},
+            sum(each.when <= entry.since for each in kept.values()),
+        )
+
+    def _remove(self, gone: list[WaitingSet[Payload, Inputs]]) -> int:
+        """Take sets out; returns how many were still there."""
+        with self._changed:
+            before = len(self._sets)
+            self._sets = [item for item in self._sets if not any(item is other for other in gone)]
+            return before - len(self._sets)
+
+    def _forget(self, sets: list[ImageSet[Payload]]) -> None:
+        """Throw away what was seen of images that are in no set any more."""
+        held = {id(payload) for images in sets for payload in images.payloads.values()}
+        self._kept = {key: kept for key, kept in self._kept.items() if key in held}
+
+    def _to_see(
+        self, sets: list[ImageSet[Payload]], wanted: Callable[[], bool], at_once: int
+    ) -> tuple[list[Arrived[Payload, Needs]], bool]:
+        """Images of one set to see next, and whether any is not ready."""
+        room = self._ahead - len(self._kept)
+        if room <= 0 or not wanted():
+            return [], False
+        unready = False
+        for images in self._in_turn(sets):
+            found = []
+            for camera, payload in images.payloads.items():
+                if id(payload) in self._kept:
+                    continue
+                try:
+                    found.append(Arrived(camera, payload, self._prepare_image(camera, payload)))
+                except NotReady:
+                    unready = True
+                except ValueError:
+                    continue  # its set will say so
+                if len(found) == min(room, at_once):
+                    break
+            if found:
+                return found, unready
+        return [], unready
+
+    def _in_turn(self, sets: list[ImageSet[Payload]]) -> Iterator[ImageSet[Payload]]:
+        """Sets that are begun, the oldest first, then the others, the newest first."""
+        begun = [any(id(p) in self._kept for p in s.payloads.values()) for s in sets]
+        yield from (images for images, known in zip(sets, begun, strict=True) if known)
+        yield from (sets[place] for place in reversed(range(len(sets))) if not begun[place])
