@@ -37,7 +37,7 @@ class Arrived(Generic[Payload, Needs]):
 class TakenSet(Generic[Payload, Inputs, Part]):
     """A set that can be finished."""
 
-    arrival: float  # when the synchroniser gave it out, time.monotonic()
+    arrival: float  # when the synchroniser gave it out, on the clock
     images: ImageSet[Payload]
     inputs: dict[str, Inputs]  # of its cameras that can be used
     faults: dict[str, str]  # why the others cannot
@@ -49,7 +49,7 @@ class TakenSet(Generic[Payload, Inputs, Part]):
 class _Kept(Generic[Payload, Part]):
     payload: Payload
     part: Part
-    when: float  # time.monotonic()
+    when: float  # on the clock
 
 
 class Arrivals(Generic[Payload, Needs, Inputs, Part]):
@@ -69,6 +69,7 @@ class Arrivals(Generic[Payload, Needs, Inputs, Part]):
         min_cameras: fewest cameras that make a set.
         cameras: how many there are; bounds how much is seen ahead.
         limit: sets that may wait; the oldest goes first.
+        clock: seconds that only go forward.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Arrivals(Generic[Payload, Needs, Inputs, Part]):
         min_cameras: int,
         cameras: int,
         limit: int = 16,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._prepare_image = prepare_image
         self._prepare = prepare
@@ -89,11 +91,13 @@ class Arrivals(Generic[Payload, Needs, Inputs, Part]):
         self._min_cameras = min_cameras
         self._ahead = SETS_AHEAD * cameras
         self._limit = limit
+        self._clock = clock
         self._sets: list[WaitingSet[Payload, Inputs]] = []
         self._forming: Sequence[ImageSet[Payload]] = ()
         # by the identity of the image: the same camera may send the same stamp twice
         self._kept: dict[int, _Kept[Payload, Part]] = {}
         self._closed = False
+        self._unready = False  # whether something waits for what comes without notice
         self._news = 0
         self._changed = threading.Condition()
 
@@ -116,7 +120,7 @@ class Arrivals(Generic[Payload, Needs, Inputs, Part]):
             complete: new sets.
             forming: all sets in the making, oldest first.
         """
-        now = time.monotonic()
+        now = self._clock()
         with self._changed:
             self._sets += [WaitingSet(images, now) for images in complete]
             overflow = max(0, len(self._sets) - self._limit)
@@ -148,33 +152,38 @@ class Arrivals(Generic[Payload, Needs, Inputs, Part]):
             with self._changed:
                 if self._closed:
                     return None
-                news, waiting, forming = self._news, list(self._sets), self._forming
-            sets = [*(entry.images for entry in waiting), *forming]
-            self._forget(sets)
-            if (taken := self._newest_ready(waiting)) is not None:
-                return taken
-            unready = bool(waiting)
-            if forming or waiting:
-                images, unready_images = self._to_see(sets, wanted, at_once)
-                if images:
-                    return images
-                unready = unready or unready_images
+                news = self._news
+            if (found := self.find(wanted, at_once)) is not None:
+                return found
             with self._changed:
                 self._changed.wait_for(
-                    lambda seen=news: self._closed or self._news != seen,
-                    RETRY if unready else None,
+                    lambda before=news: self._closed or self._news != before,
+                    RETRY if self._unready else None,
                 )
+
+    def find(
+        self, wanted: Callable[[], bool], at_once: int = 1
+    ) -> list[Arrived[Payload, Needs]] | TakenSet[Payload, Inputs, Part] | None:
+        """What there is to do now, if anything; arguments and order as `take`."""
+        with self._changed:
+            waiting = list(self._sets)
+        taken = self._newest_ready(waiting)
+        with self._changed:
+            sets = [*(entry.images for entry in self._sets), *self._forming]
+            self._unready = bool(self._sets)
+        self._forget(sets)
+        return taken or self._to_see(sets, wanted, at_once) or None
 
     def keep(self, image: Arrived[Payload, Needs], part: Part) -> None:
         """Remember what was seen of an image that was taken."""
-        self._kept[id(image.payload)] = _Kept(image.payload, part, time.monotonic())
+        self._kept[id(image.payload)] = _Kept(image.payload, part, self._clock())
 
     def _newest_ready(
         self, waiting: list[WaitingSet[Payload, Inputs]]
     ) -> TakenSet[Payload, Inputs, Part] | None:
         for place in range(len(waiting) - 1, -1, -1):
             entry = waiting[place]
-            patient = time.monotonic() - entry.since < self._timeout
+            patient = self._clock() - entry.since < self._timeout
             try:
                 ready = entry.gather(self._prepare, patient=patient, min_cameras=self._min_cameras)
             except NotReady as error:
@@ -216,12 +225,11 @@ class Arrivals(Generic[Payload, Needs, Inputs, Part]):
 
     def _to_see(
         self, sets: list[ImageSet[Payload]], wanted: Callable[[], bool], at_once: int
-    ) -> tuple[list[Arrived[Payload, Needs]], bool]:
-        """Images of one set to see next, and whether any is not ready."""
+    ) -> list[Arrived[Payload, Needs]]:
+        """Images of one set to see next."""
         room = self._ahead - len(self._kept)
-        if room <= 0 or not wanted():
-            return [], False
-        unready = False
+        if not sets or room <= 0 or not wanted():
+            return []
         for images in self._in_turn(sets):
             found = []
             for camera, payload in images.payloads.items():
@@ -230,14 +238,14 @@ class Arrivals(Generic[Payload, Needs, Inputs, Part]):
                 try:
                     found.append(Arrived(camera, payload, self._prepare_image(camera, payload)))
                 except NotReady:
-                    unready = True
+                    self._unready = True
                 except ValueError:
                     continue  # its set will say so
                 if len(found) == min(room, at_once):
                     break
             if found:
-                return found, unready
-        return [], unready
+                return found
+        return []
 
     def _in_turn(self, sets: list[ImageSet[Payload]]) -> Iterator[ImageSet[Payload]]:
         """Sets that are begun, the oldest first, then the others, the newest first."""

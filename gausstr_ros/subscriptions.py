@@ -140,7 +140,6 @@ class Subscriptions:
             ('clock jumps back', self._synchroniser.jumps_back),
             ('queue: images', len(self._synchroniser)),
             ('queue: sets', len(self.arrivals)),
-            ('queue: images seen ahead', self.arrivals.seen),
         ):
             self._health.note(key, str(count))
 

@@ -141,6 +141,7 @@ class Worker:
         on_cpu = self._pipeline.device.type == 'cpu'
         while True:
             taken = self._arrivals.take(lambda: bool(self._wanted()), 1 if on_cpu else AT_ONCE)
+            self._health.note('queue: images seen ahead', str(self._arrivals.seen))
             if not isinstance(taken, list):
                 return taken
             self._see_ahead(taken)
@@ -158,6 +159,7 @@ class Worker:
             parts = {image.camera: error for image in images}
         for image in images:
             self._arrivals.keep(image, parts[image.camera])
+        self._health.note('queue: images seen ahead', str(self._arrivals.seen))
 
     def _see(self, taken: TakenSet[Shot, CameraInputs, Part]) -> None:
         started, seen = time.monotonic(), None
