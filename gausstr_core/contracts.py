@@ -51,15 +51,16 @@ class FoundationMaps:
 
     @staticmethod
     def join(parts: Sequence[FoundationMaps]) -> FoundationMaps:
-        """The maps of the images of all parts, in their order."""
-        return FoundationMaps(
-            torch.cat([part.features for part in parts]),
-            torch.cat([part.depth for part in parts]),
+        """The maps that one network made, of the images of all parts, in their order."""
+        return replace(
+            parts[0],
+            codes=torch.cat([part.codes for part in parts]),
+            depth=torch.cat([part.depth for part in parts]),
         )
 
     def select(self, index: slice) -> FoundationMaps:
         """The maps of some of the images, not copied."""
-        return replace(self, features=self.features[index], depth=self.depth[index])
+        return replace(self, codes=self.codes[index], depth=self.depth[index])
 
     def to(self, device: torch.device | str) -> FoundationMaps:
         """Return a copy on `device`."""
