@@ -46,8 +46,8 @@ class TakenSet(Generic[Payload, Inputs, Part]):
 
 
 @dataclass(frozen=True)
-class _Kept(Generic[Payload, Part]):
-    payload: Payload
+class _Kept(Generic[Payload, Needs, Part]):
+    image: Arrived[Payload, Needs]
     part: Part
     when: float  # on the clock
 
@@ -63,7 +63,8 @@ class Arrivals(Generic[Payload, Needs, Inputs, Part]):
         prepare_image: called with camera and image from the thread that takes; gives what it
             takes to see the image, or raises NotReady (tried again) or ValueError (left to
             `prepare`).
-        prepare: called likewise with a camera and its set; see `WaitingSet.gather`.
+        prepare: called likewise with a camera, its set and what it took to see the image if that
+            was seen ahead; see `WaitingSet.gather`.
         dropped: called with reason and message for each set that is dropped.
         timeout: seconds that a set may wait for what is not ready.
         min_cameras: fewest cameras that make a set.
@@ -75,7 +76,7 @@ class Arrivals(Generic[Payload, Needs, Inputs, Part]):
     def __init__(
         self,
         prepare_image: Callable[[str, Payload], Needs],
-        prepare: Callable[[str, ImageSet[Payload]], Inputs],
+        prepare: Callable[[str, ImageSet[Payload], Needs | None], Inputs],
         dropped: Callable[[str, str], None],
         *,
         timeout: float,
@@ -95,7 +96,7 @@ class Arrivals(Generic[Payload, Needs, Inputs, Part]):
         self._sets: list[WaitingSet[Payload, Inputs]] = []
         self._forming: Sequence[ImageSet[Payload]] = ()
         # by the identity of the image: the same camera may send the same stamp twice
-        self._kept: dict[int, _Kept[Payload, Part]] = {}
+        self._kept: dict[int, _Kept[Payload, Needs, Part]] = {}
         self._closed = False
         self._unready = False  # whether something waits for what comes without notice
         self._news = 0
@@ -176,7 +177,7 @@ class Arrivals(Generic[Payload, Needs, Inputs, Part]):
 
     def keep(self, image: Arrived[Payload, Needs], part: Part) -> None:
         """Remember what was seen of an image that was taken."""
-        self._kept[id(image.payload)] = _Kept(image.payload, part, self._clock())
+        self._kept[id(image.payload)] = _Kept(image, part, self._clock())
 
     def _newest_ready(
         self, waiting: list[WaitingSet[Payload, Inputs]]
@@ -185,7 +186,9 @@ class Arrivals(Generic[Payload, Needs, Inputs, Part]):
             entry = waiting[place]
             patient = self._clock() - entry.since < self._timeout
             try:
-                ready = entry.gather(self._prepare, patient=patient, min_cameras=self._min_cameras)
+                ready = entry.gather(
+                    self._prepared, patient=patient, min_cameras=self._min_cameras
+                )
             except NotReady as error:
                 self._remove([entry])
                 self._dropped(error.reason, str(error))
@@ -195,6 +198,10 @@ class Arrivals(Generic[Payload, Needs, Inputs, Part]):
                     self._dropped(SUPERSEDED, '')
                 return self._taken(entry)
         return None
+
+    def _prepared(self, camera: str, images: ImageSet[Payload]) -> Inputs:
+        kept = self._kept.get(id(images.payloads[camera]))
+        return self._prepare(camera, images, kept.image.needs if kept else None)
 
     def _taken(self, entry: WaitingSet[Payload, Inputs]) -> TakenSet[Payload, Inputs, Part]:
         kept = {

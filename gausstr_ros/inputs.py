@@ -150,15 +150,22 @@ class RigSource:
         mount = self._pose(camera, shot, stamp, fixed_frame='')
         return ImageInputs(info, mount, self._undistorter, camera in self._rectified)
 
-    def camera_inputs(self, camera: str, images: ImageSet[Shot]) -> CameraInputs:
+    def camera_inputs(
+        self, camera: str, images: ImageSet[Shot], own: ImageInputs | None = None
+    ) -> CameraInputs:
         """What a camera's image needs to be seen and mapped with its set.
+
+        Args:
+            camera: one of the set's.
+            images: the set.
+            own: what its image was seen with, if that was before.
 
         Raises:
             NotReady, ValueError: as `image_inputs`.
         """
         shot, fixed_frame = images.payloads[camera], self._settings.fixed_frame
         pose = self._pose(camera, shot, images.stamp, fixed_frame=fixed_frame)
-        return CameraInputs(self.image_inputs(camera, shot), pose)
+        return CameraInputs(own or self.image_inputs(camera, shot), pose)
 
     def _pose(
         self, camera: str, shot: Shot, stamp: int, *, fixed_frame: str

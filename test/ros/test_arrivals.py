@@ -49,7 +49,7 @@ class Robot:
         self.sync = Synchroniser(self.cameras, TOLERANCE / 1e3, TIMEOUT / 1e3, self.min_cameras)
         self.arrivals = Arrivals(
             self.needs,
-            lambda camera, images: self.needs(camera, images.payloads[camera]),
+            lambda camera, images, own: own or self.needs(camera, images.payloads[camera]),
             lambda reason, _: self.drops.update([reason]),
             timeout=PATIENCE / 1e3,
             min_cameras=self.min_cameras,
