@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from gausstr_ros.image_sets import ImageSet, Payload
-from gausstr_ros.waiting import SUPERSEDED, Inputs, NotReady, WaitingSet
+from gausstr_ros.waiting import SUPERSEDED, Inputs, NotReady, Part, TakenSet, WaitingSet
 
 Needs = TypeVar('Needs')
-Part = TypeVar('Part')
 
 # Seconds after which what is not ready is looked at again; nothing is looked at while none waits.
 RETRY = 0.01
@@ -31,18 +30,6 @@ class Arrived(Generic[Payload, Needs]):
     camera: str
     payload: Payload
     needs: Needs  # what it takes to see it
-
-
-@dataclass(frozen=True)
-class TakenSet(Generic[Payload, Inputs, Part]):
-    """A set that can be finished."""
-
-    arrival: float  # when the synchroniser gave it out, on the clock
-    images: ImageSet[Payload]
-    inputs: dict[str, Inputs]  # of its cameras that can be used
-    faults: dict[str, str]  # why the others cannot
-    parts: dict[str, Part]  # of the cameras that were seen already
-    early: int  # how many of them before the set was complete
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,15 @@
-"""A set of images that waits for calibrations and transforms, which may come later than they."""
+"""A set of images that waits for calibrations and transforms, and one that has them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from gausstr_ros.image_sets import ImageSet
+from gausstr_ros.image_sets import ImageSet, Payload
 
-Payload = TypeVar('Payload')
 Inputs = TypeVar('Inputs')
+Part = TypeVar('Part')
 
 SUPERSEDED = 'a newer set was ready'
 BAD_INPUT = 'bad input'
@@ -73,3 +74,15 @@ class WaitingSet(Generic[Payload, Inputs]):
             raise next(iter(late.values()))
         self.faults |= {camera: str(error) for camera, error in late.items()}
         return True
+
+
+@dataclass(frozen=True)
+class TakenSet(Generic[Payload, Inputs, Part]):
+    """A set that can be finished."""
+
+    arrival: float  # when the synchroniser gave it out, on the clock
+    images: ImageSet[Payload]
+    inputs: dict[str, Inputs]  # of its cameras that can be used
+    faults: dict[str, str]  # why the others cannot
+    parts: dict[str, Part]  # of the cameras that were seen already
+    early: int  # how many of them before the set was complete

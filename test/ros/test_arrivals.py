@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gausstr_ros.arrivals import SETS_AHEAD, Arrivals, TakenSet
+from gausstr_ros.arrivals import SETS_AHEAD, Arrivals
 from gausstr_ros.synchroniser import Synchroniser
-from gausstr_ros.waiting import SUPERSEDED, NotReady
+from gausstr_ros.waiting import SUPERSEDED, NotReady, TakenSet
 
 MS = 1_000_000
 PERIOD, TOLERANCE, TIMEOUT, PATIENCE = 100, 40, 150, 120  # milliseconds
