@@ -10,12 +10,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic
 
 from gausstr_ros.image_sets import ImageSet, Payload
-from gausstr_ros.waiting import SUPERSEDED, Inputs, NotReady, Part, TakenSet, WaitingSet
-
-Needs = TypeVar('Needs')
+from gausstr_ros.waiting import (
+    SUPERSEDED,
+    Arrived,
+    Inputs,
+    Needs,
+    NotReady,
+    Part,
+    TakenSet,
+    WaitingSet,
+)
 
 # Seconds after which what is not ready is looked at again; nothing is looked at while none waits.
 RETRY = 0.01
@@ -24,19 +31,11 @@ SETS_AHEAD = 2
 
 
 @dataclass(frozen=True)
-class Arrived(Generic[Payload, Needs]):
-    """An image that can be seen before its set is complete."""
-
-    camera: str
-    payload: Payload
-    needs: Needs  # what it takes to see it
-
-
-@dataclass(frozen=True)
 class _Kept(Generic[Payload, Needs, Part]):
     image: Arrived[Payload, Needs]
     part: Part
     when: float  # on the clock
+    failed: bool  # its set fails with it
 
 
 class Arrivals(Generic[Payload, Needs, Inputs, Part]):
@@ -162,9 +161,15 @@ class Arrivals(Generic[Payload, Needs, Inputs, Part]):
         self._forget(sets)
         return taken or self._to_see(sets, wanted, at_once) or None
 
-    def keep(self, image: Arrived[Payload, Needs], part: Part) -> None:
-        """Remember what was seen of an image that was taken."""
-        self._kept[id(image.payload)] = _Kept(image, part, self._clock())
+    def keep(self, image: Arrived[Payload, Needs], part: Part, *, failed: bool = False) -> None:
+        """Remember what was seen of an image that was taken.
+
+        Args:
+            image: as it was taken.
+            part: given back with the set that holds the image.
+            failed: its set will fail with it, so that no more of its images need be seen.
+        """
+        self._kept[id(image.payload)] = _Kept(image, part, self._clock(), failed)
 
     def _newest_ready(
         self, waiting: list[WaitingSet[Payload, Inputs]]
@@ -225,6 +230,8 @@ class Arrivals(Generic[Payload, Needs, Inputs, Part]):
         if not sets or room <= 0 or not wanted():
             return []
         for images in self._in_turn(sets):
+            if any(k.failed for p in images.payloads.values() if (k := self._kept.get(id(p)))):
+                continue
             found = []
             for camera, payload in images.payloads.items():
                 if id(payload) in self._kept:

@@ -1,4 +1,4 @@
-"""A set of images that waits for calibrations and transforms, and one that has them."""
+"""Images and sets that wait for calibrations and transforms, and those that have them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 from gausstr_ros.image_sets import ImageSet, Payload
 
 Inputs = TypeVar('Inputs')
+Needs = TypeVar('Needs')
 Part = TypeVar('Part')
 
 SUPERSEDED = 'a newer set was ready'
@@ -74,6 +75,15 @@ class WaitingSet(Generic[Payload, Inputs]):
             raise next(iter(late.values()))
         self.faults |= {camera: str(error) for camera, error in late.items()}
         return True
+
+
+@dataclass(frozen=True)
+class Arrived(Generic[Payload, Needs]):
+    """An image that can be seen before its set is complete."""
+
+    camera: str
+    payload: Payload
+    needs: Needs  # what it takes to see it
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 import torch
 
 from gausstr_core.pipeline import OccupancyPipeline
-from gausstr_ros.arrivals import Arrivals, Arrived
+from gausstr_ros.arrivals import Arrivals
 from gausstr_ros.categories import VocabularyInForce
 from gausstr_ros.diagnostics import Health
 from gausstr_ros.frozen_pictures import FrozenPictures
@@ -30,7 +30,7 @@ from gausstr_ros.mapper import map_seen
 from gausstr_ros.outputs import Outputs
 from gausstr_ros.seeing import SeenImage, SeenSet, join_set, see_images, see_set
 from gausstr_ros.stages import StuckError
-from gausstr_ros.waiting import BAD_INPUT, TakenSet
+from gausstr_ros.waiting import BAD_INPUT, Arrived, TakenSet
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -158,7 +158,8 @@ class Worker:
         except Exception as error:  # its set fails with it
             parts = {image.camera: error for image in images}
         for image in images:
-            self._arrivals.keep(image, parts[image.camera])
+            part = parts[image.camera]
+            self._arrivals.keep(image, part, failed=isinstance(part, Exception))
         self._health.note('queue: images seen ahead', str(self._arrivals.seen))
 
     def _see(self, taken: TakenSet[Shot, CameraInputs, Part]) -> None:

@@ -220,6 +220,21 @@ def test_a_set_that_is_begun_is_gone_on_with_before_the_next_one():
     ]  # fmt: skip
 
 
+def test_no_more_is_seen_of_a_set_that_has_failed():
+    robot = Robot(tuple('ABC'), 1, 1)
+    first, second = spread('ABC', 1000), spread('ABC', 1000 + PERIOD)
+    play(robot, first[:1], work=0)
+    (image,) = robot.arrivals.find(lambda: True)
+    robot.arrivals.keep(image, image.payload, failed=True)
+    play(robot, first[1:2])
+    assert not robot.seen
+    play(robot, first[2:])
+    (job,) = robot.taken
+    assert list(job.parts) == ['A']
+    play(robot, second)
+    assert list(robot.taken[1].parts) == ['A', 'B']
+
+
 def test_nobody_who_wants_a_map_means_nothing_is_seen_ahead():
     robot = Robot(tuple('AB'), 1, 1, wanted=False)
     play(robot, spread('AB', 1000)[:1])
