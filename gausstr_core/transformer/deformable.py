@@ -85,31 +85,46 @@ class DeformableAttention(nn.Module):
 
     def places(
         self, query: Tensor, reference: Tensor, memory: list[Tensor]
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[list[Tensor], Tensor]:
         """Where the queries look, and how much each place counts.
 
         Returns:
-            normalised places [N, Q, H, L, P, 2], and weights [N, Q, H, L, P, 1] whose sum over
-            levels and points is one.
+            normalised places [N, Q, H, P, 2] of each level, and weights [N, Q, H, L, P, 1] whose
+            sum over levels and points is one.
         """
         n, q, _ = query.shape
-        shape = (n, q, self.heads, self.levels, self.points)
-        offsets = self.offsets(query).view(*shape, 2)
-        weights = self.weights(query).view(n, q, self.heads, -1).softmax(-1).view(*shape, 1)
-        return reference[:, :, None, None, None] + offsets / sizes_of(memory, query), weights
+        offsets = self.offsets(query).view(n, q, self.heads, self.levels, self.points, 2)
+        weights = self.weights(query).view(n, q, self.heads, self.levels * self.points)
+        weights = weights.softmax(-1).view(n, q, self.heads, self.levels, self.points, 1)
+        places = []
+        for level, values in enumerate(memory):
+            height, width = values.shape[-2:]
+            size = query.new_tensor([width, height])
+            places.append(reference[:, :, None, None] + offsets[:, :, :, level] / size)
+        return places, weights
 
     def _projected_then_sampled(
-        self, places: Tensor, weights: Tensor, memory: list[Tensor]
+        self, places: list[Tensor], weights: Tensor, memory: list[Tensor]
     ) -> Tensor:
         """Every pixel is projected once, then each head samples its own channels: [N, Q, D]."""
-        pixels = torch.cat([values.flatten(2).transpose(1, 2) for values in memory], dim=1)
-        table = self.value(pixels).reshape(-1, self.head_dim)
-        index, bilinear = bilinear_taps(places, sizes_of(memory, places), border=False)
-        rows = self._rows(index + _firsts(memory, index), pixels.shape[1])
-        return weighted_rows(table, rows.flatten(3), (bilinear * weights).flatten(3)).flatten(2)
+        n = weights.shape[0]
+        tables, indices, shares, first = [], [], [], 0
+        for level, values in enumerate(memory):
+            height, width = values.shape[-2:]
+            pixel, bilinear = bilinear_taps(places[level], height, width, border=False)
+            indices.append(self._rows(pixel, height * width) + first)
+            shares.append(bilinear * weights[:, :, :, level])
+            tables.append(self.value(values.flatten(2).transpose(1, 2)).reshape(-1, self.head_dim))
+            first += n * height * width * self.heads
+        summed = weighted_rows(
+            torch.cat(tables),
+            torch.stack(indices, 3).flatten(3),
+            torch.stack(shares, 3).flatten(3),
+        )
+        return summed.flatten(2)
 
     def _sampled_then_projected(
-        self, places: Tensor, weights: Tensor, memory: list[Tensor]
+        self, places: list[Tensor], weights: Tensor, memory: list[Tensor]
     ) -> Tensor:
         """Each head samples all channels, then projects what it has read to its own: [N, Q, D].
 
@@ -117,37 +132,27 @@ class DeformableAttention(nn.Module):
         reads zeros where the projected map would hold the bias.
         """
         n = weights.shape[0]
-        view = torch.arange(n, device=weights.device).view(n, 1, 1, 1, 1, 1)
-        index, bilinear = bilinear_taps(places, sizes_of(memory, places), border=False)
-        shares = bilinear * weights
-        reads = []
+        view = torch.arange(n, device=weights.device).view(n, 1, 1, 1, 1)
+        reads, insides = [], []
         for level, values in enumerate(memory):
+            height, width = values.shape[-2:]
+            pixel, bilinear = bilinear_taps(places[level], height, width, border=False)
+            share = (bilinear * weights[:, :, :, level]).flatten(3)
             table = values.permute(0, 2, 3, 1).reshape(-1, values.shape[1])
-            rows = (index + view * values[0, 0].numel())[:, :, :, level]
-            reads.append(weighted_rows(table, rows.flatten(3), shares[:, :, :, level].flatten(3)))
-        inside = shares.flatten(3).sum(-1, keepdim=True)
+            row = (pixel + view * (height * width)).flatten(3)
+            reads.append(weighted_rows(table, row, share))
+            insides.append(share.sum(-1, keepdim=True))
         matrix = self.value.weight.unflatten(0, (self.heads, self.head_dim))
         bias = self.value.bias.unflatten(0, (self.heads, self.head_dim))
         own = torch.einsum('nqhc,hdc->nqhd', sum(reads[1:], reads[0]), matrix)
-        return (own + inside * bias).flatten(2)
+        return (own + sum(insides[1:], insides[0]) * bias).flatten(2)
 
     def _rows(self, pixel: Tensor, pixels: int) -> Tensor:
-        """Rows of a table [N * pixels * H] of pixels [N, Q, H, L, P, 4] within their view."""
+        """Rows of a level's table, which is ordered by view, pixel, head."""
         n = pixel.shape[0]
-        view = torch.arange(n, device=pixel.device).view(n, 1, 1, 1, 1, 1)
-        head = torch.arange(self.heads, device=pixel.device).view(self.heads, 1, 1, 1)
+        view = torch.arange(n, device=pixel.device).view(n, 1, 1, 1, 1)
+        head = torch.arange(self.heads, device=pixel.device).view(1, 1, self.heads, 1, 1)
         return (view * pixels + pixel) * self.heads + head
-
-
-def sizes_of(memory: list[Tensor], like: Tensor) -> Tensor:
-    """[L, 1, 2] (width, height) of each level in pixels, in the type of `like`."""
-    return like.new_tensor([[[values.shape[-1], values.shape[-2]]] for values in memory])
-
-
-def _firsts(memory: list[Tensor], like: Tensor) -> Tensor:
-    """[L, 1, 1] the number of pixels in the levels before each."""
-    counts = [values[0, 0].numel() for values in memory]
-    return like.new_tensor([sum(counts[:level]) for level in range(len(counts))])[:, None, None]
 
 
 def grid_sample_attention(
@@ -165,7 +170,7 @@ def grid_sample_attention(
         height, width = values.shape[-2:]
         projected = module.value(values.flatten(2).transpose(1, 2)).transpose(1, 2)
         image = projected.reshape(n * module.heads, module.head_dim, height, width)
-        grid = 2 * places[:, :, :, level].transpose(1, 2).flatten(0, 1) - 1
+        grid = 2 * places[level].transpose(1, 2).flatten(0, 1) - 1
         sampled = F.grid_sample(image, grid, padding_mode='zeros', align_corners=False)
         share = weights[:, :, :, level, :, 0].transpose(1, 2).flatten(0, 1)
         total = total + (sampled * share[:, None]).sum(-1)

@@ -12,33 +12,42 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def bilinear_taps(points: Tensor, sizes: Tensor, *, border: bool) -> tuple[Tensor, Tensor]:
+def bilinear_taps(
+    points: Tensor, height: int, width: int, *, border: bool
+) -> tuple[Tensor, Tensor]:
     """The four pixels around each point, and their weights.
 
     Convention: align_corners=False; the point (0.5 / width, 0.5 / height) is the first pixel.
 
     Args:
         points: [..., 2] (x, y), normalised to the image.
-        sizes: (width, height) in pixels, [2] or what broadcasts against the points.
         border: True repeats the border pixels, False surrounds the image with zeros.
 
     Returns:
         row-major pixel index [..., 4] int64 and weights [..., 4], differentiable in `points`.
     """
-    last = sizes - 1
-    places = points * sizes - 0.5
+    columns, column_shares = _neighbours(points[..., 0], width, border)
+    rows, row_shares = _neighbours(points[..., 1], height, border)
+    index = [row * width + column for row in rows for column in columns]
+    weight = [row * column for row in row_shares for column in column_shares]
+    return torch.stack(index, dim=-1).long(), torch.stack(weight, dim=-1)
+
+
+def _neighbours(
+    places: Tensor, size: int, border: bool
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """The two pixels beside normalised places along one axis, within the image, and their shares.
+
+    A pixel that had to be moved into the image lies outside of it, and its share is zero.
+    """
+    pixels = places * size - 0.5
     if border:
-        places = places.clamp_min(0).minimum(last)
-    first = places.detach().floor()
-    share = places - first
-    taps = torch.stack([first, first + 1], dim=-1)  # [..., 2 (x, y), 2]
-    shares = torch.stack([1 - share, share], dim=-1)
-    shares = shares * ((taps >= 0) & (taps <= last[..., None]))
-    taps = taps.clamp_min(0).minimum(last[..., None])
-    rows = taps[..., 1, :, None] * sizes[..., :1, None]
-    index = (rows + taps[..., 0, None, :]).flatten(-2).long()
-    weight = (shares[..., 1, :, None] * shares[..., 0, None, :]).flatten(-2)
-    return index, weight
+        pixels = pixels.clamp(0, size - 1)
+    first = pixels.detach().floor()
+    second = first + 1
+    share = pixels - first
+    low, high = first.clamp(0, size - 1), second.clamp(0, size - 1)
+    return (low, high), ((1 - share) * (low == first), share * (high == second))
 
 
 def weighted_rows(table: Tensor, index: Tensor, weight: Tensor) -> Tensor:
@@ -60,8 +69,7 @@ def sample(values: Tensor, points: Tensor, *, border: bool = True) -> Tensor:
     half a cell of it.
     """
     n, channels, height, width = values.shape
-    sizes = points.new_tensor([width, height])
-    index, weight = bilinear_taps(points, sizes, border=border)
+    index, weight = bilinear_taps(points, height, width, border=border)
     view = torch.arange(n, device=values.device)[:, None, None] * (height * width)
     table = values.permute(0, 2, 3, 1).reshape(-1, channels)
     return weighted_rows(table, index + view, weight)
