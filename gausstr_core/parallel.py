@@ -52,6 +52,15 @@ def keep_torch_threads() -> None:
     torch.set_num_threads(threads)
 
 
+def follow_torch_threads() -> None:
+    """Let the kernels of this Python thread run on as many threads as torch's operators.
+
+    numba's number is each Python thread's own, and all cores at first: beside a thread that keeps
+    the other core busy, a kernel on both waits for the later one.
+    """
+    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+
+
 def _layer_takes_turns() -> bool:
     try:
         return bool(numba.threading_layer() == 'workqueue')

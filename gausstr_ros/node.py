@@ -277,6 +277,9 @@ def main(arguments: list[str] | None = None) -> None:
     if not keep_freed_memory():
         _LOGGER.debug('the allocator stays as it is')
     use_shared_memory_profile(os.environ)
+    # What `threads: 0` means: the two threads of the worker share the cores. With all cores for
+    # each, two cores made 3.5 cycles a second instead of 4.2 (docs/benchmarks.md).
+    torch.set_num_threads(max(1, torch.get_num_threads() // 2))
     # rclpy's own handlers end the context while the worker still publishes.
     for number in _INTERRUPTS:
         signal.signal(number, _interrupt)

@@ -51,7 +51,7 @@ PARAMETERS = (
         choices=('', *DEPTH_NETWORKS),
     ),
     Parameter('device', 'cpu', 'Torch device, such as cpu or cuda:0; never replaced by another.'),
-    Parameter('threads', 0, 'Threads for the network on the CPU; 0: what torch takes.', (0, 1024)),
+    Parameter('threads', 0, 'CPU threads of each half; 0: half of the cores.', (0, 1024)),
     Parameter('cameras', list(NUSCENES_CAMERAS), 'Names of the cameras, in the order of the rig.'),
     Parameter('image_transport', 'compressed', 'How images come.', choices=('raw', 'compressed')),
     Parameter(

@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 
 import torch
 
+from gausstr_core.parallel import follow_torch_threads
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_ros.arrivals import Arrivals
 from gausstr_ros.categories import VocabularyInForce
@@ -127,6 +128,7 @@ class Worker:
             raise StuckError.of(self._health.running(), timeout)
 
     def _see_all(self) -> None:
+        follow_torch_threads()
         while True:
             self._room.acquire()
             taken = self._next_set()
@@ -194,6 +196,7 @@ class Worker:
         self._faults = faults
 
     def _map_all(self) -> None:
+        follow_torch_threads()
         while (task := self._handed.get()) is not None:
             self._room.release()
             self._attempt(task.images, partial(self._map, task))

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from gausstr_core.memory import keep_freed_memory
-from gausstr_core.parallel import keep_torch_threads
+from gausstr_core.parallel import follow_torch_threads, keep_torch_threads
 from gausstr_core.pipeline import OccupancyPipeline, OccupancyResult, Seen
 from gausstr_core.vocabulary import Vocabulary
 from gausstr_training.benchmarks.fast_paths import device_name
@@ -43,16 +43,20 @@ class Cycles:
         self._pipeline, self._rig = pipeline, frame.rig
         self._images = [torch.from_numpy(image) for image in frame.images]
         self._words: Vocabulary = pipeline.vocabulary()
+        self._cores = torch.get_num_threads()
 
     def in_turn(self, cycles: int) -> list[OccupancyResult]:
-        """One thread: look, map, look, map."""
+        """One thread, with all cores: look, map, look, map."""
+        _use_threads(self._cores)
         return [self._map(self._look()) for _ in range(cycles)]
 
     def overlapped(self, cycles: int) -> list[OccupancyResult]:
-        """Two threads: while one maps, the other looks at the next set."""
+        """Two threads, with half of the cores each: one looks at the next set, one maps."""
         handed: Queue[Seen] = Queue(1)
+        _use_threads(max(1, self._cores // 2))
 
         def look_at_all() -> None:
+            follow_torch_threads()
             for _ in range(cycles):
                 handed.put(self._look())
 
@@ -67,6 +71,11 @@ class Cycles:
 
     def _map(self, seen: Seen) -> OccupancyResult:
         return self._pipeline.map(seen, self._words)
+
+
+def _use_threads(count: int) -> None:
+    torch.set_num_threads(count)
+    follow_torch_threads()
 
 
 def timed(run: Callable[[int], Sequence[OccupancyResult]], cycles: int) -> dict[str, Any]:
@@ -85,10 +94,8 @@ def timed(run: Callable[[int], Sequence[OccupancyResult]], cycles: int) -> dict[
     }
 
 
-def measure(cycles: Cycles, count: int, threads: int) -> dict[str, list[dict[str, Any]]]:
+def measure(cycles: Cycles, count: int) -> dict[str, list[dict[str, Any]]]:
     """Both ways in turn, so that a machine whose speed drifts is fair to both."""
-    torch.set_num_threads(threads)
-    keep_torch_threads()
     cycles.overlapped(WARM_UP)
     found: dict[str, list[dict[str, Any]]] = {'overlapped': [], 'in turn': []}
     for _ in range(ROUNDS):
@@ -137,18 +144,18 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument('street', nargs='?', type=Path, metavar='STREET')
     parser.add_argument('--cycles', type=int, default=40, help='of each round')
-    parser.add_argument('--threads', type=int, default=0, help="torch's; 0: its own choice")
     parser.add_argument('--preset', choices=('compact', 'tiny'), default='compact')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures here')
     options = parser.parse_args(arguments)
-    if options.cycles < 1 or options.threads < 0:
-        parser.error('--cycles must be >= 1 and --threads >= 0')
+    if options.cycles < 1:
+        parser.error('--cycles must be >= 1')
     keep_freed_memory()
+    keep_torch_threads()
     try:
         weights = 'untrained' if options.preset == 'tiny' else None
         pipeline = OccupancyPipeline.from_preset(options.preset, weights=weights)
         cycles = Cycles(pipeline, frame_of(options.street))
-        found = measure(cycles, options.cycles, options.threads or torch.get_num_threads())
+        found = measure(cycles, options.cycles)
         print(f'{device_name()}, torch {torch.__version__}\n{table(found)}')
         if options.json:
             write_json(
