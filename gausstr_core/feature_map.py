@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+SMALLEST = 1e-12  # of a squared length: the root of 0 has no gradient
 
 
 @dataclass(frozen=True)
@@ -42,20 +43,12 @@ class FeatureMap:
         """Their lengths [N, 1, h, w]; of basis B and y = (codes, 1), the root of y' B'B y."""
         if self.basis is None:
             return self.codes.norm(dim=1, keepdim=True)
-        gram = self.basis.mT @ self.basis
-        linear = FeatureMap(self.codes, gram[:-1] + _last_column(gram[:-1]))
-        square = (self.codes * linear.dense()).sum(1, keepdim=True) + gram[-1, -1]
-        return square.clamp_min(0).sqrt()
+        turned = FeatureMap(self.codes, self.basis.mT @ self.basis).dense()
+        square = (self.codes * turned[:, :-1]).sum(1, keepdim=True) + turned[:, -1:]
+        return square.clamp_min(SMALLEST).sqrt()
 
     def decoded(self, rows: Tensor) -> Tensor:
         """Features [..., C] of codes [..., c] that were read from the map."""
         if self.basis is None:
             return rows
         return F.linear(rows, self.basis[:, :-1], self.basis[:, -1])
-
-
-def _last_column(matrix: Tensor) -> Tensor:
-    """All zero but the last column, which is the matrix's."""
-    result = torch.zeros_like(matrix)
-    result[:, -1] = matrix[:, -1]
-    return result

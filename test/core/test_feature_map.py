@@ -66,3 +66,12 @@ def test_features_are_made_once():
     found = thin(0, 2, 2)
     maps = FoundationMaps(found.codes, torch.ones(2, 4, 4), found.basis)
     assert maps.features is maps.features and maps.features.shape == (2, 7, 2, 2)
+
+
+def test_a_feature_of_no_length_has_a_finite_gradient():
+    codes, basis = torch.zeros(1, 3, 2, 2, requires_grad=True), torch.ones(7, 4)
+    basis[:, -1] = 0
+    norms = FeatureMap(codes, basis).norms()
+    assert norms.max() < 1e-5
+    (gradient,) = torch.autograd.grad(norms.sum(), codes)
+    assert torch.isfinite(gradient).all()
