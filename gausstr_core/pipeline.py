@@ -204,15 +204,11 @@ class OccupancyPipeline:
         if not self._one_by_one:
             return self.model.foundation.see(tensors, rig, self.device)
         parts = [
-            self.model.foundation.see([tensor], rig.select((name,)), self.device)[0]
+            self.model.foundation.see([tensor], rig.select((name,)), self.device)
             for name, tensor in zip(rig.names, tensors, strict=True)
         ]
-        height, width = self.model.foundation.input_size
-        maps = FoundationMaps(
-            torch.cat([part.features for part in parts]),
-            torch.cat([part.depth for part in parts]),
-        )
-        return maps, rig.resized(height, width).to(self.device)
+        maps = FoundationMaps.join([maps for maps, _ in parts])
+        return maps, CameraRig.join([small for _, small in parts])
 
     def _check_words(self, vocabulary: Vocabulary) -> None:
         wanted = self.model.foundation.feature_dim
