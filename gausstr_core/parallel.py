@@ -52,13 +52,23 @@ def keep_torch_threads() -> None:
     torch.set_num_threads(threads)
 
 
+def use_threads(count: int) -> None:
+    """Run torch's operators, and the kernels of this Python thread, on so many threads.
+
+    In this order: numba starts its own at its first kernel and sets OpenMP's number, which is
+    torch's as well, and what ran before would be summed up in another order than what comes after.
+    """
+    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+    torch.set_num_threads(count)
+
+
 def follow_torch_threads() -> None:
     """Let the kernels of this Python thread run on as many threads as torch's operators.
 
     numba's number is each Python thread's own, and all cores at first: beside a thread that keeps
     the other core busy, a kernel on both waits for the later one.
     """
-    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+    use_threads(torch.get_num_threads())
 
 
 def _layer_takes_turns() -> bool:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import numba
 import numpy as np
 import torch
 
+from gausstr_core.parallel import use_threads
 from gausstr_core.pipeline import OccupancyPipeline, OccupancyResult
 from gausstr_core.rig import CameraRig
 from gausstr_core.rules import CalibratedRule, ReleasedRule, Rule
@@ -32,7 +32,7 @@ def build_pipeline(settings: Settings) -> OccupancyPipeline:
     Raises:
         ValueError: the weights cannot be read or the device is absent.
     """
-    _use_threads(settings.threads or torch.get_num_threads())
+    use_threads(settings.threads or torch.get_num_threads())
     try:
         torch.device(settings.device)
     except RuntimeError as error:
@@ -48,16 +48,6 @@ def build_pipeline(settings: Settings) -> OccupancyPipeline:
     )
     pipeline.rule = _adjusted(pipeline.rule, settings)
     return pipeline
-
-
-def _use_threads(count: int) -> None:
-    """Let torch have so many threads, from the first set on.
-
-    numba starts its own at its first kernel and sets OpenMP's number, which is torch's as well:
-    the first set would be summed up in another order than the next one.
-    """
-    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
-    torch.set_num_threads(count)
 
 
 def _adjusted(rule: Rule, settings: Settings) -> Rule:

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from gausstr_core.memory import keep_freed_memory
-from gausstr_core.parallel import follow_torch_threads, keep_torch_threads
+from gausstr_core.parallel import follow_torch_threads, keep_torch_threads, use_threads
 from gausstr_core.pipeline import OccupancyPipeline, OccupancyResult, Seen
 from gausstr_core.vocabulary import Vocabulary
 from gausstr_training.benchmarks.fast_paths import device_name
@@ -47,13 +47,13 @@ class Cycles:
 
     def in_turn(self, cycles: int) -> list[OccupancyResult]:
         """One thread, with all cores: look, map, look, map."""
-        _use_threads(self._cores)
+        use_threads(self._cores)
         return [self._map(self._look()) for _ in range(cycles)]
 
     def overlapped(self, cycles: int) -> list[OccupancyResult]:
         """Two threads, with half of the cores each: one looks at the next set, one maps."""
         handed: Queue[Seen] = Queue(1)
-        _use_threads(max(1, self._cores // 2))
+        use_threads(max(1, self._cores // 2))
 
         def look_at_all() -> None:
             follow_torch_threads()
@@ -71,11 +71,6 @@ class Cycles:
 
     def _map(self, seen: Seen) -> OccupancyResult:
         return self._pipeline.map(seen, self._words)
-
-
-def _use_threads(count: int) -> None:
-    torch.set_num_threads(count)
-    follow_torch_threads()
 
 
 def timed(run: Callable[[int], Sequence[OccupancyResult]], cycles: int) -> dict[str, Any]:
