@@ -49,6 +49,12 @@ def pytest_configure() -> None:
     torch.set_num_threads(2)
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Where there is no CUDA device, tests that need one are skipped, however pytest is called."""
+    if item.get_closest_marker('gpu') and not torch.cuda.is_available():
+        pytest.skip('no CUDA device')
+
+
 @pytest.fixture(autouse=True)
 def _seeds() -> None:
     """Every test starts from the same random state, whatever ran before it."""

@@ -124,8 +124,6 @@ def test_full_size_with_random_weights(preset, cells):
 @pytest.mark.gpu
 @pytest.mark.parametrize('preset', ['talk2dino', 'featup'])
 def test_full_size_on_a_gpu(preset):
-    if not torch.cuda.is_available():
-        pytest.skip('no CUDA device')
     full_size(preset, 'cuda')
 
 

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TransformStamped
+from nav_msgs.msg import OccupancyGrid
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -242,7 +243,7 @@ def tester(ros):
 @pytest.fixture
 def start_node(ros):
     """Start a node in this process: start_node(name=value, ...); stopped after the test."""
-    from gausstr_ros.node import GaussTRNode
+    from gausstr_ros.lifecycle_node import GaussTRNode
     from gausstr_ros.ros_logging import RosHandler
 
     running = []
@@ -278,3 +279,17 @@ def start_node(ros):
         node.close()
         handler.__exit__(None, None, None)
         node.destroy_node()
+
+
+@pytest.fixture
+def start(start_node, tester):
+    """Start a node whose map is listened to, as `start_node`, and give it transforms."""
+
+    def start(**parameters):
+        tester.listen('/gausstr/occupancy_grid', OccupancyGrid)
+        node = start_node(**parameters)
+        tester.wait_matched()
+        tester.play_transforms()
+        return node
+
+    return start

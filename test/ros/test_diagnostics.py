@@ -6,7 +6,6 @@ import threading
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
-from nav_msgs.msg import OccupancyGrid
 from rclpy.duration import Duration
 from rclpy.qos import DurabilityPolicy, LivelinessPolicy, QoSProfile
 from sensor_msgs.msg import PointCloud2
@@ -15,18 +14,6 @@ from gausstr_core.pipeline import OccupancyPipeline
 
 pytestmark = pytest.mark.ros
 GRID = '/gausstr/occupancy_grid'
-
-
-@pytest.fixture
-def start(start_node, tester):
-    def start(**parameters):
-        tester.listen(GRID, OccupancyGrid)
-        node = start_node(**parameters)
-        tester.wait_matched()
-        tester.play_transforms()
-        return node
-
-    return start
 
 
 def newest(tester, name):

@@ -18,7 +18,7 @@ from street_frames import StreetCycle, street_cycle
 
 from gausstr_core.contracts import Occupancy, VoxelGrid
 from gausstr_core.pipeline import OccupancyPipeline
-from gausstr_core.rig import CameraRig
+from gausstr_core.rig import NUSCENES_CAMERAS, CameraRig
 from gausstr_core.seen import Seen
 from gausstr_core.visibility import viewed_and_observed, with_neighbours
 from gausstr_core.vocabulary import Vocabulary
@@ -28,7 +28,6 @@ from gausstr_ros.mapper import build_pipeline
 from gausstr_ros.seeing import join_set, see_set
 from gausstr_ros.settings import read_settings
 from gausstr_ros.synchroniser import ImageSet, Synchroniser
-from gausstr_training.bags.writing import CAMERA_NAMES
 
 GRID = VoxelGrid()
 BAND = (0.2, 2.2)
@@ -112,7 +111,7 @@ def tiny() -> OccupancyPipeline:
 def seen_alone(scene: Scene, tiny: OccupancyPipeline) -> dict[str, Seen]:
     """Each camera by itself with exact depth: what its part of every set would be."""
     found = {}
-    for camera in CAMERA_NAMES:
+    for camera in NUSCENES_CAMERAS:
         (images,) = sets_of(scene, [camera])
         found[camera] = scene.look(images, tiny, measured=True)
     return found
@@ -120,7 +119,7 @@ def seen_alone(scene: Scene, tiny: OccupancyPipeline) -> dict[str, Seen]:
 
 def sets_of(scene: Scene, cameras) -> list[ImageSet]:
     """What the node's synchroniser gives out when only these cameras send."""
-    sync = Synchroniser(CAMERA_NAMES, 0.06, 0.3)
+    sync = Synchroniser(NUSCENES_CAMERAS, 0.06, 0.3)
     sets = []
     for camera in cameras:
         sets += sync.add(camera, scene.cycle.stamps[camera], scene.shots[camera])
@@ -137,13 +136,13 @@ def test_every_subset_of_the_cameras_maps_only_what_it_sees(
     """Found here: Gaussians at the rim of an image filled voxels up to 2.8 m outside of it."""
     vocabulary, agreements = tiny.vocabulary(), []
     for count in range(7):
-        for cameras in combinations(CAMERA_NAMES, count):
+        for cameras in combinations(NUSCENES_CAMERAS, count):
             sets = sets_of(scene, cameras)
             if not cameras:
                 assert sets == []
                 continue
             (images,) = sets
-            assert images.missing == tuple(c for c in CAMERA_NAMES if c not in cameras)
+            assert images.missing == tuple(c for c in NUSCENES_CAMERAS if c not in cameras)
             seen = Seen.join([seen_alone[camera] for camera in images.stamps])
             found = tiny.map(seen, vocabulary).occupancy
             viewed, observed = scene.truth(cameras)
@@ -172,10 +171,10 @@ def assert_honest_grid(found: Occupancy, vocabulary: Vocabulary) -> None:
 
 def test_with_the_depth_of_the_network(scene: Scene, compact: OccupancyPipeline):
     """The rule is the same, the depth is not exact: shown, and bounded from below."""
-    (images,) = sets_of(scene, CAMERA_NAMES)
+    (images,) = sets_of(scene, NUSCENES_CAMERAS)
     seen = scene.look(images, compact, measured=False)
     found = compact.map(seen, compact.vocabulary()).occupancy
-    viewed, observed = scene.truth(CAMERA_NAMES)
+    viewed, observed = scene.truth(NUSCENES_CAMERAS)
     occupied = found.labels >= 0
     assert not ((occupied | found.observed) & ~with_neighbours(viewed)).any()
     agreement, free = share(found.observed == observed), found.observed & ~occupied
@@ -191,7 +190,7 @@ def test_a_missing_camera_takes_only_its_part_away(
 ):
     vocabulary = tiny.vocabulary()
     complete = tiny.map(Seen.join(list(seen_alone.values())), vocabulary).occupancy
-    for missing in CAMERA_NAMES:
+    for missing in NUSCENES_CAMERAS:
         others = [part for name, part in seen_alone.items() if name != missing]
         partial = tiny.map(Seen.join(others), vocabulary).occupancy
         lost = complete.observed & ~partial.observed
@@ -219,7 +218,7 @@ def test_a_set_seen_at_once_is_that_seen_camera_by_camera(
     scene: Scene, tiny: OccupancyPipeline, seen_alone: dict[str, Seen]
 ):
     """What the tests above rely on."""
-    (images,) = sets_of(scene, CAMERA_NAMES)
+    (images,) = sets_of(scene, NUSCENES_CAMERAS)
     at_once = scene.look(images, tiny, measured=True)
     parts = Seen.join(list(seen_alone.values()))
     assert torch.equal(at_once.maps.depth, parts.maps.depth)

@@ -16,12 +16,12 @@ from street_frames import StreetCycle, street_cycle
 from tf_transformations import quaternion_from_matrix
 
 from gausstr_core.pipeline import OccupancyPipeline
+from gausstr_core.rig import NUSCENES_CAMERAS
 from gausstr_ros.conversions import header_message
 from gausstr_ros.inputs import CameraInputs, ImageInputs, Shot
 from gausstr_ros.seeing import join_set, see_set
 from gausstr_ros.synchroniser import ImageSet, Synchroniser
 from gausstr_ros.transforms import ego_from_camera
-from gausstr_training.bags.writing import CAMERA_NAMES
 from gausstr_training.streets.classes import (
     BUILDING,
     POLE,
@@ -58,13 +58,13 @@ def buffer_of(cycle: StreetCycle) -> tf2_ros.Buffer:
     for stamp in range(first, cycle.stamp + 3 * ODOMETRY, ODOMETRY):
         pose = cycle.ego_pose(stamp)
         buffer.set_transform(transform('odom', 'base_link', stamp, pose), 'test')
-    for camera, pose in zip(CAMERA_NAMES, cycle.rig.base_from_camera, strict=True):
+    for camera, pose in zip(NUSCENES_CAMERAS, cycle.rig.base_from_camera, strict=True):
         buffer.set_transform_static(transform('base_link', camera, first, pose), 'test')
     return buffer
 
 
 def image_set(cycle: StreetCycle) -> ImageSet[Shot]:
-    sync: Synchroniser[Shot] = Synchroniser(CAMERA_NAMES, 0.08, 0.3)
+    sync: Synchroniser[Shot] = Synchroniser(NUSCENES_CAMERAS, 0.08, 0.3)
     sets = []
     for camera, view in cycle.views.items():
         depth = np.where(view.depth > 0, view.depth, 1000.0).astype(np.float32)
@@ -132,6 +132,6 @@ def test_static_things_stay_where_they_are(cycle: StreetCycle):
     better, worse = (float(np.mean(list(e.values()))) for e in (own_stamps, one_stamp))
     print(f'on average {better:.3f} m against {worse:.3f} m: {better / worse:.2f}x')
     assert better <= 0.25 * worse
-    first = CAMERA_NAMES[0]  # it fires first
+    first = NUSCENES_CAMERAS[0]  # it fires first
     expected = SPEED * (cycle.stamp - cycle.stamps[first]) / 1e9
     assert one_stamp[first] == pytest.approx(expected, rel=0.15)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import foundation_files as files
 import numpy as np
 import pytest
-import torch
 
 pytestmark = pytest.mark.ros
 pytest.importorskip('rclpy')
@@ -78,8 +77,6 @@ def test_full_size_talk2dino_maps_it(frame, start_node, tester, tmp_path, capsys
     """Random weights of the published sizes and formats, as files: the map means nothing."""
     for library in ('onnx', 'onnxruntime', 'open_clip'):
         pytest.importorskip(library)
-    if device == 'cuda' and not torch.cuda.is_available():
-        pytest.skip('no CUDA device')
     calibration, _ = frame
     files.write_full_size(tmp_path, presets=('talk2dino',))
     tester.listen('/gausstr/voxels', PointCloud2)

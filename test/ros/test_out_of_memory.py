@@ -9,7 +9,6 @@ pytest.importorskip('rclpy')
 import torch
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.srv import ChangeState, GetState
-from nav_msgs.msg import OccupancyGrid
 
 from gausstr_core.pipeline import OccupancyPipeline
 
@@ -30,18 +29,6 @@ class FullDevice:
             return work(*arguments)
 
         monkeypatch.setattr(OccupancyPipeline, half, fail_or_work)
-
-
-@pytest.fixture
-def start(start_node, tester):
-    def start(**parameters):
-        tester.listen(GRID, OccupancyGrid)
-        node = start_node(**parameters)
-        tester.wait_matched()
-        tester.play_transforms()
-        return node
-
-    return start
 
 
 def pipeline_status(tester):

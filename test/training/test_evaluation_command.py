@@ -119,8 +119,6 @@ def test_a_device_scores_as_the_cpu_does(
     device: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, streets: Path, weights: Path
 ) -> None:
     """Truth and mask go to where the guesses are; what is counted comes back."""
-    if device == 'cuda' and not torch.cuda.is_available():
-        pytest.skip('no CUDA device')
     found = []
     for where, more in ((tmp_path / 'here', []), (tmp_path / 'there', ['--device', device])):
         arguments = [streets / 'street_000500', '--weights', weights, '--report', where]

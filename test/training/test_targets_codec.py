@@ -260,8 +260,6 @@ def test_parts_of_other_views_do_not_agree(file: bytes):
 
 @pytest.mark.gpu
 def test_a_gpu_packs_and_unpacks_alike():
-    if not torch.cuda.is_available():
-        pytest.skip('no CUDA device')
     maps = smooth_maps()
     packed, data = encode('k', 't', maps.to('cuda'), inputs_of(2))
     assert len(data) == pytest.approx(len(encode('k', 't', maps, inputs_of(2))[1]), rel=0.02)
