@@ -8,15 +8,8 @@ from typing import Any
 from gausstr_core.contracts import VoxelGrid
 from gausstr_core.foundation.released import DEPTH_NETWORKS
 from gausstr_core.presets import PRESETS, RULES
+from gausstr_core.rig import NUSCENES_CAMERAS
 
-NUSCENES_CAMERAS = (
-    'CAM_FRONT',
-    'CAM_FRONT_RIGHT',
-    'CAM_FRONT_LEFT',
-    'CAM_BACK',
-    'CAM_BACK_LEFT',
-    'CAM_BACK_RIGHT',
-)
 _GRID = VoxelGrid()
 
 

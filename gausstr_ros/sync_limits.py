@@ -1,4 +1,4 @@
-"""What the synchroniser is made with, checked."""
+"""The numbers of the synchroniser, checked against each other."""
 
 from __future__ import annotations
 

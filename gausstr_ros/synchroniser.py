@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Generic
 
-from gausstr_ros.arguments import check_grouping
 from gausstr_ros.clock_jumps import CLOCK_JUMP, HeldImages
 from gausstr_ros.image_sets import ImageSet, OpenSet, OpenSets, Payload, Stamped
 from gausstr_ros.rhythm import Rhythm
+from gausstr_ros.sync_limits import check_grouping
 
 NANOSECONDS = 1_000_000_000
 OPEN_SETS = 32  # sets in the making; the oldest goes out as it is when there would be more

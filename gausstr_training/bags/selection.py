@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from gausstr_core.rig import NUSCENES_CAMERAS
 from gausstr_training.bags.calibration import undistortion_of
 from gausstr_training.bags.discovery import bag_name
 from gausstr_training.bags.grouping import group_stamps
@@ -15,7 +16,6 @@ from gausstr_training.bags.keyframes import Keyframe
 from gausstr_training.bags.poses import SECOND, rigid_inverse
 from gausstr_training.bags.scan import Camera, Contents
 from gausstr_training.bags.sets import BagSets, BagSettings, Clouds
-from gausstr_training.bags.writing import CAMERA_NAMES
 
 NO_SET = 'image in no complete set'
 NO_POSE = 'set without poses around its stamps'
@@ -185,7 +185,7 @@ class _Selection:
 
 def _chosen(contents: Contents, names: tuple[str, ...]) -> dict[str, Camera]:
     """The cameras in the order of the rig; those named like nuScenes' come first, in its order."""
-    order = {name: index for index, name in enumerate(CAMERA_NAMES)}
+    order = {name: index for index, name in enumerate(NUSCENES_CAMERAS)}
     names = names or tuple(
         sorted(contents.cameras, key=lambda name: (order.get(name, len(order)), name))
     )

@@ -23,14 +23,6 @@ from rosbags.interfaces import (
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-CAMERA_NAMES = (  # nuScenes' names, in its order
-    'CAM_FRONT',
-    'CAM_FRONT_RIGHT',
-    'CAM_FRONT_LEFT',
-    'CAM_BACK',
-    'CAM_BACK_LEFT',
-    'CAM_BACK_RIGHT',
-)
 FIXED_FRAME, BASE_FRAME = 'odom', 'base_link'
 TF, TF_STATIC = '/tf', '/tf_static'
 IMAGE, INFO = 'sensor_msgs/msg/CompressedImage', 'sensor_msgs/msg/CameraInfo'

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gausstr_training.bags.writing import CAMERA_NAMES as CAMERAS
+from gausstr_core.rig import NUSCENES_CAMERAS
 
 LIDAR = 'LIDAR_TOP'
-CHANNELS = (*CAMERAS, LIDAR)
+CHANNELS = (*NUSCENES_CAMERAS, LIDAR)
 
 
 @dataclass(frozen=True, slots=True)  # slots: there are millions

@@ -13,9 +13,9 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeVar
 
+from gausstr_core.rig import NUSCENES_CAMERAS
 from gausstr_training.nuscenes.json_table import Row, read_rows
 from gausstr_training.nuscenes.scene import (
-    CAMERAS,
     CHANNELS,
     Box,
     Pose,
@@ -113,7 +113,7 @@ def _sensors(folder: Path) -> dict[str, Sensor | None]:
         channel = _linked(row, 'sensor_token', channels, 'sensor.json')
         sensor = None
         if channel in CHANNELS:
-            intrinsics = _intrinsics(row) if channel in CAMERAS else None
+            intrinsics = _intrinsics(row) if channel in NUSCENES_CAMERAS else None
             sensor = Sensor(channel, _pose(row), intrinsics)
         found[row.text('token')] = sensor
     return found

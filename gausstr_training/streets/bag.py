@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from gausstr_core.contracts import quaternion_from_matrix
+from gausstr_core.rig import NUSCENES_CAMERAS
 from gausstr_training.bags.writing import (
     BASE_FRAME,
-    CAMERA_NAMES,
     FIXED_FRAME,
     IMAGE,
     INFO,
@@ -49,7 +49,7 @@ class DriveWriter:
 
     def add_image(self, camera: int, stamp: int, image: np.ndarray) -> None:
         """Add an RGB image [H, W, 3] and its CameraInfo at a stamp in ns."""
-        name = CAMERA_NAMES[camera]
+        name = NUSCENES_CAMERAS[camera]
         message = compressed_image(stamp, name, encode_jpeg(image))
         self._messages.append((stamp, image_topic(name), IMAGE, message))
         matrix = self._rig.intrinsics[camera].copy()
@@ -72,7 +72,7 @@ class DriveWriter:
         static = transforms(
             [
                 _posed(start, BASE_FRAME, name, pose)
-                for name, pose in zip(CAMERA_NAMES, self._rig.base_from_camera, strict=True)
+                for name, pose in zip(NUSCENES_CAMERAS, self._rig.base_from_camera, strict=True)
             ]
         )
         first = [(start, TF_STATIC, TRANSFORMS, static)]

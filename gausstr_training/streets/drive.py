@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gausstr_training.bags.writing import CAMERA_NAMES
+from gausstr_core.rig import NUSCENES_CAMERAS
 from gausstr_training.streets.bag import DriveWriter
 from gausstr_training.streets.classes import CLASSES
 from gausstr_training.streets.drive_settings import FORMAT, DriveSettings
@@ -96,7 +96,7 @@ def frame_truth(
     arrays = {
         'stamp': np.int64(stamp),
         'image_stamps': stamps.astype(np.int64),
-        'camera_names': np.array(CAMERA_NAMES),
+        'camera_names': np.array(NUSCENES_CAMERAS),
         'intrinsics': rig.intrinsics,
         'ego_from_camera': np.stack(poses),
         'depth': np.stack([view.depth for view in views]).astype(np.float16),
@@ -121,7 +121,7 @@ def _description(settings: DriveSettings, rig: StreetRig) -> dict[str, object]:
         'height': settings.height,
         'voxels': settings.voxels,
         'classes': list(CLASSES),
-        'cameras': list(CAMERA_NAMES),
+        'cameras': list(NUSCENES_CAMERAS),
         'intrinsics': rig.intrinsics.tolist(),
         'base_from_camera': rig.base_from_camera.tolist(),
         'delays_ns': rig.delays.tolist(),

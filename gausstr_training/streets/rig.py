@@ -8,9 +8,9 @@ import numpy as np
 
 from gausstr_training.streets.shapes import rotation
 
-# In the order of bags.writing.CAMERA_NAMES: x, y, z in metres (base_link: on the ground under the
-# rear axle), yaw in degrees, focal length in pixels of a 1600 pixel wide image, and when it fires
-# after the start of the cycle in ms.
+# In the order of NUSCENES_CAMERAS: x, y, z in metres (base_link: on the ground under the rear
+# axle), yaw in degrees, focal length in pixels of a 1600 pixel wide image, and when it fires after
+# the start of the cycle in ms.
 _CAMERAS = (
     (1.70, 0.00, 1.50, 0.0, 1266.0, 8.0),
     (1.55, -0.50, 1.50, -55.0, 1266.0, 16.0),

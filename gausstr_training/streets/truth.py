@@ -14,9 +14,8 @@ import torch
 
 from gausstr_core.contracts import VoxelGrid
 from gausstr_core.parallel import kernel
-from gausstr_core.rig import CameraRig
+from gausstr_core.rig import NUSCENES_CAMERAS, CameraRig
 from gausstr_core.visibility import observed_voxels
-from gausstr_training.bags.writing import CAMERA_NAMES
 from gausstr_training.streets import shapes
 from gausstr_training.streets.classes import BUILDING, CLASSES, FREE, VEGETATION
 from gausstr_training.streets.geometry import Geometry
@@ -48,10 +47,10 @@ def voxel_truth(
     ego_from_body = np.linalg.inv(stage.world.ego_pose(seconds)) @ stage.poses(seconds)
     height, width = depth.shape[1:]
     rig = CameraRig(
-        CAMERA_NAMES,
+        NUSCENES_CAMERAS,
         torch.from_numpy(intrinsics),
         torch.from_numpy(ego_from_camera),
-        ((height, width),) * len(CAMERA_NAMES),
+        ((height, width),) * len(NUSCENES_CAMERAS),
     )
     seen = np.where(depth > 0, depth, np.inf).astype(np.float32)
     return {

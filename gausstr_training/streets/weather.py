@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gausstr_training.bags.writing import CAMERA_NAMES
+from gausstr_core.rig import NUSCENES_CAMERAS
 from gausstr_training.streets.world import Light
 
 Random = np.random.Generator
@@ -18,7 +18,7 @@ def varied_light(random: Random, light: Light) -> Light:
     kinds, shares = zip(*((kind, share) for kind, share in WEATHERS.items()), strict=True)
     chosen = kinds[int(random.choice(len(kinds), p=np.array(shares) / sum(shares)))]
     light = chosen(random, light)
-    count = len(CAMERA_NAMES)
+    count = len(NUSCENES_CAMERAS)
     gains = np.exp(random.normal(0, 0.25, (count, 1)) + random.normal(0, 0.05, (count, 3)))
     return replace(
         light,

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from nuscenes_tree import BoxTruth, Drive, Shot
 
-from gausstr_training.bags.writing import CAMERA_NAMES
+from gausstr_core.rig import NUSCENES_CAMERAS
 from gausstr_training.evaluation import occ3d
 from gausstr_training.streets.bag import encode_jpeg
 from gausstr_training.streets.classes import CLASSES, FREE
@@ -51,7 +51,7 @@ def street_drive(
     rig = sample_rig(random, size[1], size[0])
     stage = Stage(sample_world(random, samples * PERIOD / 1e6))
     mounted = zip(rig.base_from_camera, _as_ros(rig.intrinsics), strict=True)
-    drive = Drive(name, dict(zip(CAMERA_NAMES, mounted, strict=True)))
+    drive = Drive(name, dict(zip(NUSCENES_CAMERAS, mounted, strict=True)))
     drive.rig['LIDAR_TOP'] = (EGO_FROM_LIDAR, None)
     for number in range(samples):
         begin = START + number * PERIOD
@@ -85,7 +85,9 @@ def _add_cycle(
         ego = stage.world.ego_pose(_seconds(stamp))
         jpeg = encode_jpeg(view.image).tobytes()
         shape = (rig.height, rig.width)
-        drive.shots.append(Shot(CAMERA_NAMES[camera], stamp, ego, number, keyframe, jpeg, shape))
+        drive.shots.append(
+            Shot(NUSCENES_CAMERAS[camera], stamp, ego, number, keyframe, jpeg, shape)
+        )
         views.append(view)
     stamp = begin + LIDAR_DELAY
     ego = stage.world.ego_pose(_seconds(stamp))

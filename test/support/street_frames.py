@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gausstr_training.bags.writing import CAMERA_NAMES
+from gausstr_core.rig import NUSCENES_CAMERAS
 from gausstr_training.streets.layout import sample_world
 from gausstr_training.streets.render import Stage, View, render_view
 from gausstr_training.streets.rig import StreetRig, sample_rig
@@ -37,12 +37,12 @@ class StreetCycle:
     def ego_from_camera(self, camera: str, stamp: int) -> np.ndarray:
         """[4, 4] of a camera at its own stamp, in the ego frame at another."""
         ego_from_world = np.linalg.inv(self.ego_pose(stamp))
-        mounted = self.rig.base_from_camera[CAMERA_NAMES.index(camera)]
+        mounted = self.rig.base_from_camera[NUSCENES_CAMERAS.index(camera)]
         return ego_from_world @ self.ego_pose(self.stamps[camera]) @ mounted
 
     def intrinsics(self, camera: str) -> np.ndarray:
         """[3, 3] pixels, pixel centres at +0.5."""
-        return self.rig.intrinsics[CAMERA_NAMES.index(camera)]
+        return self.rig.intrinsics[NUSCENES_CAMERAS.index(camera)]
 
 
 def street_cycle(
@@ -64,5 +64,5 @@ def street_cycle(
     stage = Stage(world)
     delays = np.arange(6) * stagger if stagger else rig.delays
     views = [render_view(stage, rig, c, int(delay) / 1e9) for c, delay in enumerate(delays)]
-    stamps = {name: START + int(d) for name, d in zip(CAMERA_NAMES, delays, strict=True)}
-    return StreetCycle(world, rig, stage, dict(zip(CAMERA_NAMES, views, strict=True)), stamps)
+    stamps = {name: START + int(d) for name, d in zip(NUSCENES_CAMERAS, delays, strict=True)}
+    return StreetCycle(world, rig, stage, dict(zip(NUSCENES_CAMERAS, views, strict=True)), stamps)

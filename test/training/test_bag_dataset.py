@@ -25,6 +25,7 @@ from bag_files import (
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from torch.utils.data import DataLoader
 
+from gausstr_core.rig import NUSCENES_CAMERAS
 from gausstr_training.bags import index
 from gausstr_training.bags.augment import Augmentation, Resize
 from gausstr_training.bags.dataset import BagDataset
@@ -32,7 +33,6 @@ from gausstr_training.bags.frame import BagFrame
 from gausstr_training.bags.sampler import DrawnFrames, PositionSampler
 from gausstr_training.bags.scan import Layout
 from gausstr_training.bags.sets import BagSettings
-from gausstr_training.bags.writing import CAMERA_NAMES
 from gausstr_training.streets.drive import write_drive
 from gausstr_training.streets.drive_settings import DriveSettings
 from gausstr_training.streets.reader import read_street
@@ -74,7 +74,7 @@ def test_frames_of_a_street_are_those_of_its_truth(tmp_path: Path, cache: Path) 
     for frame, truth in zip((dataset[i] for i in range(3)), street, strict=True):
         assert frame.key == f'street_000007/{truth.stamp}'
         assert (frame.stamp, frame.image_stamps) == (truth.stamp, tuple(truth.image_stamps))
-        assert frame.rig.names == truth.rig.names == CAMERA_NAMES
+        assert frame.rig.names == truth.rig.names == NUSCENES_CAMERAS
         assert (frame.stacked().numpy() == truth.images).all()
         torch.testing.assert_close(frame.rig.intrinsics, truth.rig.intrinsics, rtol=0, atol=1e-5)
         torch.testing.assert_close(
@@ -238,7 +238,7 @@ def test_lidar_points_come_in_the_ego_frame(
     ego_from_lidar = (
         np.linalg.inv(ego_pose(dataset[0].stamp))
         @ ego_pose(stamps[0])
-        @ drive[1].base_from_camera[CAMERA_NAMES.index('CAM_BACK')]
+        @ drive[1].base_from_camera[NUSCENES_CAMERAS.index('CAM_BACK')]
     )
     expected = points[[0, 2]] @ ego_from_lidar[:3, :3].T + ego_from_lidar[:3, 3]
     np.testing.assert_allclose(got, expected, atol=1e-5)

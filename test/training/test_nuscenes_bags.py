@@ -18,9 +18,9 @@ from rosbags.typesys import Stores, get_typestore
 from scipy.ndimage import maximum_filter
 
 from gausstr_core.contracts import VoxelGrid
+from gausstr_core.rig import NUSCENES_CAMERAS
 from gausstr_training.bags.dataset import BagDataset
 from gausstr_training.bags.sets import BagSettings
-from gausstr_training.bags.writing import CAMERA_NAMES
 from gausstr_training.evaluation import occ3d
 from gausstr_training.nuscenes.convert import write_bag
 from gausstr_training.nuscenes.keyframes import label_file
@@ -220,9 +220,9 @@ def test_types_and_topics_are_those_of_jazzy(case):
             '/annotations': 'visualization_msgs/msg/MarkerArray',
             **{
                 f'/{name}/image_raw/compressed': 'sensor_msgs/msg/CompressedImage'
-                for name in CAMERA_NAMES
+                for name in NUSCENES_CAMERAS
             },
-            **{f'/{name}/camera_info': 'sensor_msgs/msg/CameraInfo' for name in CAMERA_NAMES},
+            **{f'/{name}/camera_info': 'sensor_msgs/msg/CameraInfo' for name in NUSCENES_CAMERAS},
         }
         for connection in reader.connections:
             assert connection.digest == STORE.hash_rihs01(connection.msgtype)

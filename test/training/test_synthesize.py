@@ -17,7 +17,7 @@ import pytest
 from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 
-from gausstr_training.bags.writing import CAMERA_NAMES
+from gausstr_core.rig import NUSCENES_CAMERAS
 from gausstr_training.streets.reader import read_street
 from gausstr_training.synthesize import main, parse_size
 
@@ -47,7 +47,7 @@ def test_the_bag_is_what_ros2_bag_play_needs(drive: Path) -> None:
             message = store.deserialize_cdr(raw, connection.msgtype)
             assert connection.digest == store.hash_rihs01(connection.msgtype)
             if connection.topic == '/tf_static':
-                assert [t.child_frame_id for t in message.transforms] == list(CAMERA_NAMES)
+                assert [t.child_frame_id for t in message.transforms] == list(NUSCENES_CAMERAS)
                 profile = connection.ext.offered_qos_profiles[0]
                 assert profile.durability.name == 'TRANSIENT_LOCAL'
             elif connection.topic == '/tf':
@@ -65,7 +65,7 @@ def test_the_bag_is_what_ros2_bag_play_needs(drive: Path) -> None:
                 assert f'/{message.header.frame_id}/image_raw/compressed' == connection.topic
         images = [reader.message_count, reader.start_time, reader.end_time]
     assert stamps == sorted(stamps)
-    for name in CAMERA_NAMES:
+    for name in NUSCENES_CAMERAS:
         assert topics[f'/{name}/image_raw/compressed'] == topics[f'/{name}/camera_info'] == 2
     assert topics['/tf_static'] == 1
     assert topics['/tf'] >= 2 * 6 + 2
