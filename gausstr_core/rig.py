@@ -16,17 +16,6 @@ from gausstr_core.contracts import move
 SKEWED = 1e-3  # by how much an entry of R R^T may differ from the identity's
 
 
-# In nuScenes' order: what the node, the streets and the converted bags have unless told otherwise.
-NUSCENES_CAMERAS = (
-    'CAM_FRONT',
-    'CAM_FRONT_RIGHT',
-    'CAM_FRONT_LEFT',
-    'CAM_BACK',
-    'CAM_BACK_LEFT',
-    'CAM_BACK_RIGHT',
-)
-
-
 @dataclass(frozen=True)
 class CameraRig:
     """N pinhole cameras in the ego frame; sizes may differ from camera to camera.

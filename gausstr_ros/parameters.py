@@ -7,8 +7,8 @@ from typing import Any
 
 from gausstr_core.contracts import VoxelGrid
 from gausstr_core.foundation.released import DEPTH_NETWORKS
+from gausstr_core.nuscenes import NUSCENES_CAMERAS
 from gausstr_core.presets import PRESETS, RULES
-from gausstr_core.rig import NUSCENES_CAMERAS
 
 _GRID = VoxelGrid()
 

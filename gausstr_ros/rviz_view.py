@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from gausstr_core.rig import NUSCENES_CAMERAS
+from gausstr_core.nuscenes import NUSCENES_CAMERAS
 from gausstr_ros.settings import CameraSettings, Settings
 
 _NODE = '/gausstr/'  # in the shipped file

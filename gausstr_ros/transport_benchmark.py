@@ -25,7 +25,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
 from gausstr_core.memory import keep_freed_memory
-from gausstr_core.rig import NUSCENES_CAMERAS
+from gausstr_core.nuscenes import NUSCENES_CAMERAS
 from gausstr_ros.demo_processes import Child, DemoError, isolate
 from gausstr_ros.transport import VARIABLES
 from gausstr_ros.transport_sender import RATE, Sender

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gausstr_core.rig import NUSCENES_CAMERAS
+from gausstr_core.nuscenes import NUSCENES_CAMERAS
 from gausstr_training.bags.calibration import undistortion_of
 from gausstr_training.bags.discovery import bag_name
 from gausstr_training.bags.grouping import group_stamps

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gausstr_core.rig import NUSCENES_CAMERAS
+from gausstr_core.nuscenes import NUSCENES_CAMERAS
 
 LIDAR = 'LIDAR_TOP'
 CHANNELS = (*NUSCENES_CAMERAS, LIDAR)

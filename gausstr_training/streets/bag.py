@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from gausstr_core.contracts import quaternion_from_matrix
-from gausstr_core.rig import NUSCENES_CAMERAS
+from gausstr_core.nuscenes import NUSCENES_CAMERAS
 from gausstr_training.bags.writing import (
     BASE_FRAME,
     FIXED_FRAME,

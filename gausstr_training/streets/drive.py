@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gausstr_core.rig import NUSCENES_CAMERAS
+from gausstr_core.nuscenes import NUSCENES_CAMERAS
 from gausstr_training.streets.bag import DriveWriter
 from gausstr_training.streets.classes import CLASSES
 from gausstr_training.streets.drive_settings import FORMAT, DriveSettings

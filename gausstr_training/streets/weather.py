@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gausstr_core.rig import NUSCENES_CAMERAS
+from gausstr_core.nuscenes import NUSCENES_CAMERAS
 from gausstr_training.streets.world import Light
 
 Random = np.random.Generator

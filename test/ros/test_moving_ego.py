@@ -15,8 +15,8 @@ from image_messages import camera_info, raw
 from street_frames import StreetCycle, street_cycle
 from tf_transformations import quaternion_from_matrix
 
+from gausstr_core.nuscenes import NUSCENES_CAMERAS
 from gausstr_core.pipeline import OccupancyPipeline
-from gausstr_core.rig import NUSCENES_CAMERAS
 from gausstr_ros.conversions import header_message
 from gausstr_ros.inputs import CameraInputs, ImageInputs, Shot
 from gausstr_ros.seeing import join_set, see_set

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from nuscenes_tree import BoxTruth, Drive, Shot
 
-from gausstr_core.rig import NUSCENES_CAMERAS
+from gausstr_core.nuscenes import NUSCENES_CAMERAS
 from gausstr_training.evaluation import occ3d
 from gausstr_training.streets.bag import encode_jpeg
 from gausstr_training.streets.classes import CLASSES, FREE

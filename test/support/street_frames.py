@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gausstr_core.rig import NUSCENES_CAMERAS
+from gausstr_core.nuscenes import NUSCENES_CAMERAS
 from gausstr_training.streets.layout import sample_world
 from gausstr_training.streets.render import Stage, View, render_view
 from gausstr_training.streets.rig import StreetRig, sample_rig

@@ -25,7 +25,7 @@ from bag_files import (
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from torch.utils.data import DataLoader
 
-from gausstr_core.rig import NUSCENES_CAMERAS
+from gausstr_core.nuscenes import NUSCENES_CAMERAS
 from gausstr_training.bags import index
 from gausstr_training.bags.augment import Augmentation, Resize
 from gausstr_training.bags.dataset import BagDataset

@@ -18,7 +18,7 @@ from rosbags.typesys import Stores, get_typestore
 from scipy.ndimage import maximum_filter
 
 from gausstr_core.contracts import VoxelGrid
-from gausstr_core.rig import NUSCENES_CAMERAS
+from gausstr_core.nuscenes import NUSCENES_CAMERAS
 from gausstr_training.bags.dataset import BagDataset
 from gausstr_training.bags.sets import BagSettings
 from gausstr_training.evaluation import occ3d
