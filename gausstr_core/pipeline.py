@@ -16,6 +16,7 @@ from gausstr_core.contracts import FoundationMaps, Gaussians, Occupancy, VoxelGr
 from gausstr_core.foundation.interface import DepthNetwork
 from gausstr_core.presets import Assembly, assemble
 from gausstr_core.rig import CameraRig
+from gausstr_core.rules import Rule
 from gausstr_core.seen import Seen
 from gausstr_core.visibility import viewed_and_observed, with_neighbours
 from gausstr_core.vocabulary import Category, Vocabulary
@@ -169,8 +170,13 @@ class OccupancyPipeline:
         return Seen(maps, known, small, clock.seconds)
 
     @torch.inference_mode()
-    def map(self, seen: Seen, vocabulary: Vocabulary) -> OccupancyResult:
+    def map(self, seen: Seen, vocabulary: Vocabulary, rule: Rule | None = None) -> OccupancyResult:
         """The other half; may run in another thread, beside the next cycle's `look`.
+
+        Args:
+            seen: what `look` gave.
+            vocabulary: the words.
+            rule: another than the pipeline's, for this cycle.
 
         Raises:
             ValueError: the vocabulary was encoded for another model.
@@ -186,7 +192,7 @@ class OccupancyPipeline:
         visible = depth if seen.known is None else torch.where(seen.known, depth, 0.0)
         viewed, observed = viewed_and_observed(visible, seen.rig, grid)
         clock.lap('visibility')
-        found = self.rule(gaussians, vocabulary, observed, grid, clock.lap)
+        found = (rule or self.rule)(gaussians, vocabulary, observed, grid, clock.lap)
         # a Gaussian at the rim of an image reaches to where no camera looks
         occupancy = found.occupancy.within(with_neighbours(viewed))
         clock.lap('labelling')

@@ -47,8 +47,9 @@ def parameter_values(node: Node) -> dict[str, Any]:
 
 def _declare(node: Node, parameter: Parameter, *, read_only: bool = False) -> None:
     descriptor = ParameterDescriptor(description=parameter.description, read_only=read_only)
-    if parameter.choices:
-        descriptor.additional_constraints = f'one of {", ".join(parameter.choices)}'
+    when = 'may change while the node runs' if parameter.live else 'read at configure'
+    choices = [f'one of {", ".join(parameter.choices)}'] if parameter.choices else []
+    descriptor.additional_constraints = '; '.join([*choices, when])
     if parameter.range and isinstance(parameter.default, float):
         low, high = parameter.range
         descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]

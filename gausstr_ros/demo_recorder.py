@@ -6,7 +6,6 @@ down what is being measured.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +15,6 @@ from typing import Any
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from nav_msgs.msg import OccupancyGrid
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image, PointCloud2
@@ -26,6 +24,7 @@ from gausstr_msgs.msg import Categories, Category
 from gausstr_msgs.srv import SetCategories
 from gausstr_ros.bag_player import header_stamp
 from gausstr_ros.demo_processes import DemoError
+from gausstr_ros.spinning import SpinningThread
 
 NODE = '/gausstr'
 _LATCHED = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -67,15 +66,11 @@ class Recorder:
         for topic, kind in self._kinds.items():
             self._listen(topic, kind)
         self._client = self._node.create_client(SetCategories, f'{NODE}/set_categories')
-        self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._spin, name='recorder', daemon=True)
-        self._thread.start()
+        self._spinning = SpinningThread(self._node)
 
     def close(self) -> None:
         """Stop listening."""
-        self._executor.shutdown()
-        self._thread.join(10)
+        self._spinning.close()
         self._node.destroy_node()
 
     def ready(self) -> bool:
@@ -177,7 +172,3 @@ class Recorder:
 
         profile = _LATCHED if kind is Categories else QoSProfile(depth=10)
         self._node.create_subscription(kind, topic, store, profile, raw=True)
-
-    def _spin(self) -> None:
-        with contextlib.suppress(ExternalShutdownException):
-            self._executor.spin()

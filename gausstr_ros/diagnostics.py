@@ -58,6 +58,11 @@ class Health:
             self._watchdog = settings.watchdog_timeout
             self._values = {'device': settings.device, 'preset': settings.preset}
 
+    def watch(self, timeout: float) -> None:
+        """From now on a stage may run for so many seconds."""
+        with self._lock:
+            self._watchdog = timeout
+
     def state(self, name: str) -> None:
         """Note the state of the lifecycle; cameras are watched from `active` on."""
         now = self._clock()

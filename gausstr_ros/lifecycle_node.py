@@ -8,25 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from diagnostic_msgs.msg import DiagnosticArray
-from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.parameter import Parameter
 
-from gausstr_core.memory import peak_memory
-from gausstr_ros.categories import VocabularyInForce
+from gausstr_ros.configured import Configured, load
 from gausstr_ros.declaration import declare_parameters, parameter_values
 from gausstr_ros.diagnostics import Health
-from gausstr_ros.mapper import build_pipeline, warm_up
+from gausstr_ros.live_parameters import LiveParameters
 from gausstr_ros.output_topics import NO_EVENTS, OutputTopics
-from gausstr_ros.outputs import Outputs
 from gausstr_ros.settings import Settings, read_settings
 from gausstr_ros.stages import StuckError
 from gausstr_ros.subscriptions import Subscriptions
@@ -37,17 +31,6 @@ _LOGGER = logging.getLogger(__name__)
 
 CHECK_EVERY = 0.5  # seconds between two looks at who connects to us and does not fit
 OUT_OF_MEMORY = 'out of device memory'
-
-
-@dataclass
-class _Configured:
-    """What exists between configure and cleanup."""
-
-    settings: Settings
-    pipeline: Any
-    vocabulary: VocabularyInForce
-    outputs: Outputs
-    topics: OutputTopics
 
 
 class GaussTRNode(LifecycleNode):
@@ -63,7 +46,8 @@ class GaussTRNode(LifecycleNode):
         self.health = Health()
         self.fault = ''  # why the last transition failed
         self.stuck = False  # whether only the end of the process helps
-        self._configured: _Configured | None = None
+        self._configured: Configured | None = None
+        self._live: LiveParameters | None = None
         self._running: tuple[Subscriptions, Worker] | None = None
         self._halt_reason = ''
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -76,7 +60,6 @@ class GaussTRNode(LifecycleNode):
             CHECK_EVERY, self._check_connections, clock=self._steady
         )
         self._halting = self.create_guard_condition(self._halt)
-        self.add_on_set_parameters_callback(self._refuse_late_parameters)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Read the parameters, load the model and the words, offer outputs and services."""
@@ -139,26 +122,26 @@ class GaussTRNode(LifecycleNode):
 
     def _configure(self) -> None:
         settings = read_settings(parameter_values(self))
-        pipeline = build_pipeline(settings)
-        vocabulary = pipeline.vocabulary(settings.vocabulary_file or None)
-        started = time.monotonic()
-        # every output once: on a fresh machine compiling what draws them takes as long as a drive;
-        # nothing is left out of what nobody sees, so that no warning is spent on it
-        unlimited = Outputs(replace(settings, max_gaussians=10**6, max_cubes=10**7))
-        for _ in unlimited.make(list(unlimited.types), warm_up(pipeline, settings, vocabulary)):
-            pass
-        _LOGGER.info(
-            '%s on %s is ready, first run took %.1f s, peak memory %s',
-            settings.preset, settings.device, time.monotonic() - started,
-            peak_memory(settings.device),
-        )  # fmt: skip
+        loaded = load(settings)
         self.health.configured(settings)
-        outputs = Outputs(settings)
-        topics = OutputTopics(self, outputs.types, self.health)
-        in_force = self._words.open(pipeline, vocabulary)
-        self._configured = _Configured(settings, pipeline, in_force, outputs, topics)
+        topics = OutputTopics(self, loaded.plan.outputs.types, self.health)
+        vocabulary = self._words.open(loaded.pipeline, loaded.words)
+        self._configured = Configured(settings, loaded.pipeline, vocabulary, topics, loaded.plan)
         self._reporting.timer_period_ns = round(settings.diagnostics_period * 1e9)
+        self._live = LiveParameters(self, self._configured.check, self._use)
         self.health.state('inactive')
+
+    def _use(self, settings: Settings) -> None:
+        """Go on with other settings, from the next set on."""
+        parts = self._configured
+        assert parts is not None
+        parts.use(settings)
+        self.health.watch(settings.watchdog_timeout)
+        self._reporting.timer_period_ns = round(settings.diagnostics_period * 1e9)
+        if self._running is not None:
+            subscriptions, worker = self._running
+            subscriptions.regroup(settings)
+            worker.follow(parts.plan)
 
     def _activate(self, state: LifecycleState) -> None:
         parts = self._configured
@@ -170,13 +153,12 @@ class GaussTRNode(LifecycleNode):
             subscriptions.arrivals,
             parts.pipeline,
             parts.vocabulary,
-            parts.outputs,
+            parts.plan,
             wanted=parts.topics.wanted,
             publish=parts.topics.publish,
             short_of_memory=self._short_of_memory,
             health=self.health,
             measured_depth=parts.settings.measured_depth,
-            min_cameras=parts.settings.min_cameras,
         )
         self._running = (subscriptions, worker)
         worker.start()
@@ -197,6 +179,9 @@ class GaussTRNode(LifecycleNode):
             self._within_limit(worker.stop)
 
     def _cleanup(self) -> None:
+        if self._live is not None:
+            self._live.close()
+            self._live = None
         if self._configured is not None:
             self._within_limit(self._words.close)
             self._configured.topics.close()
@@ -248,10 +233,3 @@ class GaussTRNode(LifecycleNode):
         stamp = self.get_clock().now().nanoseconds
         sim_time = bool(self.get_parameter('use_sim_time').value)
         self._diagnostics.publish(self.health.message(stamp, sim_time=sim_time))
-
-    def _refuse_late_parameters(self, changed: list[Parameter]) -> SetParametersResult:
-        names = [parameter.name for parameter in changed if parameter.name != 'use_sim_time']
-        if self._configured is None or not names:
-            return SetParametersResult(successful=True)
-        reason = f'{", ".join(names)}: read when the node is configured; clean it up first'
-        return SetParametersResult(successful=False, reason=reason)

@@ -37,7 +37,7 @@ def build_pipeline(settings: Settings) -> OccupancyPipeline:
         torch.device(settings.device)
     except RuntimeError as error:
         raise ValueError(f'device {settings.device!r} is no torch device: {error}') from error
-    pipeline = OccupancyPipeline.from_preset(
+    return OccupancyPipeline.from_preset(
         settings.preset,
         settings.device,
         settings.grid,
@@ -46,12 +46,15 @@ def build_pipeline(settings: Settings) -> OccupancyPipeline:
         depth='none' if settings.measured_depth else settings.depth_network or None,
         rule=settings.rule or None,
     )
-    pipeline.rule = _adjusted(pipeline.rule, settings)
-    return pipeline
 
 
-def _adjusted(rule: Rule, settings: Settings) -> Rule:
-    """The rule with the thresholds that the parameters set."""
+def rule_in_force(pipeline: OccupancyPipeline, settings: Settings) -> Rule:
+    """The pipeline's rule with the thresholds that the parameters set.
+
+    Raises:
+        ValueError: it has no such threshold.
+    """
+    rule = pipeline.rule
     if settings.class_temperature > 0:
         if not isinstance(rule, CalibratedRule):
             raise ValueError(
@@ -82,7 +85,9 @@ def warm_up(pipeline: OccupancyPipeline, settings: Settings, vocabulary: Vocabul
     return MappedSet(0, pipeline.run(grey, rig, vocabulary), vocabulary, {})
 
 
-def map_seen(pipeline: OccupancyPipeline, seen: SeenSet, vocabulary: Vocabulary) -> MappedSet:
+def map_seen(
+    pipeline: OccupancyPipeline, seen: SeenSet, vocabulary: Vocabulary, rule: Rule
+) -> MappedSet:
     """The rest of the core: Gaussians, names, voxels."""
-    result = pipeline.map(seen.seen, vocabulary)
+    result = pipeline.map(seen.seen, vocabulary, rule)
     return MappedSet(seen.stamp, result, vocabulary, {**seen.seconds, **result.seconds})

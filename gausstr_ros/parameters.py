@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gausstr_core.contracts import VoxelGrid
@@ -22,6 +23,7 @@ class Parameter:
     description: str
     range: tuple[float, float] | None = None
     choices: tuple[str, ...] = ()
+    live: bool = False  # may change while the node is configured, and holds from the next set on
 
 
 PARAMETERS = (
@@ -71,15 +73,25 @@ PARAMETERS = (
         0.5,
         'Seconds that a set waits for late transforms and CameraInfo.',
         (0.0, 60.0),
+        live=True,
     ),
-    Parameter('sync.tolerance', 0.06, 'Seconds that images of a set may lie apart.', (0.0, 10.0)),
-    Parameter('sync.timeout', 0.3, 'Seconds until a set goes out incomplete.', (0.001, 60.0)),
-    Parameter('sync.min_cameras', 1, 'Fewest cameras that make a set.', (1, 1024)),
+    Parameter(
+        'sync.tolerance',
+        0.06,
+        'Seconds that images of a set may lie apart.',
+        (0.0, 10.0),
+        live=True,
+    ),
+    Parameter(
+        'sync.timeout', 0.3, 'Seconds until a set goes out incomplete.', (0.001, 60.0), live=True
+    ),
+    Parameter('sync.min_cameras', 1, 'Fewest cameras that make a set.', (1, 1024), live=True),
     Parameter(
         'sync.learn_offsets',
         False,
         'Learn time_offset from the stamps where the cameras of a set lie more than half of '
         'sync.tolerance apart.',
+        live=True,
     ),
     Parameter('vocabulary_file', '', 'YAML of the categories at start; empty: the Occ3D classes.'),
     Parameter(
@@ -88,9 +100,19 @@ PARAMETERS = (
         'Corners of the grid in base_frame, metres: x y z of the lower, x y z of the upper.',
     ),
     Parameter('grid.resolution', _GRID.resolution, 'Edge of a voxel in metres.', (0.01, 10.0)),
-    Parameter('map.min_height', 0.2, 'Lowest obstacle in the 2D grid, metres.', (-1000.0, 1000.0)),
     Parameter(
-        'map.max_height', 2.2, 'Highest obstacle in the 2D grid, metres.', (-1000.0, 1000.0)
+        'map.min_height',
+        0.2,
+        'Lowest obstacle in the 2D grid, metres.',
+        (-1000.0, 1000.0),
+        live=True,
+    ),
+    Parameter(
+        'map.max_height',
+        2.2,
+        'Highest obstacle in the 2D grid, metres.',
+        (-1000.0, 1000.0),
+        live=True,
     ),
     Parameter(
         'map.occupied_threshold',
@@ -98,6 +120,7 @@ PARAMETERS = (
         "Density above which a voxel is occupied; 0: the value in the weights' card, found on "
         'validation streets.',
         (0.0, 1e6),
+        live=True,
     ),
     Parameter(
         'map.rule',
@@ -112,27 +135,41 @@ PARAMETERS = (
         "Of the classes in a voxel's confidence, with the calibrated rule; 0: the value in the "
         "weights' card.",
         (0.0, 1e3),
+        live=True,
     ),
-    Parameter('publish.max_gaussians', 5000, 'Most ellipsoids drawn in ~/gaussians.', (1, 10**6)),
-    Parameter('publish.max_cubes', 60000, 'Most cubes drawn in ~/voxel_markers.', (1, 10**7)),
+    Parameter(
+        'publish.max_gaussians',
+        5000,
+        'Most ellipsoids drawn in ~/gaussians.',
+        (1, 10**6),
+        live=True,
+    ),
+    Parameter(
+        'publish.max_cubes', 60000, 'Most cubes drawn in ~/voxel_markers.', (1, 10**7), live=True
+    ),
     Parameter(
         'publish.image_scale',
         0.5,
         'Size of the images ~/<camera>/*, as a share of the network size; drawing costs by pixel.',
         (0.05, 1.0),
+        live=True,
     ),
     Parameter(
         'activation_category',
         '',
         'Name of the category whose probability ~/<camera>/activation shows; empty: not offered.',
+        live=True,
     ),
-    Parameter('diagnostics_period', 0.25, 'Seconds between two /diagnostics.', (0.05, 60.0)),
+    Parameter(
+        'diagnostics_period', 0.25, 'Seconds between two /diagnostics.', (0.05, 60.0), live=True
+    ),
     Parameter(
         'watchdog_timeout',
         30.0,
         'Seconds after which a stage that has not come to its end is reported as stuck; a '
         'transition waits as long for it, then it fails and the process ends.',
         (0.1, 86400.0),
+        live=True,
     ),
     Parameter(
         'on_out_of_memory',
@@ -140,6 +177,7 @@ PARAMETERS = (
         "Where the device's memory is too small: lower what is asked of it, in stated steps, and "
         'stop after the last; or stop at once.',
         choices=('lower', 'stop'),
+        live=True,
     ),
 )
 
@@ -169,6 +207,7 @@ CAMERA_PARAMETERS = (
         'Seconds by which the camera fires later than the first camera of a set; for grouping '
         'only, its poses stay at its own stamps.',
         (-10.0, 10.0),
+        live=True,
     ),
 )
 
@@ -176,9 +215,15 @@ CAMERA_PARAMETERS = (
 def camera_parameters(camera: str) -> list[Parameter]:
     """The parameters `cameras.<camera>.*`."""
     return [
-        Parameter(f'cameras.{camera}.{p.name}', p.default, f'{camera}: {p.description}', p.range)
+        replace(p, name=f'cameras.{camera}.{p.name}', description=f'{camera}: {p.description}')
         for p in CAMERA_PARAMETERS
     ]
+
+
+def live_parameters(cameras: Iterable[str]) -> set[str]:
+    """The names of those that may change while the node is configured."""
+    own = (parameter for camera in cameras for parameter in camera_parameters(camera))
+    return {parameter.name for parameter in (*PARAMETERS, *own) if parameter.live}
 
 
 def checked(parameter: Parameter, value: Any) -> Any:

@@ -16,11 +16,12 @@ from gausstr_ros.conversions import stamp_of
 from gausstr_ros.diagnostics import Health
 from gausstr_ros.image_sets import ImageSet
 from gausstr_ros.inputs import CameraInputs, DepthPairing, RigSource, Shot
-from gausstr_ros.mapper import build_pipeline, map_seen
+from gausstr_ros.mapper import build_pipeline, map_seen, rule_in_force
 from gausstr_ros.outputs import Outputs
 from gausstr_ros.replay_journal import Journal, StoredSet
 from gausstr_ros.seeing import join_set, see_set
 from gausstr_ros.settings import Settings
+from gausstr_ros.synchroniser import Synchroniser
 from gausstr_ros.waiting import BAD_INPUT, NotReady, WaitingSet
 
 _LOGGER = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class Replay:
         self._names = list(names)
         self._journal = journal
         self._pipeline = build_pipeline(settings)
+        self._rule = rule_in_force(self._pipeline, settings)
         self.vocabulary = self._pipeline.vocabulary(settings.vocabulary_file or None)
         self._now = 0  # of the bag, nanoseconds
         self.health = Health(clock=lambda: self._now / 1e9)
@@ -52,7 +54,7 @@ class Replay:
         self.health.note('vocabulary', self.vocabulary.id)
         self.mapped = 0
         self._rigs = RigSource(settings, buffer)
-        self._synchroniser = settings.synchroniser()
+        self._synchroniser: Synchroniser[Shot] = Synchroniser(settings.grouping)
         self._pairing = {name: DepthPairing() for name in settings.names}
         self._pending: list[tuple[int, WaitingSet[Shot, CameraInputs]]] = []  # number, set
         self._count = 0
@@ -153,7 +155,7 @@ class Replay:
         )
         self.health.read(entry.images.payloads, images.faults, {})
         seen = join_set(images, self.settings.min_cameras)
-        mapped = map_seen(self._pipeline, seen, self.vocabulary)
+        mapped = map_seen(self._pipeline, seen, self.vocabulary, self._rule)
         messages = [
             (name, message if isinstance(message, bytes) else serialize_message(message))
             for name, message in self._outputs.make(self._names, mapped)

@@ -11,8 +11,8 @@ import yaml
 
 from gausstr_core.contracts import VoxelGrid
 from gausstr_ros.conversions import band_slice
+from gausstr_ros.grouping import Grouping
 from gausstr_ros.parameters import PARAMETERS, camera_parameters, checked
-from gausstr_ros.synchroniser import Synchroniser
 
 
 @dataclass(frozen=True)
@@ -72,16 +72,21 @@ class Settings:
         """The cameras' names."""
         return tuple(camera.name for camera in self.cameras)
 
-    def synchroniser(self) -> Synchroniser[Any]:
-        """A new synchroniser with these settings."""
+    @property
+    def grouping(self) -> Grouping:
+        """By what images become sets.
+
+        Raises:
+            ValueError: parameters contradict each other.
+        """
         offsets = {camera.name: camera.time_offset for camera in self.cameras}
-        return Synchroniser(
+        return Grouping(
             self.names,
             self.tolerance,
             self.timeout,
             self.min_cameras,
             offsets,
-            learn_offsets=self.learn_offsets,
+            self.learn_offsets,
         )
 
 
@@ -203,7 +208,7 @@ def _camera(name: str, chosen: Mapping[str, Any], compressed: bool) -> CameraSet
 
 def _check_together(settings: Settings) -> None:
     """Raise ValueError where parameters contradict each other."""
-    settings.synchroniser()
+    _ = settings.grouping  # checks itself
     low, high = settings.band
     if not low < high:
         raise ValueError(f'map.min_height must be below map.max_height, got {low} and {high} m')

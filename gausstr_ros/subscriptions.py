@@ -21,8 +21,11 @@ from gausstr_ros.diagnostics import Health
 from gausstr_ros.image_sets import ImageSet
 from gausstr_ros.inputs import CameraInputs, DepthPairing, ImageInputs, RigSource, Shot
 from gausstr_ros.settings import CameraSettings, Settings
+from gausstr_ros.synchroniser import Synchroniser
 
 _LOGGER = logging.getLogger(__name__)
+
+POLLS = 2  # while the timeout of a stalled stream runs
 
 
 class Subscriptions:
@@ -32,7 +35,7 @@ class Subscriptions:
         self._node = node
         self._settings = settings
         self._health = health
-        self._synchroniser = settings.synchroniser()
+        self._synchroniser: Synchroniser[Shot] = Synchroniser(settings.grouping)
         self._jumps_back = 0
         self._pairing = {name: DepthPairing() for name in settings.names}
         buffer = tf2_ros.Buffer(node=node)
@@ -53,7 +56,7 @@ class Subscriptions:
         self._unheard: dict[tuple[str, str], dict[tuple[int, ...], str]] = {}
         # Sets of a stalled stream time out on a clock that no bag stops.
         self._timer = node.create_timer(
-            settings.timeout / 2, self._poll, clock=Clock(clock_type=ClockType.STEADY_TIME)
+            settings.timeout / POLLS, self._poll, clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
 
     def close(self) -> None:
@@ -88,6 +91,14 @@ class Subscriptions:
             )
             for message, topic, callback in heard
         }
+
+    def regroup(self, settings: Settings) -> None:
+        """Make sets by other limits; where these change, sets in the making go out as they are."""
+        if settings.grouping != self._settings.grouping:
+            self._forward(self._synchroniser.regroup(settings.grouping))
+            self._timer.timer_period_ns = round(1e9 * settings.timeout / POLLS)
+        self.arrivals.wait_for(settings.transform_timeout, settings.min_cameras)
+        self._settings = settings
 
     def check(self) -> None:
         """Tell of publishers that cannot be heard, and when they are gone."""

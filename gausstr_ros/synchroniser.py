@@ -9,13 +9,12 @@ costs time in proportion to the number of cameras, and the images held are bound
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from typing import Generic
 
 from gausstr_ros.clock_jumps import CLOCK_JUMP, HeldImages
+from gausstr_ros.grouping import Grouping
 from gausstr_ros.image_sets import ImageSet, OpenSet, OpenSets, Payload, Stamped
 from gausstr_ros.rhythm import Rhythm
-from gausstr_ros.sync_limits import check_grouping
 
 NANOSECONDS = 1_000_000_000
 OPEN_SETS = 32  # sets in the making; the oldest goes out as it is when there would be more
@@ -35,41 +34,17 @@ class Synchroniser(Generic[Payload]):
     than the others that its next image belongs to a later set.
 
     Args:
-        cameras: names, in the order of the rig.
-        tolerance: seconds that the images of a set may lie apart.
-        timeout: seconds after which a set goes out incomplete; in the time of the stamps as
-            `add` sees them, or of the clock given to `poll` when the stamps stand still.
-        min_cameras: fewest cameras that make a set.
-        offsets: seconds by which a camera fires later than the first camera of a set. It is used
-            for grouping only, the stamps stay.
-        learn_offsets: learn the offsets from the stamps where those given, or none, leave more
-            than half the tolerance between the images of a set.
-
-    Raises:
-        ValueError: arguments contradict each other.
+        grouping: cameras and limits. The timeout is in the time of the stamps as `add` sees them,
+            or of the clock given to `poll` when the stamps stand still.
     """
 
-    def __init__(
-        self,
-        cameras: Sequence[str],
-        tolerance: float,
-        timeout: float,
-        min_cameras: int = 1,
-        offsets: Mapping[str, float] | None = None,
-        *,
-        learn_offsets: bool = False,
-    ) -> None:
-        offsets = offsets or {}
-        check_grouping(cameras, tolerance, timeout, min_cameras, offsets)
-        self.cameras = tuple(cameras)
+    def __init__(self, grouping: Grouping) -> None:
+        self.cameras = grouping.cameras
         self.drops: Counter[tuple[str, str]] = Counter()  # (camera, reason) -> images
         self.jumps = 0  # how often the clock of the stamps jumped
         self.jumps_back = 0  # how often of these it jumped back
-        self._tolerance = round(tolerance * NANOSECONDS)
-        self._timeout = round(timeout * NANOSECONDS)
-        self._min_cameras = min_cameras
-        self._offsets = {name: round(offsets.get(name, 0.0) * NANOSECONDS) for name in cameras}
-        self._learn = learn_offsets
+        self._adopt(grouping)
+        self._offsets = self._given_offsets()
         self._rhythm = Rhythm(self.cameras)
         self._heard = 0  # images that were grouped
         self._restart()
@@ -132,6 +107,41 @@ class Synchroniser(Generic[Payload]):
         """Return what is left at the end of a recording, as if the timeout had come."""
         self._drop_apart()
         return self._close_all()
+
+    def regroup(self, grouping: Grouping) -> list[ImageSet[Payload]]:
+        """Group by other limits from now on; gives out the sets in the making as they are.
+
+        Args:
+            grouping: of the same cameras. What was learned of their offsets stays unless others
+                are given or learning is ended.
+
+        Raises:
+            ValueError: it is of other cameras.
+        """
+        if grouping.cameras != self.cameras:
+            raise ValueError(f'the cameras are {", ".join(self.cameras)} and cannot change')
+        ready = self._close_all()
+        learned = grouping.learn_offsets and grouping.offsets == self._grouping.offsets
+        self._adopt(grouping)
+        if not learned:
+            self._shift(self._given_offsets())
+        return ready
+
+    def _adopt(self, grouping: Grouping) -> None:
+        self._grouping = grouping
+        self._tolerance = round(grouping.tolerance * NANOSECONDS)
+        self._timeout = round(grouping.timeout * NANOSECONDS)
+        self._min_cameras = grouping.min_cameras
+
+    def _given_offsets(self) -> dict[str, int]:
+        offsets = self._grouping.offsets
+        return {name: round(offsets.get(name, 0.0) * NANOSECONDS) for name in self.cameras}
+
+    def _shift(self, offsets: dict[str, int]) -> None:
+        """Take other phases; no set may be in the making, as its times are by the old ones."""
+        for name in self._now:
+            self._now[name] += self._offsets[name] - offsets[name]
+        self._offsets = offsets
 
     def _restart(self, given: int | None = None) -> None:
         self._open: OpenSets[Payload] = OpenSets()
@@ -229,7 +239,7 @@ class Synchroniser(Generic[Payload]):
             ready += self._close_until(group)
         if len(self._open) > OPEN_SETS:
             ready += self._close_until(next(iter(self._open)))
-        if self._learn and self._heard % (LEARN_AFTER * len(self.cameras)) == 0:
+        if self._grouping.learn_offsets and self._heard % (LEARN_AFTER * len(self.cameras)) == 0:
             ready += self._learn_offsets()
         return ready
 
@@ -283,8 +293,6 @@ class Synchroniser(Generic[Payload]):
         learned = self._rhythm.offsets(self._offsets, self._tolerance // 2)
         if learned is None:
             return []
-        ready = self._close_all()  # its times are by the old offsets
-        for name in self._now:
-            self._now[name] += self._offsets[name] - learned[name]
-        self._offsets = learned
+        ready = self._close_all()
+        self._shift(learned)
         return ready

@@ -22,11 +22,11 @@ from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
 from gausstr_core.memory import keep_freed_memory
 from gausstr_core.nuscenes import NUSCENES_CAMERAS
 from gausstr_ros.demo_processes import Child, DemoError, isolate
+from gausstr_ros.spinning import SpinningThread
 from gausstr_ros.transport import VARIABLES
 from gausstr_ros.transport_sender import RATE, Sender
 
@@ -66,10 +66,7 @@ class Listener:
         self._values: dict[tuple[str, str], str] = {}
         self._reports = 0
         self.node.create_subscription(DiagnosticArray, '/diagnostics', self._store, 10)
-        self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self.node)
-        self._thread = threading.Thread(target=self._spin, daemon=True)
-        self._thread.start()
+        self._spinning = SpinningThread(self.node)
 
     def sets(self) -> int:
         """Sets that the worker took, as of the last report."""
@@ -104,8 +101,7 @@ class Listener:
 
     def close(self) -> None:
         """End."""
-        self._executor.shutdown()
-        self._thread.join(5)
+        self._spinning.close()
         self.node.destroy_node()
 
     def _wait_report(self, timeout: float) -> None:
@@ -118,10 +114,6 @@ class Listener:
             self._values = {(s.name, p.key): p.value for s in message.status for p in s.values}
             self._reports += 1
             self._changed.notify_all()
-
-    def _spin(self) -> None:
-        with contextlib.suppress(ExternalShutdownException):
-            self._executor.spin()
 
 
 def measure(transport: str, seconds: float, logs: Path) -> Measured:

@@ -21,6 +21,7 @@ import torch
 
 from gausstr_core.parallel import follow_torch_threads
 from gausstr_core.pipeline import OccupancyPipeline
+from gausstr_core.rules import Rule
 from gausstr_ros.arrivals import Arrivals
 from gausstr_ros.categories import VocabularyInForce
 from gausstr_ros.diagnostics import Health
@@ -40,6 +41,15 @@ Part: TypeAlias = SeenImage | Exception
 
 FAILURE = 'failure in the pipeline'
 AT_ONCE = 16  # images that an accelerator sees together at most
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What may change from set to set; read once a set, so that all of it changes at once."""
+
+    rule: Rule
+    outputs: Outputs
+    min_cameras: int  # fewest that make a set
 
 
 @dataclass(frozen=True)
@@ -66,13 +76,12 @@ class Worker:
         arrivals: where images and sets come from.
         pipeline: the core.
         vocabulary: read once per set.
-        outputs: makes the messages.
+        plan: how sets are mapped; replaced by `follow`.
         wanted: names of the outputs that somebody listens to.
         publish: sends one output by name.
         short_of_memory: called when the device's memory was too small for a set.
         health: told of everything.
         measured_depth: whether depth comes from topics.
-        min_cameras: fewest cameras that make a set.
     """
 
     def __init__(
@@ -80,25 +89,23 @@ class Worker:
         arrivals: Arrivals[Shot, ImageInputs, CameraInputs, Part],
         pipeline: OccupancyPipeline,
         vocabulary: VocabularyInForce,
-        outputs: Outputs,
+        plan: Plan,
         *,
         wanted: Callable[[], list[str]],
         publish: Callable[[str, Any], None],
         short_of_memory: Callable[[torch.cuda.OutOfMemoryError], None],
         health: Health,
         measured_depth: bool,
-        min_cameras: int,
     ) -> None:
         self._arrivals = arrivals
         self._pipeline = pipeline
         self._vocabulary = vocabulary
-        self._outputs = outputs
+        self._plan = plan
         self._wanted = wanted
         self._publish = publish
         self._short_of_memory = short_of_memory
         self._health = health
         self._measured_depth = measured_depth
-        self._min_cameras = min_cameras
         self._frozen = FrozenPictures()
         self._faults: dict[str, str] = {}  # of the cameras in the last set
         self._handed: SimpleQueue[_Task | None] = SimpleQueue()
@@ -113,6 +120,10 @@ class Worker:
         """Start to work."""
         for thread in self._threads:
             thread.start()
+
+    def follow(self, plan: Plan) -> None:
+        """Go on by another plan from the next set on."""
+        self._plan = plan
 
     def stop(self, timeout: float) -> None:
         """Finish the sets in work and end.
@@ -180,7 +191,7 @@ class Worker:
             self._health.seen(taken.early, len(taken.images.payloads))
             self._tell(taken.images, parts.faults)
             missing = (*taken.images.missing, *parts.faults)
-            seen = join_set(parts, self._min_cameras)
+            seen = join_set(parts, self._plan.min_cameras)
         self._handed.put(
             _Task(taken.arrival, started, taken.images, seen, missing, time.monotonic())
         )
@@ -202,17 +213,17 @@ class Worker:
             self._attempt(task.images, partial(self._map, task))
 
     def _map(self, task: _Task) -> None:
-        begun = time.monotonic()
+        begun, plan = time.monotonic(), self._plan
         vocabulary = self._vocabulary.begin_cycle(task.images.stamp)
         names = self._wanted()
         if task.seen is None or not names:
             self._health.idle()
             return
         with self._health.stage('mapping'):
-            mapped = map_seen(self._pipeline, task.seen, vocabulary)
+            mapped = map_seen(self._pipeline, task.seen, vocabulary, plan.rule)
         done = time.monotonic()
         with self._health.stage('publishing'):
-            for name, message in self._outputs.make(names, mapped):
+            for name, message in plan.outputs.make(names, mapped):
                 self._publish(name, message)
         now = time.monotonic()
         seconds = {

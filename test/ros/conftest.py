@@ -14,14 +14,11 @@ os.environ['ROS_PYTHON_CHECK_FIELDS'] = '1'
 
 rclpy = pytest.importorskip('rclpy')
 
-import contextlib
-
 import cv2
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TransformStamped
 from nav_msgs.msg import OccupancyGrid
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage
@@ -29,6 +26,7 @@ from tf2_msgs.msg import TFMessage
 from tf_transformations import quaternion_from_matrix
 
 from gausstr_ros.conversions import header_message, stamp_of
+from gausstr_ros.spinning import SpinningThread
 from gausstr_ros.transport import use_shared_memory_profile
 
 CAMERAS = ('CAM_A', 'CAM_B', 'CAM_C')
@@ -38,25 +36,6 @@ PERIOD = 100_000_000
 SIZE = (90, 160)
 LATCHED = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 SENSOR = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
-
-
-class Spinner:
-    """Nodes whose callbacks run in a thread of their own."""
-
-    def __init__(self, *nodes):
-        self.executor = SingleThreadedExecutor()
-        for node in nodes:
-            self.executor.add_node(node)
-        self.thread = threading.Thread(target=self._spin, daemon=True)
-        self.thread.start()
-
-    def _spin(self):
-        with contextlib.suppress(ExternalShutdownException):
-            self.executor.spin()
-
-    def stop(self):
-        self.executor.shutdown()
-        self.thread.join(10)
 
 
 class Tester:
@@ -75,7 +54,7 @@ class Tester:
         self.infos = {c: self.publisher(CameraInfo, f'/{c}/camera_info') for c in cameras}
         self.tf = self.publisher(TFMessage, '/tf')
         self.tf_static = self.node.create_publisher(TFMessage, '/tf_static', LATCHED)
-        self.spinner = Spinner(self.node)
+        self.spinning = SpinningThread(self.node)
 
     def publisher(self, kind, topic):
         return self.node.create_publisher(kind, topic, SENSOR)
@@ -175,7 +154,7 @@ class Tester:
         return future.result()
 
     def close(self):
-        self.spinner.stop()
+        self.spinning.close()
         self.node.destroy_node()
 
 
@@ -263,19 +242,17 @@ def start_node(ros):
         node = GaussTRNode(parameter_overrides=overrides)
         handler = RosHandler(node.get_logger())
         handler.__enter__()
-        spinner = None
         if activate:
             node.trigger_configure()
             assert not node.fault, node.fault
             node.trigger_activate()
             assert not node.fault, node.fault
-        spinner = Spinner(node)
-        running.append((node, spinner, handler))
+        running.append((node, SpinningThread(node), handler))
         return node
 
     yield start
-    for node, spinner, handler in running:
-        spinner.stop()
+    for node, spinning, handler in running:
+        spinning.close()
         node.close()
         handler.__exit__(None, None, None)
         node.destroy_node()

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gausstr_ros.arrivals import SETS_AHEAD, Arrivals
+from gausstr_ros.grouping import Grouping
 from gausstr_ros.synchroniser import Synchroniser
 from gausstr_ros.waiting import SUPERSEDED, NotReady, TakenSet
 
@@ -46,7 +47,9 @@ class Robot:
     complete: int = 0
 
     def __post_init__(self) -> None:
-        self.sync = Synchroniser(self.cameras, TOLERANCE / 1e3, TIMEOUT / 1e3, self.min_cameras)
+        self.sync = Synchroniser(
+            Grouping(self.cameras, TOLERANCE / 1e3, TIMEOUT / 1e3, self.min_cameras)
+        )
         self.arrivals = Arrivals(
             self.needs,
             lambda camera, images, own: own or self.needs(camera, images.payloads[camera]),
@@ -287,7 +290,9 @@ def test_an_image_seen_as_it_comes_gives_the_very_maps_of_its_set_seen_at_once(t
     assert list(ahead.parts) == list(after.parts) == list(cameras)
     assert ahead.faults == after.faults and list(after.faults) == ['B']
     vocabulary = tiny.vocabulary()
-    one, other = (map_seen(tiny, join_set(images), vocabulary).result for images in (ahead, after))
+    one, other = (
+        map_seen(tiny, join_set(images), vocabulary, tiny.rule).result for images in (ahead, after)
+    )
     assert one.rig.names == ('A', 'C', 'D')
     for a, b in (
         (one.maps.features, other.maps.features),

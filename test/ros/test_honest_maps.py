@@ -24,8 +24,9 @@ from gausstr_core.seen import Seen
 from gausstr_core.visibility import viewed_and_observed, with_neighbours
 from gausstr_core.vocabulary import Vocabulary
 from gausstr_ros.conversions import band_slice, header_message, occupancy_grid
+from gausstr_ros.grouping import Grouping
 from gausstr_ros.inputs import CameraInputs, ImageInputs, Shot
-from gausstr_ros.mapper import build_pipeline
+from gausstr_ros.mapper import rule_in_force
 from gausstr_ros.seeing import join_set, see_set
 from gausstr_ros.settings import read_settings
 from gausstr_ros.synchroniser import ImageSet, Synchroniser
@@ -120,7 +121,7 @@ def seen_alone(scene: Scene, tiny: OccupancyPipeline) -> dict[str, Seen]:
 
 def sets_of(scene: Scene, cameras) -> list[ImageSet]:
     """What the node's synchroniser gives out when only these cameras send."""
-    sync = Synchroniser(NUSCENES_CAMERAS, 0.06, 0.3)
+    sync = Synchroniser(Grouping(NUSCENES_CAMERAS, 0.06, 0.3))
     sets = []
     for camera in cameras:
         sets += sync.add(camera, scene.cycle.stamps[camera], scene.shots[camera])
@@ -207,11 +208,11 @@ def test_a_higher_threshold_leaves_only_what_is_denser(
     settings = read_settings(
         {'preset': 'tiny', 'weights': 'untrained', 'map.occupied_threshold': 0.9}
     )
-    strict = build_pipeline(settings)
-    assert strict.rule.occupied_threshold == 0.9 > tiny.rule.occupied_threshold
+    strict = rule_in_force(tiny, settings)
+    assert strict.occupied_threshold == 0.9 > tiny.rule.occupied_threshold
     seen, vocabulary = seen_alone['CAM_FRONT'], tiny.vocabulary()
-    few, many = (p.map(seen, vocabulary).occupancy.labels >= 0 for p in (strict, tiny))
-    dense = strict.map(seen, vocabulary).occupancy.density > 0.9
+    few, many = (tiny.map(seen, vocabulary, rule).occupancy.labels >= 0 for rule in (strict, None))
+    dense = tiny.map(seen, vocabulary).occupancy.density > 0.9
     assert torch.equal(few, many & dense) and 0 < few.sum() < many.sum()
 
 

@@ -18,6 +18,7 @@ from tf_transformations import quaternion_from_matrix
 from gausstr_core.nuscenes import NUSCENES_CAMERAS
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_ros.conversions import header_message
+from gausstr_ros.grouping import Grouping
 from gausstr_ros.inputs import CameraInputs, ImageInputs, Shot
 from gausstr_ros.seeing import join_set, see_set
 from gausstr_ros.synchroniser import ImageSet, Synchroniser
@@ -64,7 +65,7 @@ def buffer_of(cycle: StreetCycle) -> tf2_ros.Buffer:
 
 
 def image_set(cycle: StreetCycle) -> ImageSet[Shot]:
-    sync: Synchroniser[Shot] = Synchroniser(NUSCENES_CAMERAS, 0.08, 0.3)
+    sync: Synchroniser[Shot] = Synchroniser(Grouping(NUSCENES_CAMERAS, 0.08, 0.3))
     sets = []
     for camera, view in cycle.views.items():
         depth = np.where(view.depth > 0, view.depth, 1000.0).astype(np.float32)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gausstr_ros.grouping import Grouping
 from gausstr_ros.synchroniser import (
     AHEAD,
     CLOCK,
@@ -23,8 +24,12 @@ MS = 1_000_000
 CAMERAS = ('A', 'B', 'C', 'D')
 
 
+def grouping(**arguments):
+    return Grouping(CAMERAS, **{'tolerance': 0.05, 'timeout': 0.2, **arguments})
+
+
 def synchroniser(**arguments):
-    return Synchroniser(CAMERAS, **{'tolerance': 0.05, 'timeout': 0.2, **arguments})
+    return Synchroniser(grouping(**arguments))
 
 
 def feed(sync, events):
@@ -322,8 +327,8 @@ def test_an_image_costs_time_in_proportion_to_the_cameras():
     """16 times as many cameras: 16 times as long per image, and not 256 times."""
 
     def seconds_per_image(count):
-        names = [f'{i}' for i in range(count)]
-        sync = Synchroniser(names, 0.05, 0.2)
+        names = tuple(f'{i}' for i in range(count))
+        sync = Synchroniser(Grouping(names, 0.05, 0.2))
         events = [(c, n * 100) for n in range(3200 // count) for c in names]
         started = time.perf_counter()
         assert len(feed(sync, events)) == 3200 // count
@@ -349,6 +354,40 @@ def test_an_image_costs_time_in_proportion_to_the_cameras():
 def test_contradictory_settings_are_named(arguments, expected):
     with pytest.raises(ValueError, match=expected):
         synchroniser(**arguments)
+
+
+def test_other_limits_hold_from_then_on_and_no_image_is_lost():
+    sync = synchroniser()
+    assert len(feed(sync, rounds(5))) == 5
+    assert feed(sync, [('A', 500), ('B', 510)]) == []
+    (cut,) = sync.regroup(grouping(tolerance=0.005, min_cameras=2))
+    assert (set(cut.payloads), cut.missing) == ({'A', 'B'}, ('C', 'D'))
+    sets = feed(sync, [('C', 520), ('D', 530), *((c, ms + 600) for c, ms in rounds(4))])
+    later = [*sets, *sync.flush()]
+    assert all(s.stamp > cut.stamp for s in later)
+    assert all(max(s.stamps.values()) - min(s.stamps.values()) <= 5 * MS for s in later)
+    assert all(len(s.payloads) >= 2 for s in later)
+    given = sum(len(s.payloads) for s in (cut, *later))
+    assert given + sum(sync.drops.values()) == 2 + 2 + 4 * len(CAMERAS)
+
+
+def test_what_was_learned_of_the_phases_outlasts_other_limits_but_not_other_phases():
+    limits = {'tolerance': 0.02, 'learn_offsets': True}
+    sync = synchroniser(**limits)
+    feed(sync, [(c, round(ms)) for c, ms in staggered(40)])
+    learned = sync.offsets
+    sync.regroup(grouping(**limits, timeout=0.3))
+    assert sync.offsets == learned and any(learned.values())
+    given = {'A': 0.01, 'B': 0.0, 'C': 0.0, 'D': 0.0}
+    sync.regroup(grouping(**limits, offsets=given))
+    assert sync.offsets == given
+    sync.regroup(grouping(tolerance=0.02))
+    assert not any(sync.offsets.values())
+
+
+def test_the_cameras_of_a_synchroniser_stay():
+    with pytest.raises(ValueError, match='cannot change'):
+        synchroniser().regroup(Grouping(('A', 'B'), 0.05, 0.2))
 
 
 def test_an_unknown_camera_is_named():

@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from dataclasses import dataclass
 
+from gausstr_ros.grouping import Grouping
 from gausstr_ros.synchroniser import OPEN_SETS, Synchroniser
 
 SCHEDULES = 10_000
@@ -24,9 +25,9 @@ class Message:
 
 @dataclass(frozen=True)
 class Schedule:
-    """What cameras send, in the order of arrival, and the synchroniser's settings."""
+    """What cameras send, in the order of arrival, and by what it is grouped."""
 
-    settings: dict
+    grouping: Grouping
     messages: list[Message]
     polls: bool
     promised: dict[int, int]  # cycle -> images, of the clean cycles that must come out whole
@@ -49,17 +50,17 @@ def random_schedule(chance: random.Random) -> Schedule:
     min_cameras = chance.randint(1, count) if chance.random() < 0.3 else 1
     cycles = chance.randint(4, 11)
     messages = _messages(chance, phases, period, tolerance, cycles)
-    settings = {
-        'cameras': names,
-        'tolerance': tolerance / 1e9,
-        'timeout': timeout / 1e9,
-        'min_cameras': min_cameras,
-        'offsets': {n: p / 1e9 for n, p in phases.items()} if offsets == 'given' else None,
-        'learn_offsets': offsets == 'learned',
-    }
+    grouping = Grouping(
+        tuple(names),
+        tolerance / 1e9,
+        timeout / 1e9,
+        min_cameras,
+        {name: phase / 1e9 for name, phase in phases.items()} if offsets == 'given' else {},
+        learn_offsets=offsets == 'learned',
+    )
     recovers = min_cameras == 1 and offsets != 'learned' and timeout > 1.2 * period
     clean = Counter(message.cycle for message in messages if message.cycle >= cycles)
-    return Schedule(settings, messages, chance.random() < 0.7, dict(clean) if recovers else {})
+    return Schedule(grouping, messages, chance.random() < 0.7, dict(clean) if recovers else {})
 
 
 def _messages(
@@ -102,7 +103,7 @@ class Checked:
     """A synchroniser whose every answer is checked as it comes."""
 
     def __init__(self, schedule: Schedule) -> None:
-        self.sync = Synchroniser(**schedule.settings)
+        self.sync = Synchroniser(schedule.grouping)
         self.schedule = schedule
         self.used: set[int] = set()
         self.largest: dict[int, int] = {}  # cycle -> images of it in one set
@@ -118,23 +119,23 @@ class Checked:
             assert jumped or images.stamp > self._newest
             self._newest = images.stamp
         self._newest = 0 if jumped else self._newest
-        if self.schedule.settings['learn_offsets']:
+        if self.schedule.grouping.learn_offsets:
             self._offsets = self.sync.offsets
         assert len(self.sync) <= (OPEN_SETS + 1) * len(self.sync.cameras)
 
     def _check(self, images) -> None:
-        settings, messages = self.schedule.settings, self.schedule.messages
+        grouping, messages = self.schedule.grouping, self.schedule.messages
         for camera, number in images.payloads.items():
             assert number not in self.used, 'an image in two sets'
             self.used.add(number)
             sent = messages[number]
             assert (sent.camera, sent.stamp) == (camera, images.stamps[camera])
-        assert len(images.payloads) >= settings['min_cameras']
+        assert len(images.payloads) >= grouping.min_cameras
         assert images.stamp == max(images.stamps.values())
-        assert sorted((*images.payloads, *images.missing)) == sorted(settings['cameras'])
+        assert sorted((*images.payloads, *images.missing)) == sorted(grouping.cameras)
         # what was learned in this very call came after the sets that it gave out
         times = [(s - START) / 1e9 - self._offsets[c] for c, s in images.stamps.items()]
-        assert max(times) - min(times) <= settings['tolerance'] + 1e-6
+        assert max(times) - min(times) <= grouping.tolerance + 1e-6
         for cycle in {messages[number].cycle for number in images.payloads.values()}:
             self.largest[cycle] = max(self.largest.get(cycle, 0), len(images.payloads))
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -15,12 +13,12 @@ import rclpy
 from cameras import Cameras
 from domain_coordinator import domain_id
 from node_process import NodeProcess
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from report import judge, table
 from soak import Soak
 from tqdm import tqdm
 from watcher import Watcher
 
+from gausstr_ros.spinning import SpinningThread
 from gausstr_ros.transport import use_shared_memory_profile
 
 
@@ -42,10 +40,7 @@ def _run(options: argparse.Namespace, log: Path) -> int:
     helper = rclpy.create_node('soak')
     cameras = Cameras(helper, seed)
     watcher = Watcher(helper, cameras)
-    executor = SingleThreadedExecutor()
-    executor.add_node(helper)
-    thread = threading.Thread(target=_spin, args=(executor,), daemon=True)
-    thread.start()
+    spinning = SpinningThread(helper)
     node = NodeProcess(log)
     soak = Soak(cameras, watcher, node, seed)
     try:
@@ -61,18 +56,12 @@ def _run(options: argparse.Namespace, log: Path) -> int:
         return 1
     finally:
         status = node.stop()
-        executor.shutdown()
-        thread.join(10)
+        spinning.close()
         rclpy.try_shutdown()
     print(table(soak, seconds, watcher.maps, cameras.cycle))
     wrong = judge(soak, node.exceptions(), status, options.recovery_cycles)
     print('\n'.join(f'FAILED: {text}' for text in wrong) or 'all checks passed')
     return int(bool(wrong))
-
-
-def _spin(executor: SingleThreadedExecutor) -> None:
-    with contextlib.suppress(ExternalShutdownException):
-        executor.spin()
 
 
 def _parser() -> argparse.ArgumentParser:

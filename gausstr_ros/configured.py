@@ -1,0 +1,83 @@
+"""What the node has between configure and cleanup: the model, its words, and its settings."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, replace
+
+from gausstr_core.memory import peak_memory
+from gausstr_core.pipeline import OccupancyPipeline
+from gausstr_core.vocabulary import Vocabulary
+from gausstr_ros.categories import VocabularyInForce
+from gausstr_ros.mapper import build_pipeline, rule_in_force, warm_up
+from gausstr_ros.output_topics import OutputTopics
+from gausstr_ros.outputs import Outputs
+from gausstr_ros.settings import Settings
+from gausstr_ros.worker import Plan
+
+_LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model that has run once."""
+
+    pipeline: OccupancyPipeline
+    words: Vocabulary  # that it starts with
+    plan: Plan
+
+
+@dataclass
+class Configured:
+    """All of it; settings and plan change with the parameters."""
+
+    settings: Settings
+    pipeline: OccupancyPipeline
+    vocabulary: VocabularyInForce
+    topics: OutputTopics
+    plan: Plan
+
+    def check(self, settings: Settings) -> None:
+        """Raise ValueError unless these settings can take the place of those in force."""
+        if plan(self.pipeline, settings).outputs.types != self.plan.outputs.types:
+            raise ValueError(
+                'activation_category: ~/<camera>/activation is offered or not when the node is '
+                'configured; clean it up first'
+            )
+
+    def use(self, settings: Settings) -> None:
+        """Let other settings, checked before, take that place."""
+        self.settings, self.plan = settings, plan(self.pipeline, settings)
+
+
+def load(settings: Settings) -> Loaded:
+    """Load the model and run everything once, so that nothing is left to compile for a set.
+
+    Raises:
+        ValueError: as `build_pipeline`, `rule_in_force`, or the vocabulary file is wrong.
+    """
+    pipeline = build_pipeline(settings)
+    words = pipeline.vocabulary(settings.vocabulary_file or None)
+    chosen = plan(pipeline, settings)
+    started = time.monotonic()
+    # every output once: on a fresh machine compiling what draws them takes as long as a drive;
+    # nothing is left out of what nobody sees, so that no warning is spent on it
+    unlimited = Outputs(replace(settings, max_gaussians=10**6, max_cubes=10**7))
+    for _ in unlimited.make(list(unlimited.types), warm_up(pipeline, settings, words)):
+        pass
+    _LOGGER.info(
+        '%s on %s is ready, first run took %.1f s, peak memory %s',
+        settings.preset, settings.device, time.monotonic() - started,
+        peak_memory(settings.device),
+    )  # fmt: skip
+    return Loaded(pipeline, words, chosen)
+
+
+def plan(pipeline: OccupancyPipeline, settings: Settings) -> Plan:
+    """How sets are mapped by these settings.
+
+    Raises:
+        ValueError: as `rule_in_force`.
+    """
+    return Plan(rule_in_force(pipeline, settings), Outputs(settings), settings.min_cameras)
