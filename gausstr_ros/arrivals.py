@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic
 
 from gausstr_ros.image_sets import ImageSet, Payload
@@ -52,7 +53,8 @@ class Arrivals(Generic[Payload, Needs, Inputs, Part]):
         prepare: called likewise with a camera, its set and what it took to see the image if that
             was seen ahead; see `WaitingSet.gather`.
         dropped: called with reason and message for each set that is dropped.
-        timeout: seconds that a set may wait for what is not ready.
+        timeout: seconds that a set may wait for what is not ready; once one has waited in vain
+            for what a camera never had, the next ones do not.
         min_cameras: fewest cameras that make a set.
         cameras: how many there are; bounds how much is seen ahead.
         limit: sets that may wait; the oldest goes first.
@@ -83,6 +85,7 @@ class Arrivals(Generic[Payload, Needs, Inputs, Part]):
         self._forming: Sequence[ImageSet[Payload]] = ()
         # by the identity of the image: the same camera may send the same stamp twice
         self._kept: dict[int, _Kept[Payload, Needs, Part]] = {}
+        self._given_up: set[str] = set()  # cameras whose inputs never came to a set that waited
         self._closed = False
         self._unready = False  # whether something waits for what comes without notice
         self._news = 0
@@ -180,20 +183,26 @@ class Arrivals(Generic[Payload, Needs, Inputs, Part]):
     ) -> TakenSet[Payload, Inputs, Part] | None:
         for place in range(len(waiting) - 1, -1, -1):
             entry = waiting[place]
-            patient = self._clock() - entry.since < self._timeout
             try:
                 ready = entry.gather(
-                    self._prepared, patient=patient, min_cameras=self._min_cameras
+                    self._prepared, partial(self._waits, entry.since), self._min_cameras
                 )
             except NotReady as error:
                 self._remove([entry])
                 self._dropped(error.reason, str(error))
                 continue
+            finally:
+                self._given_up = (self._given_up | entry.unheard) - entry.inputs.keys()
             if ready:
                 for _ in range(self._remove(waiting[: place + 1]) - 1):
                     self._dropped(SUPERSEDED, '')
                 return self._taken(entry)
         return None
+
+    def _waits(self, since: float, camera: str, missing: NotReady) -> bool:
+        """One set waits for a camera whose frame nobody knows, the next ones do not."""
+        patient = self._clock() - since < self._timeout
+        return patient and not (missing.unheard and camera in self._given_up)
 
     def _prepared(self, camera: str, images: ImageSet[Payload]) -> Inputs:
         kept = self._kept.get(id(images.payloads[camera]))

@@ -89,6 +89,10 @@ class Calibrations:
         self._infos: deque[CameraInfo] = deque(maxlen=16)
         self._images: deque[int] = deque(maxlen=16)  # stamps
 
+    def __len__(self) -> int:
+        """How many are remembered."""
+        return len(self._infos)
+
     def add(self, info: CameraInfo) -> None:
         """Remember a calibration."""
         self._infos.append(info)
@@ -188,5 +192,6 @@ class RigSource:
                 NO_INFO,
                 f'camera {camera}: no CameraInfo for its image at {stamp / 1e9:.3f} s has come on '
                 f'{topic}',
+                unheard=not self._calibrations[camera],
             )
         return found

@@ -120,8 +120,11 @@ class Replay:
         for number, entry in self._pending:
             try:
                 patient = self._now / 1e9 - entry.since < patience
-                least = self.settings.min_cameras
-                if not entry.gather(self._rigs.camera_inputs, patient=patient, min_cameras=least):
+                if not entry.gather(
+                    self._rigs.camera_inputs,
+                    lambda *_, patient=patient: patient,
+                    self.settings.min_cameras,
+                ):
                     still.append((number, entry))
                     continue
                 result = self._result(number, entry)

@@ -56,6 +56,7 @@ def ego_from_camera(
         raise NotReady(
             NO_TRANSFORM,
             f'camera {camera}: no transform from {frame} to {base_frame}{through}: {error}',
+            unheard=isinstance(error, tf2_ros.LookupException | tf2_ros.ConnectivityException),
         ) from error
     return _matrix(found)
 

@@ -17,11 +17,18 @@ BAD_INPUT = 'bad input'
 
 
 class NotReady(Exception):
-    """Something that an image needs is not there yet; `reason` is short, the message names it."""
+    """Something that an image needs is not there yet; the message names it.
 
-    def __init__(self, reason: str, message: str) -> None:
+    Args:
+        reason: in a few words.
+        message: names camera and link or topic.
+        unheard: nothing of the kind has ever come, so that it need not be only late.
+    """
+
+    def __init__(self, reason: str, message: str, *, unheard: bool = False) -> None:
         super().__init__(message)
         self.reason = reason
+        self.unheard = unheard
 
 
 class WaitingSet(Generic[Payload, Inputs]):
@@ -37,27 +44,27 @@ class WaitingSet(Generic[Payload, Inputs]):
         self.since = since
         self.inputs: dict[str, Inputs] = {}  # of the cameras that are ready
         self.faults: dict[str, str] = {}  # cameras that are given up -> why; the text names them
+        self.unheard: set[str] = set()  # of them, those whose inputs have never come
 
     def gather(
         self,
         prepare: Callable[[str, ImageSet[Payload]], Inputs],
-        *,
-        patient: bool,
+        waits: Callable[[str, NotReady], bool],
         min_cameras: int,
     ) -> bool:
         """Look again for what is missing; whether the set can go on.
 
-        A camera whose inputs are wrong is given up, and one whose inputs have not come once
-        patience is at its end: either costs no other camera.
+        A camera whose inputs are wrong is given up, and one whose inputs have not come and are
+        not waited for: either costs no other camera.
 
         Args:
             prepare: gives what a camera of the set needs, or raises NotReady (tried again) or
                 ValueError.
-            patient: wait for what has not come.
+            waits: whether to wait for what a camera lacks.
             min_cameras: fewest cameras that make a set.
 
         Raises:
-            NotReady: patience is at its end and fewer cameras are ready.
+            NotReady: nothing is waited for and fewer cameras are ready.
         """
         late: dict[str, NotReady] = {}
         for camera in self.images.payloads:
@@ -66,11 +73,12 @@ class WaitingSet(Generic[Payload, Inputs]):
             try:
                 self.inputs[camera] = prepare(camera, self.images)
             except NotReady as error:
-                if patient:
+                if waits(camera, error):
                     return False
                 late[camera] = error
             except ValueError as error:
                 self.faults[camera] = str(error)
+        self.unheard = {camera for camera, error in late.items() if error.unheard}
         if late and len(self.inputs) < min_cameras:
             raise next(iter(late.values()))
         self.faults |= {camera: str(error) for camera, error in late.items()}

@@ -30,6 +30,7 @@ class Picture:
     arrival: int
     ready: int
     wrong: bool = False
+    unheard: bool = False  # whether, until then, nothing of the kind has come
 
 
 @dataclass
@@ -42,6 +43,7 @@ class Robot:
     wanted: bool = True
     now: int = 0
     seen: Counter = field(default_factory=Counter)
+    waited_for: set[str] = field(default_factory=set)  # cameras that a set has waited for
     taken: list[TakenSet] = field(default_factory=list)
     drops: Counter = field(default_factory=Counter)
     complete: int = 0
@@ -53,7 +55,7 @@ class Robot:
         self.arrivals = Arrivals(
             self.needs,
             lambda camera, images, own: own or self.needs(camera, images.payloads[camera]),
-            lambda reason, _: self.drops.update([reason]),
+            self.drop,
             timeout=PATIENCE / 1e3,
             min_cameras=self.min_cameras,
             cameras=len(self.cameras),
@@ -65,8 +67,13 @@ class Robot:
         if picture.wrong:
             raise ValueError(f'camera {camera}: its images have an empty frame_id')
         if self.now < picture.ready:
-            raise NotReady(NEWS, f'camera {camera}: {NEWS}')
+            raise NotReady(NEWS, f'camera {camera}: {NEWS}', unheard=picture.unheard)
         return camera, picture.stamp
+
+    def drop(self, reason: str, text: str) -> None:
+        self.drops[reason] += 1
+        if reason == NEWS:
+            self.waited_for |= {*self.cameras}  # for which of them, the text says of one only
 
     def hear(self, picture: Picture) -> None:
         self.tell(self.sync.add(picture.camera, picture.stamp * MS, picture))
@@ -99,8 +106,10 @@ class Robot:
         assert job.parts.keys() <= job.inputs.keys()
         for camera, text in job.faults.items():
             assert f'camera {camera}' in text
-            waited = self.now / 1e3 - job.arrival
-            assert payloads[camera].wrong or waited >= PATIENCE / 1e3
+            image, waited = payloads[camera], self.now / 1e3 - job.arrival
+            known = image.unheard and camera in self.waited_for
+            assert image.wrong or known or waited >= PATIENCE / 1e3
+            self.waited_for.add(camera)
         for camera in job.inputs.keys() - job.parts.keys():
             self.seen[payloads[camera]] += 1
         assert 0 <= job.early <= len(payloads)
@@ -111,6 +120,7 @@ class Robot:
 def drives(draw):
     """Pictures in the order of their arrival, and how many pieces of work fit in between."""
     cameras = tuple('ABCD'[: draw(st.integers(1, 4))])
+    unheard = draw(st.booleans())
     pictures = []
     for cycle in range(draw(st.integers(1, 6))):
         for place, camera in enumerate(cameras):
@@ -123,7 +133,8 @@ def drives(draw):
                 stamp += 300
             for repeat in range({'lost': 0, 'twice': 2}.get(kind, 1)):
                 at = arrival + repeat
-                pictures.append(Picture(camera, stamp, at, at + late, kind == 'wrong'))
+                wrong = kind == 'wrong'
+                pictures.append(Picture(camera, stamp, at, at + late, wrong, unheard))
     pictures.sort(key=lambda picture: picture.arrival)
     work = draw(st.lists(st.integers(0, 4), min_size=len(pictures), max_size=len(pictures)))
     return cameras, list(zip(pictures, work, strict=True))
@@ -188,6 +199,27 @@ def test_a_set_goes_on_without_the_camera_whose_transform_never_comes():
     (job,) = robot.taken
     assert list(job.inputs) == ['A', 'C'] and list(job.faults) == ['B'] and NEWS in job.faults['B']
     assert list(job.parts) == ['A', 'C']
+
+
+@pytest.mark.parametrize('unheard', [True, False])
+def test_sets_after_it_wait_only_for_what_has_ever_come(unheard):
+    robot = Robot(tuple('ABC'), 1, 1)
+    for number in range(3):
+        robot.now = 1000 + 500 * number
+        cycle = spread('ABC', robot.now)
+        cycle[1].ready, cycle[1].unheard = NEVER, unheard
+        play(robot, cycle)
+        waits = not unheard or number == 0
+        assert len(robot.taken) == (number if waits else number + 1)
+        robot.now += PATIENCE + 1
+        robot.step()
+        assert list(robot.taken[number].faults) == ['B']
+    play(robot, spread('ABC', 3000))
+    assert list(robot.taken[3].inputs) == ['A', 'B', 'C']
+    cycle = spread('ABC', 3500)
+    cycle[1].ready, cycle[1].unheard = NEVER, True  # as after a jump of the clock
+    play(robot, cycle)
+    assert len(robot.taken) == 4, 'B came meanwhile: it is waited for once more'
 
 
 def test_a_set_is_dropped_where_the_transforms_of_too_many_never_come():

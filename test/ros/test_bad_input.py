@@ -30,6 +30,16 @@ def assert_goes_on(tester, index):
     tester.wait(lambda: stamp in tester.stamps(GRID), what=f'map of set {index}')
 
 
+def play_until(tester, condition):
+    """Play sets, as no set waits again for what one has waited for in vain."""
+    for index in range(1, 60):
+        tester.play_set(index)
+        tester.wait_for_text(f'received={index + 1}')
+        if condition():
+            return
+    raise AssertionError('59 sets changed nothing')
+
+
 def faults(tester):
     """(what is wrong, of which camera, words of the reason)."""
     whole = tester.jpeg(1).data
@@ -140,8 +150,7 @@ def test_a_missing_link_costs_its_camera_only_and_is_named_until_it_comes(runnin
     )
     pose = tester.transform('base_link', 'CAM_C', tester.start, tester.camera_pose(0.0))
     tester.tf_static.publish(TFMessage(transforms=[pose]))
-    assert_goes_on(tester, 1)
-    tester.wait(lambda: camera_status(tester, 'CAM_C').message == 'ok', what='CAM_C ok again')
+    play_until(tester, lambda: camera_status(tester, 'CAM_C').message == 'ok')
     assert not [text for text in tester.texts() if text.startswith('sets dropped')]
 
 
@@ -155,7 +164,7 @@ def test_missing_links_drop_the_set_where_fewer_than_min_cameras_are_left(start_
     tester.wait_for_text('sets dropped: no transform=1')
     pose = tester.transform('base_link', 'CAM_C', tester.start, tester.camera_pose(0.0))
     tester.tf_static.publish(TFMessage(transforms=[pose]))
-    assert_goes_on(tester, 1)
+    play_until(tester, lambda: tester.stamps(GRID))
     assert stamp not in tester.stamps(GRID)
 
 
