@@ -37,6 +37,7 @@ class Health:
         self._values: dict[str, str] = {}
         self._state = 'unconfigured'
         self._watchdog = float('inf')
+        self._transition: tuple[str, float] | None = None  # name, and when it began
         self._restart()
 
     def _restart(self) -> None:
@@ -55,7 +56,6 @@ class Health:
         with self._lock:
             self._restart()
             self._cameras = {c.name: CameraHealth(c.image_topic, now) for c in settings.cameras}
-            self._watchdog = settings.watchdog_timeout
             self._values = {'device': settings.device, 'preset': settings.preset}
 
     def watch(self, timeout: float) -> None:
@@ -72,6 +72,17 @@ class Health:
                 self._halted = ''
             for camera in self._cameras.values():
                 camera.watch(now)
+
+    @contextmanager
+    def transition(self, name: str) -> Iterator[None]:
+        """Tell of a transition of the lifecycle while it runs."""
+        with self._lock:
+            self._transition = name, self._clock()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._transition = None
 
     def note(self, key: str, value: str) -> None:
         """Show a value under the pipeline's status."""
@@ -222,6 +233,15 @@ class Health:
 
     def _pipeline_status(self, now: float) -> DiagnosticStatus:
         stuck = self._stages.stuck(now, self._watchdog)
+        under_way = ''
+        if self._transition is not None:
+            name, since = self._transition
+            under_way = f'{name} has run for {now - since:.1f} s'
+            if now - since > self._watchdog:
+                stuck.append(
+                    f'{under_way}, watchdog_timeout is {self._watchdog:g} s: the device is stuck, '
+                    'or weights are still being fetched'
+                )
         values = {'state': self._state, **self._values}
         values |= {f'sets {kind}': str(count) for kind, count in self._sets.items()}
         values |= {f'sets dropped: {why}': str(n) for why, n in self._dropped.items()}
@@ -236,7 +256,7 @@ class Health:
             self._last_error = stuck[-1]
         if self._last_error:
             values['last error'] = self._last_error
-        level, text = DiagnosticStatus.OK, self._state
+        level, text = DiagnosticStatus.OK, under_way or self._state
         if self._halted:
             level, text = DiagnosticStatus.ERROR, self._halted
         elif stuck:

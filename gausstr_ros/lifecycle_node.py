@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ from gausstr_ros.worker import Worker
 
 _LOGGER = logging.getLogger(__name__)
 
+REPORT_EVERY = 1.0  # seconds, until the node is configured and while a transition runs
 CHECK_EVERY = 0.5  # seconds between two looks at who connects to us and does not fit
 OUT_OF_MEMORY = 'out of device memory'
 
@@ -55,7 +57,7 @@ class GaussTRNode(LifecycleNode):
         self._diagnostics = self.create_publisher(
             DiagnosticArray, '/diagnostics', 10, event_callbacks=NO_EVENTS
         )
-        self._reporting = self.create_timer(1.0, self._report, clock=self._steady)
+        self._reporting = self.create_timer(REPORT_EVERY, self._report, clock=self._steady)
         self._checking = self.create_timer(
             CHECK_EVERY, self._check_connections, clock=self._steady
         )
@@ -99,7 +101,8 @@ class GaussTRNode(LifecycleNode):
         """Run one transition; rclpy itself would swallow what it raises."""
         self.fault = ''
         try:
-            step(*arguments)
+            with self.health.transition(name), self._reporting_meanwhile():
+                step(*arguments)
         except (ValueError, OSError, StuckError) as error:
             self.fault = f'{name} failed: {error}'
             self.get_logger().error(self.fault)
@@ -122,6 +125,7 @@ class GaussTRNode(LifecycleNode):
 
     def _configure(self) -> None:
         settings = read_settings(parameter_values(self))
+        self.health.watch(settings.watchdog_timeout)
         loaded = load(settings)
         self.health.configured(settings)
         topics = OutputTopics(self, loaded.plan.outputs.types, self.health)
@@ -228,6 +232,23 @@ class GaussTRNode(LifecycleNode):
             self._configured.topics.check()
         if self._running is not None:
             self._running[0].check()
+
+    @contextlib.contextmanager
+    def _reporting_meanwhile(self) -> Iterator[None]:
+        """Go on with the diagnostics while a transition holds the executor's thread."""
+        ended = threading.Event()
+
+        def report() -> None:
+            while not ended.wait(REPORT_EVERY):
+                self._report()
+
+        thread = threading.Thread(target=report, name='gausstr reporting', daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
 
     def _report(self) -> None:
         stamp = self.get_clock().now().nanoseconds

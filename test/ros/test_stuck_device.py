@@ -92,6 +92,32 @@ def test_deactivate_fails_with_the_stage_and_the_late_end_does_no_harm(
     assert not [text for text in tester.texts() if 'failure in the pipeline' in text]
 
 
+def test_a_start_that_does_not_end_is_told_although_it_holds_the_executor(
+    start_node, tester, monkeypatch
+):
+    go_on, look = threading.Event(), OccupancyPipeline.look
+
+    def stuck(*arguments):
+        assert go_on.wait(60)
+        return look(*arguments)
+
+    node = start_node(activate=False, watchdog_timeout=0.5)
+    monkeypatch.setattr(OccupancyPipeline, 'look', stuck)
+    request = ChangeState.Request()
+    request.transition.label = 'configure'
+    client = tester.node.create_client(ChangeState, '/gausstr/change_state')
+    assert client.wait_for_service(10)
+    reply = client.call_async(request)
+    try:
+        tester.wait_for_text('configure has run for', 'watchdog_timeout is 0.5 s')
+        assert pipeline_status(tester).level == DiagnosticStatus.ERROR
+    finally:
+        go_on.set()
+    tester.wait(reply.done, what='reply')
+    assert reply.result().success and not node.fault
+    tester.wait(lambda: pipeline_status(tester).message == 'inactive', what='inactive')
+
+
 @pytest.fixture
 def process(tester):
     parameters = ['preset:=tiny', 'weights:=untrained', 'watchdog_timeout:=0.5']
