@@ -260,8 +260,12 @@ def test_targets_are_kept_on_first_use(sources: Path, recipe: Path, tmp_path: Pa
 def test_segments_come_from_the_cache(
     sources: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recipe = small_training.write_recipe(
-        tmp_path / 'segments.yaml', model={'segments': 26}, input_size=[0, 0]
+    recipe = small_training.write_recipe(  # few steps: a cache is of the networks' own size
+        tmp_path / 'segments.yaml',
+        model={'segments': 26},
+        input_size=[0, 0],
+        stage={'steps': 2, 'frames': 1, 'warmup': 1},
+        validate_every=9,
     )
     arguments = small_training.arguments(sources, recipe, tmp_path / 'run')
     cache = ['--targets', str(tmp_path / 'cache')]
