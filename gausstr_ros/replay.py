@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import tf2_ros
+import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.duration import Duration
 from rclpy.serialization import deserialize_message
@@ -158,6 +159,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         count = replay(options.input, options.output, settings, names)
     except (ValueError, OSError, sqlite3.Error) as error:
         raise SystemExit(f'gausstr-replay: {error}') from None
+    except torch.cuda.OutOfMemoryError as error:
+        # no smaller profile as in the node: all maps of a bag are made in one way
+        raise SystemExit(
+            f'gausstr-replay: out of device memory: {error}; free some and run it again to go on, '
+            'or start with a larger grid.resolution or on the CPU'
+        ) from None
     except KeyboardInterrupt:
         raise SystemExit('gausstr-replay: interrupted; run it again to go on') from None
     print(f'{count} sets mapped -> {options.output}')

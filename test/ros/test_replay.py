@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from rosbags.rosbag2 import Reader
 
 pytestmark = pytest.mark.ros
@@ -17,6 +18,7 @@ from nav_msgs.msg import OccupancyGrid
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import PointCloud2
 
+from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_msgs.msg import Categories
 from gausstr_ros.conversions import VOXEL_POINT, stamp_of
 from gausstr_ros.replay import main
@@ -110,6 +112,24 @@ def test_unreadable_bags_and_parameters_are_named(street, parameters, tmp_path):
     with pytest.raises(SystemExit, match=r'/no/such\.file'):
         main([str(street / 'bag'), out, '--params-file', str(tmp_path / 'bad.yaml')])
     assert not (tmp_path / 'out').exists() and not list(tmp_path.glob('.*'))
+
+
+def test_a_device_that_is_full_ends_it_with_what_to_do(street, parameters, tmp_path, monkeypatch):
+    work, done = OccupancyPipeline.map, []
+
+    def fail_at_the_second(*arguments):
+        done.append(1)
+        if len(done) == 2:
+            raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB')
+        return work(*arguments)
+
+    monkeypatch.setattr(OccupancyPipeline, 'map', fail_at_the_second)
+    command = [str(street / 'bag'), str(tmp_path / 'out.mcap'), '--params-file', parameters]
+    with pytest.raises(SystemExit, match=r'out of device memory: CUDA.* run it again to go on'):
+        main(command)
+    assert not (tmp_path / 'out.mcap').exists()
+    main(command)
+    assert len(done) == 3, 'the first set is mapped once'
 
 
 def test_two_runs_give_bit_identical_voxels(street, tmp_path):
