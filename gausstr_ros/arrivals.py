@@ -121,7 +121,7 @@ class Arrivals(Generic[Payload, Needs, Inputs, Part]):
         for _ in range(overflow):
             self._dropped(SUPERSEDED, '')
 
-    def wait_for(self, timeout: float, min_cameras: int) -> None:
+    def set_limits(self, timeout: float, min_cameras: int) -> None:
         """Change how long sets may wait, and for how many cameras."""
         self._timeout, self._min_cameras = timeout, min_cameras
 

@@ -242,20 +242,8 @@ class Health:
                     f'{under_way}, watchdog_timeout is {self._watchdog:g} s: the device is stuck, '
                     'or weights are still being fetched'
                 )
-        values = {'state': self._state, **self._values}
-        values |= {f'sets {kind}': str(count) for kind, count in self._sets.items()}
-        values |= {f'sets dropped: {why}': str(n) for why, n in self._dropped.items()}
-        values |= self._throughput.values()
-        values |= self._stages.values()
-        values['resident memory [MiB]'] = f'{resident_memory() / 2**20:.0f}'
-        values['peak memory'] = peak_memory(values.get('device', 'cpu'))
-        if values.get('device', 'cpu').startswith('cuda') and torch.cuda.is_available():
-            used = torch.cuda.memory_allocated(values['device']) / 2**20
-            values['device memory [MiB]'] = f'{used:.0f}'
         if stuck and not self._halted:
             self._last_error = stuck[-1]
-        if self._last_error:
-            values['last error'] = self._last_error
         level, text = DiagnosticStatus.OK, under_way or self._state
         if self._halted:
             level, text = DiagnosticStatus.ERROR, self._halted
@@ -268,4 +256,19 @@ class Health:
             level, text = DiagnosticStatus.WARN, self._warnings[-1]
         elif self._lowered:
             level, text = DiagnosticStatus.WARN, self._lowered
-        return status('gausstr: pipeline', level, text, values)
+        return status('gausstr: pipeline', level, text, self._pipeline_values())
+
+    def _pipeline_values(self) -> dict[str, str]:
+        values = {'state': self._state, **self._values}
+        values |= {f'sets {kind}': str(count) for kind, count in self._sets.items()}
+        values |= {f'sets dropped: {why}': str(n) for why, n in self._dropped.items()}
+        values |= self._throughput.values()
+        values |= self._stages.values()
+        values['resident memory [MiB]'] = f'{resident_memory() / 2**20:.0f}'
+        values['peak memory'] = peak_memory(values.get('device', 'cpu'))
+        if values.get('device', 'cpu').startswith('cuda') and torch.cuda.is_available():
+            used = torch.cuda.memory_allocated(values['device']) / 2**20
+            values['device memory [MiB]'] = f'{used:.0f}'
+        if self._last_error:
+            values['last error'] = self._last_error
+        return values

@@ -97,7 +97,7 @@ class Subscriptions:
         if settings.grouping != self._settings.grouping:
             self._forward(self._synchroniser.regroup(settings.grouping))
             self._timer.timer_period_ns = round(1e9 * settings.timeout / POLLS)
-        self.arrivals.wait_for(settings.transform_timeout, settings.min_cameras)
+        self.arrivals.set_limits(settings.transform_timeout, settings.min_cameras)
         self._settings = settings
 
     def check(self) -> None:

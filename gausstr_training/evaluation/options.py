@@ -26,6 +26,14 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    _add_model(result)
+    _add_thresholds(result.add_argument_group('thresholds'))
+    _add_occ3d(result.add_argument_group('keyframes of bags, with Occ3D labels'))
+    _add_report(result.add_argument_group('report'))
+    return result
+
+
+def _add_model(result: argparse.ArgumentParser) -> None:
     result.add_argument(
         'streets', nargs='*', type=Path, metavar='DIR', help='a street, or a folder of streets'
     )
@@ -34,69 +42,77 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument('--device', default='cpu')
     result.add_argument('--limit', type=int, metavar='N', help='score only the first N streets')
     result.add_argument('--json', type=Path, metavar='FILE', help='write the scores there')
-    result.add_argument(
+
+
+def _add_thresholds(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         '--validation',
         nargs='+',
         type=Path,
         metavar='DIR',
         help='choose the thresholds on these streets instead of taking those of the weights',
     )
-    result.add_argument(
+    group.add_argument(
         '--calibrate',
         nargs='+',
         type=Path,
         metavar='DIR',
         help='only choose thresholds and temperature on these streets and write them to --output',
     )
-    result.add_argument('--output', type=Path, metavar='FILE', help='of --calibrate')
-    result.add_argument(
+    group.add_argument('--output', type=Path, metavar='FILE', help='of --calibrate')
+    group.add_argument(
+        '--update-card',
+        action='store_true',
+        help='also write the thresholds, or the scores, into the card beside --weights',
+    )
+
+
+def _add_occ3d(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         '--occ3d',
         type=Path,
         metavar='GTS',
         help='only score --predictions against these label files; also under torchrun',
     )
-    result.add_argument(
+    group.add_argument(
         '--predictions',
         type=Path,
         metavar='DIR',
-        help='of --occ3d: <scene>/<token>/labels.npz with semantics, labels 0..17',
+        help='<scene>/<token>/labels.npz with semantics, labels 0..17',
     )
-    result.add_argument(
+    group.add_argument(
         '--bags',
         nargs='+',
         type=Path,
         default=[],
         metavar='DIR',
-        help='of --occ3d: first make the --predictions that are missing, from the keyframes of '
-        'these bags with --preset and --weights',
+        help='first make the --predictions that are missing, from the keyframes of these bags '
+        'with --preset and --weights',
     )
-    result.add_argument(
+    group.add_argument(
         '--folder', type=Path, help='of --bags: where published weights lie (default: the cache)'
     )
-    result.add_argument(
-        '--update-card',
-        action='store_true',
-        help='also write the thresholds, or the scores, into the card beside --weights',
-    )
-    result.add_argument(
+
+
+def _add_report(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         '--report',
         type=Path,
         metavar='DIR',
         help='write DIR/index.html with tables, bars and pictures, and DIR/scores.json',
     )
-    result.add_argument(
+    group.add_argument(
         '--compare',
         nargs='+',
         type=Path,
         default=[],
         metavar='DIR',
-        help='of --report: earlier reports on the same frames, a column for each',
+        help='earlier reports on the same frames, a column for each',
     )
-    result.add_argument(
+    group.add_argument(
         '--worst',
         type=int,
         default=4,
         metavar='N',
-        help='of --report: how many of the worst frames to show (default: %(default)s)',
+        help='how many of the worst frames to show (default: %(default)s)',
     )
-    return result
