@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from statistics import median
 
+import numpy as np
 from soak import Outcome, Soak
 
 VISIBLE_WITHIN = 1.0  # seconds
@@ -27,6 +28,12 @@ def growth(soak: Soak) -> tuple[float, float, float]:
     return begin, end, end / begin - 1
 
 
+def tenths(soak: Soak) -> list[float]:
+    """Median bytes of each tenth of the run: a leak goes on, a heap comes to its size."""
+    parts = np.array_split([size for _, size in soak.samples], 10)
+    return [float(np.median(part)) for part in parts if len(part)]
+
+
 def table(soak: Soak, seconds: float, maps: int, cycles: int) -> str:
     """One line per fault, worst values, then the run."""
     lines = [f'{"fault":20} {"times":>5} {"visible s":>10} {"recovery cycles":>16}']
@@ -39,7 +46,8 @@ def table(soak: Soak, seconds: float, maps: int, cycles: int) -> str:
     lines += [
         f'{seconds:.0f} s, {cycles} cycles, {maps} maps, load {os.getloadavg()[0]:.1f} on '
         f'{os.cpu_count()} cores',
-        f'resident memory {begin / _MIB:.0f} -> {end / _MIB:.0f} MiB ({100 * rise:+.2f} %)',
+        f'resident memory {begin / _MIB:.0f} -> {end / _MIB:.0f} MiB ({100 * rise:+.2f} %), tenth '
+        f'by tenth {" ".join(f"{size / _MIB:.0f}" for size in tenths(soak))}',
     ]
     return '\n'.join(lines)
 
