@@ -66,7 +66,10 @@ class WaitingSet(Generic[Payload, Inputs]):
         Raises:
             NotReady: nothing is waited for and fewer cameras are ready.
         """
-        late: dict[str, NotReady] = {}
+        # not the errors themselves: their frames hold this dict, and both the images, until the
+        # next full collection of garbage
+        late: dict[str, tuple[str, str]] = {}
+        self.unheard.clear()
         for camera in self.images.payloads:
             if camera in self.inputs or camera in self.faults:
                 continue
@@ -75,13 +78,14 @@ class WaitingSet(Generic[Payload, Inputs]):
             except NotReady as error:
                 if waits(camera, error):
                     return False
-                late[camera] = error
+                late[camera] = error.reason, str(error)
+                if error.unheard:
+                    self.unheard.add(camera)
             except ValueError as error:
                 self.faults[camera] = str(error)
-        self.unheard = {camera for camera, error in late.items() if error.unheard}
         if late and len(self.inputs) < min_cameras:
-            raise next(iter(late.values()))
-        self.faults |= {camera: str(error) for camera, error in late.items()}
+            raise NotReady(*next(iter(late.values())))
+        self.faults |= {camera: text for camera, (_, text) in late.items()}
         return True
 
 

@@ -169,7 +169,8 @@ class Worker:
                 watch=self._health.stage,
             )
         except Exception as error:  # its set fails with it
-            parts = {image.camera: error for image in images}
+            _LOGGER.debug('images not seen', exc_info=True)
+            parts = dict.fromkeys((image.camera for image in images), _bare(error))
         for image in images:
             part = parts[image.camera]
             self._arrivals.keep(image, part, failed=isinstance(part, Exception))
@@ -239,17 +240,30 @@ class Worker:
         """Whether it went well; if not, it is reported, and the next set gets its chance."""
         try:
             work()
-        except ValueError as error:
+        except Exception as error:
+            self._report(images, error)
+            _bare(error)
+            return False
+        return True
+
+    def _report(self, images: ImageSet[Shot], error: Exception) -> None:
+        if isinstance(error, ValueError):
             _LOGGER.error('set at %.3f s not mapped: %s', images.stamp / 1e9, error)
             self._health.dropped(BAD_INPUT, str(error))
-        except torch.cuda.OutOfMemoryError as error:
+        elif isinstance(error, torch.cuda.OutOfMemoryError):
             self._short_of_memory(error)
-        except Exception as error:
-            _LOGGER.exception('set at %.3f s not mapped', images.stamp / 1e9)
-            self._health.dropped(FAILURE, f'{type(error).__name__}: {error}')
         else:
-            return True
-        return False
+            _LOGGER.error('set at %.3f s not mapped', images.stamp / 1e9, exc_info=error)
+            self._health.dropped(FAILURE, f'{type(error).__name__}: {error}')
+
+
+def _bare(error: Exception) -> Exception:
+    """The error without the frames that it came through.
+
+    They hold it and the images, which would live until the next full collection of garbage.
+    """
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def _without_failures(parts: Mapping[str, Part]) -> dict[str, SeenImage]:
