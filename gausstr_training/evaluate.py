@@ -19,7 +19,7 @@ from gausstr_core.weights import read_card, shipped_weights
 from gausstr_training.evaluation import occ3d
 from gausstr_training.evaluation.methods import Contest
 from gausstr_training.evaluation.options import parser
-from gausstr_training.evaluation.predicting import predict
+from gausstr_training.evaluation.predicting import Keyframes, predict
 from gausstr_training.evaluation.report import BASELINES, document, table, write_json
 from gausstr_training.evaluation.reporting import OCC3D, STREETS, Kind, Report
 from gausstr_training.evaluation.scoring import StreetSet, tally
@@ -173,18 +173,23 @@ def score_occ3d(arguments: argparse.Namespace) -> None:
     if truth is None or predictions is None or arguments.streets:
         raise ValueError('--occ3d GTS and --predictions DIR go together, without streets')
     with ranks.joined(arguments.device if arguments.bags else 'cpu') as device:
+        about, only = {}, None
         if arguments.bags:
+            keyframes = Keyframes(arguments.bags)
+            only = keyframes.files
+            occ3d.truth_files(truth, only)  # before the hours that predicting takes
             pipeline = OccupancyPipeline.from_preset(
                 arguments.preset, str(device), weights=arguments.weights, folder=arguments.folder
             )
-            predict(pipeline, arguments.bags, predictions, ranks.rank(), ranks.count())
+            about = model_settings(arguments)
+            predict(pipeline, keyframes, predictions, about, ranks.rank(), ranks.count())
             ranks.wait()
         report, watch = report_of(arguments, OCC3D), None
         if report is not None:
-            report.expect(map(occ3d.frame_name, occ3d.truth_files(truth)))
+            report.expect(map(occ3d.frame_name, occ3d.truth_files(truth, only)))
             watch = report.add_labels
         found = occ3d.score_folders(
-            truth, predictions, rank=ranks.rank(), world=ranks.count(), watch=watch
+            truth, predictions, only=only, rank=ranks.rank(), world=ranks.count(), watch=watch
         ).document()
         if report is not None:
             report.log.gather()
@@ -195,7 +200,7 @@ def score_occ3d(arguments: argparse.Namespace) -> None:
     print(occ3d.table(found))
     print(f'{found["frames"]} frames, percent')
     if report is not None:
-        places = {'truth': str(truth), 'predictions': str(predictions)}
+        places = {**about, 'truth': str(truth), 'predictions': str(predictions)}
         print(f'report: {report.write(found, {**places, "command": command_line()})}')
 
 
@@ -208,14 +213,9 @@ def report_of(arguments: argparse.Namespace, kind: Kind) -> Report | None:
 
 def street_settings(arguments: argparse.Namespace, scores: dict[str, Any]) -> dict[str, Any]:
     """What a report says about how streets were scored."""
-    file: Path | None = None
-    if arguments.weights != UNTRAINED:
-        file = Path(arguments.weights) if arguments.weights else shipped_weights(arguments.preset)
     found = scores['calibration']
     return {
-        'preset': scores['preset'],
-        'weights': file.name if file else UNTRAINED,
-        'weights_sha256': file and sha256_of(file),
+        **model_settings(arguments),
         'threshold': scores['thresholds']['gaussians'],
         'thresholds_of_rivals': ', '.join(
             f'{name} {value:g}'
@@ -228,6 +228,20 @@ def street_settings(arguments: argparse.Namespace, scores: dict[str, Any]) -> di
         'streets': len(scores['streets']),
         'seconds': scores['seconds'],
         'command': command_line(),
+    }
+
+
+def model_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Which model the command line names; published weights that are fetched by their name."""
+    file: Path | None = None
+    if arguments.weights is None and arguments.preset not in COMPACT_PRESETS:
+        return {'preset': arguments.preset, 'weights': 'published', 'weights_sha256': None}
+    if arguments.weights != UNTRAINED:
+        file = Path(arguments.weights) if arguments.weights else shipped_weights(arguments.preset)
+    return {
+        'preset': arguments.preset,
+        'weights': file.name if file else UNTRAINED,
+        'weights_sha256': file and sha256_of(file),
     }
 
 

@@ -108,15 +108,12 @@ class BagDataset(Dataset[BagFrame]):
 
 
 def open_frames(places: Sequence[Path], settings: BagSettings) -> BagDataset:
-    """The keyframes of bags that name some, else frames as the settings say.
+    """Of each bag that names keyframes these, of the others frames as the settings say.
 
     Raises:
         ValueError, OSError: as `BagDataset`.
     """
-    dataset = BagDataset(places, settings)
-    if any(dataset.tokens):
-        dataset = BagDataset(places, replace(settings, period=0.0, keyframes_only=True))
-    return dataset
+    return BagDataset(places, replace(settings, keyframes_if_any=True))
 
 
 def _indexed(
@@ -128,7 +125,10 @@ def _indexed(
         try:
             if isinstance(contents, ValueError):
                 raise contents
-            found.append(bag_sets(bag, contents, settings))
+            chosen = settings
+            if settings.keyframes_if_any and contents.keyframes:
+                chosen = replace(settings, period=0.0, keyframes_only=True)
+            found.append(bag_sets(bag, contents, chosen))
         except ValueError as error:
             broken.append(str(error))
     if broken:

@@ -27,6 +27,7 @@ class BagSettings:
     tolerance: float = 0.06  # that the images of a set may lie apart
     period: float = 0.0  # least time from frame to frame
     keyframes_only: bool = False  # only sets that the bag has a token for
+    keyframes_if_any: bool = False  # the same, and no period, for bags that have tokens
     pose_gap: float = 1.0  # most time between the poses around a stamp
     points: bool = False  # read the lidar as well
     neighbours: bool = False  # read the frames before and after as well

@@ -135,8 +135,24 @@ class Occ3DTally:
         return {'masks': masks, 'ray_iou': rays, 'frames': int(self.frames)}
 
 
-def truth_files(folder: Path) -> list[Path]:
-    """The label files of a tree, in the order of their names; raises ValueError for none."""
+def truth_files(folder: Path, only: Sequence[str] | None = None) -> list[Path]:
+    """The label files of a tree, in the order of their names.
+
+    Args:
+        folder: the tree.
+        only: these of its files, by their paths in it; None: all.
+
+    Raises:
+        ValueError: there is none, or one of those named is absent.
+    """
+    if only is not None:
+        absent = [name for name in only if not (folder / name).is_file()]
+        if absent:
+            raise ValueError(
+                f'{folder}: no truth for {len(absent)} of {len(only)} keyframes, such as '
+                f'{absent[0]}'
+            )
+        return [folder / name for name in sorted(only)]
     files = sorted(folder.glob(f'*/*/{FILE}'))
     if not files:
         raise ValueError(f'expected truth in {folder}/<scene>/<token>/{FILE}, found none')
@@ -152,6 +168,7 @@ def score_folders(
     truth: Path,
     predictions: Path,
     *,
+    only: Sequence[str] | None = None,
     rank: int = 0,
     world: int = 1,
     grid: VoxelGrid | None = None,
@@ -159,12 +176,13 @@ def score_folders(
 ) -> Occ3DTally:
     """Score the frames of `truth`; process `rank` of `world` takes every world-th one.
 
-    `watch` is called with the name, the prediction and the truth of each.
+    `only` is as of `truth_files`. `watch` is called with the name, the prediction and the truth
+    of each.
 
     Raises:
         ValueError: there is no truth, a prediction is missing, or a file is not of the form.
     """
-    files = truth_files(truth)
+    files = truth_files(truth, only)
     tally = Occ3DTally(grid)
     for file in tqdm(files[rank::world], desc='frames', unit='frame', disable=rank > 0):
         labelled = read_truth(file, tally.grid)

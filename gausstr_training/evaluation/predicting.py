@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,42 +20,90 @@ from gausstr_training.bags.dataset import BagDataset
 from gausstr_training.bags.frame import BagFrame
 from gausstr_training.bags.sets import BagSettings
 from gausstr_training.evaluation.occ3d import CLASSES, FILE, FREE
+from gausstr_training.evaluation.report import write_json
+
+PREDICTOR = 'predictor.json'  # in a folder of predictions: the model that made them
 
 # our finer words for what Occ3D calls otherwise
 OCC3D_NAMES = {'road': 'driveable_surface', 'building': 'manmade', 'pole': 'manmade'}
 
 
-def predict(
-    pipeline: OccupancyPipeline, bags: Sequence[Path], output: Path, rank: int = 0, ranks: int = 1
-) -> int:
-    """Write `<scene>/<token>/labels.npz` for every keyframe that has none yet.
+class Keyframes:
+    """The keyframes of bags, and where each one's labels lie below a folder.
 
     A scene is called after its bag, as gausstr-nuscenes-to-rosbag names them.
 
     Args:
-        pipeline: makes the labels; on the grid of Occ3D.
         bags: bags, or folders of bags.
+
+    Raises:
+        ValueError: the bags name no keyframes, or as `BagDataset`.
+    """
+
+    def __init__(self, bags: Sequence[Path]) -> None:
+        self.frames = BagDataset(bags, BagSettings(keyframes_only=True))
+        self.files = [
+            Path(key).parent.name + f'/{token}/{FILE}'
+            for key, token in zip(self.frames.keys, self.frames.tokens, strict=True)
+        ]
+
+
+def predict(
+    pipeline: OccupancyPipeline,
+    keyframes: Keyframes,
+    output: Path,
+    about: Mapping[str, Any],
+    rank: int = 0,
+    ranks: int = 1,
+) -> int:
+    """Write `<scene>/<token>/labels.npz` for every keyframe that has none yet.
+
+    Args:
+        pipeline: makes the labels; on the grid of Occ3D.
+        keyframes: of which frames.
         output: gets the files, each written aside, then renamed.
+        about: the model, as JSON: the folder remembers it, so that no file of another one is
+            taken for its own.
         rank, ranks: of processes that share the keyframes.
 
     Returns:
         How many files this process wrote.
 
     Raises:
-        ValueError: the bags name no keyframes, or as `BagDataset` and `occ3d_labels`.
+        ValueError: the folder holds labels of another model, or as `occ3d_labels`.
     """
-    frames = BagDataset(bags, BagSettings(keyframes_only=True))
-    vocabulary = pipeline.vocabulary()
+    _claim(output, about, first=rank == 0)
+    frames, vocabulary = keyframes.frames, pipeline.vocabulary()
     wanted = occ3d_labels(vocabulary)
     written = 0
     for index in tqdm(range(rank, len(frames), ranks), desc='keyframes', disable=rank > 0):
-        scene = Path(frames.keys[index]).parent.name
-        path = output / scene / frames.tokens[index] / FILE
+        path = output / keyframes.files[index]
         if path.exists():
             continue
         _write(_labels_of(frames[index], pipeline, vocabulary, wanted), path)
         written += 1
     return written
+
+
+def _claim(output: Path, about: Mapping[str, Any], *, first: bool) -> None:
+    """Note whose labels the folder holds, or raise ValueError where they are of another model."""
+    note = output / PREDICTOR
+    try:
+        held = json.loads(note.read_text()) if note.exists() else None
+    except ValueError as error:
+        raise ValueError(f'{note} cannot be read as JSON: {error}') from error
+    if held is None and first:
+        if next(output.glob(f'*/*/{FILE}'), None) is not None:
+            raise ValueError(
+                f'{output} holds labels of a model that is not known ({PREDICTOR} is absent): '
+                'score them without --bags, or give another --predictions'
+            )
+        write_json(note, about)
+    elif held is not None and held != about:
+        raise ValueError(
+            f'{output} holds labels of {json.dumps(held)}, not of {json.dumps(about)}: give '
+            'another --predictions'
+        )
 
 
 def occ3d_labels(vocabulary: Vocabulary) -> NDArray[np.uint8]:
@@ -87,7 +137,7 @@ def _labels_of(
 
 def _write(arrays: Mapping[str, NDArray[np.uint8]], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f'.{path.name}.part')
+    aside = path.with_name(f'.{path.name}.{os.getpid()}.part')
     with aside.open('wb') as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
     os.replace(aside, path)

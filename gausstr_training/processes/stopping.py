@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+IN_EARNEST = 2.0  # seconds after the first signal from which Ctrl-C ends at once
 
 
 def outlast_signals(worker: int) -> None:
@@ -32,16 +34,26 @@ class StopRequest:
 
 @contextmanager
 def stop_request() -> Iterator[StopRequest]:
-    """Turn the signals into a request; the second one acts as it always does.
+    """Turn the signals into a request; Ctrl-C once more, in earnest, acts as it always does.
+
+    A scheduler and torchrun's agent may both signal a process, one right after the other: what
+    comes at once after the first, and every further SIGTERM, changes nothing. Who cannot wait
+    sends SIGKILL.
 
     Call it in the main thread: Python gives signals to no other.
     """
     request = StopRequest()
+    first = 0.0
     before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def ask(number: int, frame: FrameType | None) -> None:
-        request.asked = True
-        signal.signal(number, before[signal.Signals(number)])
+        nonlocal first
+        now = time.monotonic()
+        if not request.asked:
+            request.asked, first = True, now
+        elif number == signal.SIGINT and now - first > IN_EARNEST:
+            signal.signal(number, before[signal.SIGINT])
+            signal.raise_signal(number)
 
     for number in SIGNALS:
         signal.signal(number, ask)

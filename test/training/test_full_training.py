@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -70,6 +71,16 @@ def start(arguments: list[str], processes: int = 1) -> subprocess.Popen:
     )  # fmt: skip
 
 
+def children(process: int) -> list[int]:
+    """Its children and theirs, whatever their process group."""
+    found = []
+    for folder in Path('/proc').glob('[0-9]*'):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            if int((folder / 'stat').read_text().rpartition(')')[2].split()[1]) == process:
+                found += [int(folder.name), *children(int(folder.name))]
+    return found
+
+
 def wait_for(process: subprocess.Popen, pattern: str) -> str:
     """Read the progress on stderr until it shows the pattern."""
     seen = ''
@@ -131,15 +142,17 @@ def test_killed_run_goes_on_exactly(
 
 
 @pytest.mark.parametrize(
-    ('processes', 'number'),
+    ('processes', 'number', 'everybody'),
     [
-        (1, signal.SIGTERM),
-        (1, signal.SIGINT),
-        pytest.param(2, signal.SIGTERM, marks=pytest.mark.slow),
+        (1, signal.SIGTERM, False),
+        (1, signal.SIGINT, True),  # as a terminal does: the workers get it too
+        pytest.param(2, signal.SIGTERM, False, marks=pytest.mark.slow),
+        # as a scheduler does: torchrun's agent signals the processes as well
+        pytest.param(2, signal.SIGTERM, True, marks=pytest.mark.slow),
     ],
 )
 def test_signal_saves_and_stops(
-    processes: int, number: signal.Signals, sources: Path, tmp_path: Path
+    processes: int, number: signal.Signals, everybody: bool, sources: Path, tmp_path: Path
 ) -> None:
     recipe = small_training.write_recipe(
         tmp_path / 'long.yaml', checkpoint_every=10**6, stage={'steps': 10**6},
@@ -150,10 +163,9 @@ def test_signal_saves_and_stops(
     arguments = [*small_training.arguments(sources, recipe, run), '--workers', workers]
     process = start(arguments, processes)
     wait_for(process, r'\| [1-9]\d*/1000000')
-    if number == signal.SIGINT:
-        os.killpg(process.pid, number)  # as a terminal does: the workers get it too
-    else:
-        process.send_signal(number)
+    others = children(process.pid) if everybody else []
+    for each in (process.pid, *others):
+        os.kill(each, number)
     _, told = process.communicate(timeout=240)
     assert process.returncode != 0
     if processes == 1:

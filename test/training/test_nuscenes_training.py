@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -15,6 +16,8 @@ import small_training
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from gausstr_training import evaluate, nuscenes_to_rosbag, train
+from gausstr_training.bags.dataset import open_frames
+from gausstr_training.bags.sets import BagSettings
 
 STEPS = 20
 
@@ -84,3 +87,31 @@ def test_convert_train_kill_resume_evaluate(
     before = [path.stat().st_mtime_ns for path in made]
     evaluate.main()  # what is there is not made again
     assert [path.stat().st_mtime_ns for path in made] == before
+    only_one = [*arguments, '--bags', str(sources / 'bags' / 'scene-0002')]
+    monkeypatch.setattr('sys.argv', ['gausstr-evaluate', *only_one])
+    evaluate.main()  # of the truth only what is of these bags
+    assert json.loads(scores.read_text())['frames'] == 3
+    monkeypatch.setattr('sys.argv', ['gausstr-evaluate', *arguments, '--weights', 'untrained'])
+    with pytest.raises(SystemExit, match=r'predictions holds labels of .*give another'):
+        evaluate.main()
+    (tmp_path / 'predictions' / 'predictor.json').unlink()
+    with pytest.raises(SystemExit, match='a model that is not known'):
+        evaluate.main()
+    shutil.copytree(tree / 'gts' / 'scene-0002', tmp_path / 'gts' / 'scene-0002')
+    monkeypatch.setattr(
+        'sys.argv', ['gausstr-evaluate', *arguments, '--occ3d', str(tmp_path / 'gts')]
+    )
+    with pytest.raises(SystemExit, match='no truth for 3 of 6 keyframes, such as scene-0001'):
+        evaluate.main()
+
+
+def test_keyframes_of_some_bags_do_not_hide_the_frames_of_others(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bags = tmp_path / 'bags'
+    arguments = [str(tree), '--output', str(bags), '--scenes', 'scene-0001']
+    monkeypatch.setattr('sys.argv', ['', *arguments])
+    nuscenes_to_rosbag.main()
+    own = small_training.bags_only(tmp_path / 'own', drives=1, frames=2)
+    both = open_frames([bags, own], BagSettings(period=0.4))
+    assert [bool(token) for token in both.tokens] == [True] * 3 + [False] * 2
