@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -87,11 +87,14 @@ class OccupancyPipeline:
         """Bring the weights to where they run; nothing is done where they are."""
         self.model.to(self.device)
 
-    def lower(self) -> str | None:
+    def lower(self, check: Callable[[VoxelGrid], object] = bool) -> str | None:
         """Need less of the accelerator's memory from the next cycle on.
 
         First the network sees one camera at a time, which changes no map; then voxels are twice as
         large, where the grid is a whole number of those.
+
+        Args:
+            check: raises ValueError for a grid that is of no use to the caller.
 
         Returns:
             What has changed, in words; None where nothing smaller is left.
@@ -105,7 +108,9 @@ class OccupancyPipeline:
             self._coarse = True
             with contextlib.suppress(ValueError):
                 double = 2 * self.grid.resolution
-                self.grid = VoxelGrid(self.grid.lower, self.grid.upper, double)
+                coarse = VoxelGrid(self.grid.lower, self.grid.upper, double)
+                check(coarse)
+                self.grid = coarse
                 return f'one camera at a time, and voxels of {double:g} m'
         return None
 

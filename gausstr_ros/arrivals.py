@@ -6,6 +6,7 @@ a set. Pure logic: it knows neither ROS nor networks; one thread puts in, anothe
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -48,13 +49,13 @@ class Arrivals(Generic[Payload, Needs, Inputs, Part]):
 
     Args:
         prepare_image: called with camera and image from the thread that takes; gives what it
-            takes to see the image, or raises NotReady (tried again) or ValueError (left to
+            takes to see the image, or raises NotReady (tried again) or another error (left to
             `prepare`).
         prepare: called likewise with a camera, its set and what it took to see the image if that
             was seen ahead; see `WaitingSet.gather`.
         dropped: called with reason and message for each set that is dropped.
         timeout: seconds that a set may wait for what is not ready; once one has waited in vain
-            for what a camera never had, the next ones do not.
+            for a camera, those that come after it do not, until there is news of what it lacks.
         min_cameras: fewest cameras that make a set.
         cameras: how many there are; bounds how much is seen ahead.
         limit: sets that may wait; the oldest goes first.
@@ -85,7 +86,8 @@ class Arrivals(Generic[Payload, Needs, Inputs, Part]):
         self._forming: Sequence[ImageSet[Payload]] = ()
         # by the identity of the image: the same camera may send the same stamp twice
         self._kept: dict[int, _Kept[Payload, Needs, Part]] = {}
-        self._given_up: set[str] = set()  # cameras whose inputs never came to a set that waited
+        # cameras that a set has waited for in vain -> `NotReady.newest` then, and when
+        self._given_up: dict[str, tuple[int | None, float]] = {}
         self._closed = False
         self._unready = False  # whether something waits for what comes without notice
         self._news = 0
@@ -192,17 +194,27 @@ class Arrivals(Generic[Payload, Needs, Inputs, Part]):
                 self._dropped(error.reason, str(error))
                 continue
             finally:
-                self._given_up = (self._given_up | entry.unheard) - entry.inputs.keys()
+                self._note(entry)
             if ready:
                 for _ in range(self._remove(waiting[: place + 1]) - 1):
                     self._dropped(SUPERSEDED, '')
                 return self._taken(entry)
         return None
 
+    def _note(self, entry: WaitingSet[Payload, Inputs]) -> None:
+        """Remember for which cameras a set has waited in vain."""
+        now = self._clock()
+        for camera, newest in entry.late.items():
+            if camera not in self._given_up or self._given_up[camera][0] != newest:
+                self._given_up[camera] = newest, now
+        for camera in entry.inputs:
+            self._given_up.pop(camera, None)
+
     def _waits(self, since: float, camera: str, missing: NotReady) -> bool:
-        """One set waits for a camera whose frame nobody knows, the next ones do not."""
-        patient = self._clock() - since < self._timeout
-        return patient and not (missing.unheard and camera in self._given_up)
+        """One set waits for a camera whose transforms have stopped, those after it do not."""
+        newest, when = self._given_up.get(camera, (None, math.inf))
+        hopeless = missing.newest == newest and since >= when
+        return self._clock() - since < self._timeout and not hopeless
 
     def _prepared(self, camera: str, images: ImageSet[Payload]) -> Inputs:
         kept = self._kept.get(id(images.payloads[camera]))
@@ -251,10 +263,8 @@ class Arrivals(Generic[Payload, Needs, Inputs, Part]):
                     continue
                 try:
                     found.append(Arrived(camera, payload, self._prepare_image(camera, payload)))
-                except NotReady:
-                    self._unready = True
-                except ValueError:
-                    continue  # its set will say so
+                except Exception as error:  # of those that nothing is waited for, its set tells
+                    self._unready |= isinstance(error, NotReady)
                 if len(found) == min(room, at_once):
                     break
             if found:

@@ -57,8 +57,15 @@ class CameraHealth:
             self.drops[UNUSABLE] += 1
             self.last_error = self._news = fault
 
-    def status(self, name: str, now: float, *, active: bool) -> DiagnosticStatus:
-        """The status: a moment's fault is told once, a lasting one as long as it lasts."""
+    def status(self, name: str, now: float, *, used: bool, live: bool) -> DiagnosticStatus:
+        """The status: a moment's fault is told once, a lasting one as long as it lasts.
+
+        Args:
+            name: of the camera.
+            now: on the clock.
+            used: whether anybody listens to it.
+            live: whether silence is a fault.
+        """
         values = {'topic': self.topic, 'received': str(self.received)}
         if self.last is not None:
             values['age [s]'] = f'{now - self.last:.2f}'
@@ -70,15 +77,17 @@ class CameraHealth:
         values |= {f'dropped: {why}': str(n) for why, n in self.drops.items()}
         if self.last_error:
             values['last error'] = self.last_error
-        level, text = self._judged(now, active=active)
+        level, text = DiagnosticStatus.STALE, 'not listened to: the node is not active'
+        if used:
+            level, text = self._judged(now, live=live)
         self._news, self._told, self._told_absent = '', self.drops.copy(), self.absent
         return status(f'gausstr: {name}', level, text, values)
 
-    def _judged(self, now: float, *, active: bool) -> tuple[bytes, str]:
+    def _judged(self, now: float, *, live: bool) -> tuple[bytes, str]:
         quiet = now - (self.since if self.last is None else self.last)
         if self.connections:
             return DiagnosticStatus.ERROR, '; '.join(self.connections.values())
-        if active and quiet > SILENT_AFTER:
+        if live and quiet > SILENT_AFTER:
             since = 'since the start' if self.last is None else f'for {quiet:.1f} s'
             return DiagnosticStatus.ERROR, f'no image on {self.topic} {since}'
         if self.fault or self._news:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from std_msgs.msg import ColorRGBA
 
@@ -65,6 +66,12 @@ class Term:
         self.vocabulary = vocabulary
         self.first_stamp: int | None = None  # of the first set that used it, nanoseconds
         self.ended = False
+        self.cycles = 0  # under way
+
+    @property
+    def decided(self) -> bool:
+        """Whether it is clear if a set has used it."""
+        return self.first_stamp is not None or (self.ended and not self.cycles)
 
 
 class VocabularyInForce:
@@ -100,20 +107,33 @@ class VocabularyInForce:
             self._changed.notify_all()
             return self._term
 
-    def begin_cycle(self, stamp: int) -> Vocabulary:
-        """The vocabulary for the set at `stamp`."""
+    @contextmanager
+    def cycle(self) -> Iterator[Term]:
+        """Map one set with the vocabulary that is in force as it begins."""
         with self._changed:
             term = self._term
-            if term.first_stamp is None:
-                term.first_stamp = stamp
-                self._announce(term.vocabulary, stamp)
+            term.cycles += 1
+        try:
+            yield term
+        finally:
+            with self._changed:
+                term.cycles -= 1
                 self._changed.notify_all()
-            return term.vocabulary
+
+    def used(self, term: Term, stamp: int) -> None:
+        """Note that the set at `stamp` was mapped with a vocabulary; before it is published."""
+        with self._changed:
+            if term.first_stamp is not None:
+                return
+            self._announce(term.vocabulary, stamp)
+            term.first_stamp = stamp
+            if term is not self._term:  # replaced meanwhile: what was announced last holds
+                self._announce(self._term.vocabulary, self._term.first_stamp)
 
     def wait_for_use(self, term: Term, timeout: float) -> None:
-        """Wait until a set uses a vocabulary or another replaces it, at most `timeout` seconds."""
+        """Wait until a set uses a vocabulary or none will, at most `timeout` seconds."""
         with self._changed:
-            self._changed.wait_for(lambda: term.first_stamp is not None or term.ended, timeout)
+            self._changed.wait_for(lambda: term.decided, timeout)
 
     def close(self) -> None:
         """Let nobody wait any longer."""

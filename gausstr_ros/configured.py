@@ -10,6 +10,7 @@ from gausstr_core.memory import peak_memory
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.vocabulary import Vocabulary
 from gausstr_ros.categories import VocabularyInForce
+from gausstr_ros.conversions import band_slice
 from gausstr_ros.mapper import build_pipeline, rule_in_force, warm_up
 from gausstr_ros.output_topics import OutputTopics
 from gausstr_ros.outputs import Outputs
@@ -40,6 +41,7 @@ class Configured:
 
     def check(self, settings: Settings) -> None:
         """Raise ValueError unless these settings can take the place of those in force."""
+        band_slice(self.pipeline.grid, settings.band)  # may have been lowered
         if plan(self.pipeline, settings).outputs.types != self.plan.outputs.types:
             raise ValueError(
                 'activation_category: ~/<camera>/activation is offered or not when the node is '

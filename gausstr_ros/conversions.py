@@ -34,15 +34,23 @@ def stamp_of(header: Header) -> int:
     return header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
 
 
+def is_time(stamp: int) -> bool:
+    """Whether a stamp in nanoseconds is a time that a message can hold.
+
+    A header can have others: its seconds may be negative, its nanoseconds more than a second.
+    """
+    return 0 <= stamp < 2**31 * 1_000_000_000
+
+
 def time_message(stamp: int) -> Time:
     """A message of a stamp in nanoseconds.
 
     Raises:
-        ValueError: the message has no room for it: some nanoseconds were more than a second.
+        ValueError: it is none, see `is_time`.
     """
+    if not is_time(stamp):
+        raise ValueError(f'expected a stamp from 0 to 2**31 s, got {stamp / 1e9:.3f} s')
     seconds, nanoseconds = divmod(stamp, 1_000_000_000)
-    if not -(2**31) <= seconds < 2**31:
-        raise ValueError(f'expected a stamp of 32 bits of seconds, got {seconds} s')
     return Time(sec=seconds, nanosec=nanoseconds)
 
 

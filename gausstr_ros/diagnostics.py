@@ -21,6 +21,7 @@ from gausstr_ros.throughput import Throughput
 from gausstr_ros.waiting import SUPERSEDED
 
 _MAX_TEXT = 1000
+REPLAY = 'replay'  # in place of a state of the lifecycle
 
 
 class Health:
@@ -226,8 +227,10 @@ class Health:
                 heard = [c.stamp for c in self._cameras.values() if c.last is not None]
                 newest = max(heard, default=None)
                 statuses.append(clock_status(stamp, newest, sim_time=sim_time))
-            active = self._state == 'active'
-            statuses += [c.status(n, now, active=active) for n, c in self._cameras.items()]
+            live = self._state == 'active'
+            used = live or self._state == REPLAY
+            for name, camera in self._cameras.items():
+                statuses.append(camera.status(name, now, used=used, live=live))
             self._errors, self._warnings = [], []
         return DiagnosticArray(header=header_message(stamp, ''), status=statuses)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -89,9 +90,10 @@ class Calibrations:
         self._infos: deque[CameraInfo] = deque(maxlen=16)
         self._images: deque[int] = deque(maxlen=16)  # stamps
 
-    def __len__(self) -> int:
-        """How many are remembered."""
-        return len(self._infos)
+    @property
+    def newest(self) -> int | None:
+        """The stamp of the last one that came; None where none has."""
+        return stamp_of(self._infos[-1].header) if self._infos else None
 
     def add(self, info: CameraInfo) -> None:
         """Remember a calibration."""
@@ -129,8 +131,9 @@ class RigSource:
 
     def __init__(self, settings: Settings, buffer: tf2_ros.Buffer) -> None:
         self._settings = settings
-        self.buffer = buffer  # replaced by another one when the clock jumps back
+        self.buffer = buffer
         self._calibrations = {camera.name: Calibrations() for camera in settings.cameras}
+        self._ahead: tuple[float, float] | None = None  # see `ahead_for`
         self._undistorter = Undistorter()
         self._rectified = frozenset(c.name for c in settings.cameras if c.rectified)
 
@@ -141,6 +144,20 @@ class RigSource:
     def heard(self, camera: str, stamp: int) -> None:
         """Note that a camera has sent an image: its calibration may be on its way."""
         self._calibrations[camera].heard(stamp)
+
+    @property
+    def ahead_for(self) -> float:
+        """For how many seconds every look-up has failed though newer transforms are there.
+
+        One transform with a stamp of the future does that: tf2 keeps what is at most ten seconds
+        older than its newest.
+        """
+        ahead = self._ahead
+        return ahead[1] - ahead[0] if ahead else 0.0
+
+    def forget_transforms(self, buffer: tf2_ros.Buffer) -> None:
+        """Look transforms up in another buffer from now on."""
+        self.buffer, self._ahead = buffer, None
 
     def image_inputs(self, camera: str, shot: Shot) -> ImageInputs:
         """What an image needs to be seen; never waits.
@@ -168,7 +185,14 @@ class RigSource:
             NotReady, ValueError: as `image_inputs`.
         """
         shot, fixed_frame = images.payloads[camera], self._settings.fixed_frame
-        pose = self._pose(camera, shot, images.stamp, fixed_frame=fixed_frame)
+        try:
+            pose = self._pose(camera, shot, images.stamp, fixed_frame=fixed_frame)
+        except NotReady as error:
+            if error.newest is not None and error.newest > images.stamp:
+                now = time.monotonic()
+                self._ahead = (self._ahead or (now, now))[0], now
+            raise
+        self._ahead = None
         return CameraInputs(own or self.image_inputs(camera, shot), pose)
 
     def _pose(
@@ -192,6 +216,6 @@ class RigSource:
                 NO_INFO,
                 f'camera {camera}: no CameraInfo for its image at {stamp / 1e9:.3f} s has come on '
                 f'{topic}',
-                unheard=not self._calibrations[camera],
+                newest=self._calibrations[camera].newest,
             )
         return found

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from gausstr_ros.configured import Configured, load
+from gausstr_ros.conversions import band_slice
 from gausstr_ros.declaration import declare_parameters, parameter_values
 from gausstr_ros.diagnostics import Health
 from gausstr_ros.live_parameters import LiveParameters
@@ -81,7 +83,7 @@ class GaussTRNode(LifecycleNode):
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop everything."""
-        return self._attempt('shutdown', self.close)
+        return self._attempt('shutdown', self._shutdown)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Go back to unconfigured, or to finalized where a device call does not return."""
@@ -96,6 +98,10 @@ class GaussTRNode(LifecycleNode):
         if not self.stuck:
             self._stop()
             self._cleanup()
+
+    def _shutdown(self) -> None:
+        self.close()
+        self.health.state('finalized')
 
     def _attempt(self, name: str, step: Any, *arguments: Any) -> TransitionCallbackReturn:
         """Run one transition; rclpy itself would swallow what it raises."""
@@ -128,8 +134,11 @@ class GaussTRNode(LifecycleNode):
         self.health.watch(settings.watchdog_timeout)
         loaded = load(settings)
         self.health.configured(settings)
-        topics = OutputTopics(self, loaded.plan.outputs.types, self.health)
-        vocabulary = self._words.open(loaded.pipeline, loaded.words)
+        with contextlib.ExitStack() as undo:
+            topics = OutputTopics(self, loaded.plan.outputs.types, self.health)
+            undo.callback(topics.close)
+            vocabulary = self._words.open(loaded.pipeline, loaded.words)
+            undo.pop_all()
         self._configured = Configured(settings, loaded.pipeline, vocabulary, topics, loaded.plan)
         self._reporting.timer_period_ns = round(settings.diagnostics_period * 1e9)
         self._live = LiveParameters(self, self._configured.check, self._use)
@@ -161,6 +170,7 @@ class GaussTRNode(LifecycleNode):
             wanted=parts.topics.wanted,
             publish=parts.topics.publish,
             short_of_memory=self._short_of_memory,
+            broken=self._broken,
             health=self.health,
             measured_depth=parts.settings.measured_depth,
         )
@@ -207,7 +217,9 @@ class GaussTRNode(LifecycleNode):
         parts = self._configured
         assert parts is not None
         self.health.dropped(OUT_OF_MEMORY, f'{OUT_OF_MEMORY}: {error}')
-        step = parts.pipeline.lower() if parts.settings.lower_on_out_of_memory else None
+        step = None
+        if parts.settings.lower_on_out_of_memory:
+            step = parts.pipeline.lower(partial(band_slice, band=parts.settings.band))
         if step is not None:
             text = f'{OUT_OF_MEMORY}, from now on: {step}'
             _LOGGER.warning(text)
@@ -216,7 +228,14 @@ class GaussTRNode(LifecycleNode):
             return
         lowered = parts.settings.lower_on_out_of_memory
         why = 'nothing smaller is left' if lowered else 'on_out_of_memory is stop'
-        self._halt_reason = f'stopped: {OUT_OF_MEMORY}, {why}: {error}'
+        self._stop_soon(f'stopped: {OUT_OF_MEMORY}, {why}: {error}')
+
+    def _broken(self, error: Exception) -> None:
+        """In a thread of the worker, which ends."""
+        self._stop_soon(f'stopped: failure in the worker, {type(error).__name__}: {error}')
+
+    def _stop_soon(self, reason: str) -> None:
+        self._halt_reason = reason
         self._halting.trigger()
 
     def _halt(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any
 
 from rclpy.event_handler import PublisherEventCallbacks
@@ -33,15 +34,16 @@ class OutputTopics:
     def __init__(self, node: LifecycleNode, types: Mapping[str, type], health: Health) -> None:
         self._node = node
         self._health = health
-        self._publishers = {
-            name: node.create_lifecycle_publisher(
-                kind,
-                f'~/{name}',
-                LATCHED if name == 'occupancy_grid' else NEWEST,
-                event_callbacks=NO_EVENTS,
-            )
-            for name, kind in types.items()
-        }
+        self._publishers: dict[str, Any] = {}
+        with ExitStack() as opened:  # all of them, or none
+            for name, kind in types.items():
+                qos = LATCHED if name == 'occupancy_grid' else NEWEST
+                made = node.create_lifecycle_publisher(
+                    kind, f'~/{name}', qos, event_callbacks=NO_EVENTS
+                )
+                opened.callback(node.destroy_lifecycle_publisher, made)
+                self._publishers[name] = made
+            self._opened = opened.pop_all()
         self._unserved: dict[str, dict[tuple[int, ...], str]] = {name: {} for name in types}
         self._silent = False
 
@@ -74,5 +76,4 @@ class OutputTopics:
 
     def close(self) -> None:
         """Take the outputs back."""
-        for publisher in self._publishers.values():
-            self._node.destroy_lifecycle_publisher(publisher)
+        self._opened.close()

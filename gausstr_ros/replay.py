@@ -123,7 +123,8 @@ def output_names(chosen: Sequence[str], settings: Settings) -> list[str]:
 
 def _transforms(reader: BagReader) -> tf2_ros.Buffer:
     """All transforms of the bag: with a file, none has to come late."""
-    buffer = tf2_ros.Buffer(cache_time=Duration(nanoseconds=reader.duration + 10 * 10**9))
+    # none is too old: one with a wrong stamp must not take the place of all others
+    buffer = tf2_ros.Buffer(cache_time=Duration(nanoseconds=2**62))
     for connection, _, raw in reader.messages('/tf', '/tf_static'):
         for transform in deserialize_message(raw, TFMessage).transforms:
             if connection.topic == '/tf_static':

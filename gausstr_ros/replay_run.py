@@ -13,7 +13,8 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from gausstr_ros.conversions import stamp_of
-from gausstr_ros.diagnostics import Health
+from gausstr_ros.diagnostics import REPLAY, Health
+from gausstr_ros.fault_log import FaultLog
 from gausstr_ros.image_sets import ImageSet
 from gausstr_ros.inputs import CameraInputs, DepthPairing, RigSource, Shot
 from gausstr_ros.mapper import build_pipeline, map_seen, rule_in_force
@@ -50,9 +51,10 @@ class Replay:
         self._now = 0  # of the bag, nanoseconds
         self.health = Health(clock=lambda: self._now / 1e9)
         self.health.configured(settings)
-        self.health.state('replay')
+        self.health.state(REPLAY)
         self.health.note('vocabulary', self.vocabulary.id)
         self.mapped = 0
+        self._log = FaultLog(_LOGGER)
         self._rigs = RigSource(settings, buffer)
         self._synchroniser: Synchroniser[Shot] = Synchroniser(settings.grouping)
         self._pairing = {name: DepthPairing() for name in settings.names}
@@ -166,5 +168,5 @@ class Replay:
         return StoredSet(mapped.seconds, messages, images.faults)
 
     def _drop(self, images: ImageSet[Shot], reason: str, error: Exception) -> None:
-        _LOGGER.error('set at %.3f s not mapped: %s', images.stamp / 1e9, error)
+        self._log.note(reason, f'set at {images.stamp / 1e9:.3f} s not mapped: {error}')
         self.health.dropped(reason, str(error))

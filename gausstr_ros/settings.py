@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from rclpy.exceptions import InvalidTopicNameException
+from rclpy.validate_topic_name import validate_topic_name
 
 from gausstr_core.contracts import VoxelGrid
 from gausstr_ros.conversions import band_slice
@@ -107,6 +109,7 @@ def read_settings(values: Mapping[str, Any]) -> Settings:
     if unknown:
         raise ValueError(f'no parameter {", ".join(unknown)}; cameras are {", ".join(names)}')
     settings = _assemble(chosen)
+    _check_names(settings)
     _check_together(settings)
     return settings
 
@@ -204,6 +207,31 @@ def _camera(name: str, chosen: Mapping[str, Any], compressed: bool) -> CameraSet
         time_offset=chosen[f'cameras.{name}.time_offset'],
         rectified=chosen[f'cameras.{name}.rectified'],
     )
+
+
+def _check_names(settings: Settings) -> None:
+    """Raise ValueError where a topic or a frame has a name that none can have."""
+    for camera in settings.cameras:
+        own = f'cameras.{camera.name}'
+        # '/': with a name that is no topic, nor are the outputs ~/<camera>/...
+        _check_topic(f'cameras: {camera.name!r}', f'/{camera.name}')
+        _check_topic(f'{own}.image_topic', camera.image_topic)
+        _check_topic(f'{own}.camera_info_topic', camera.camera_info_topic)
+        _check_topic(f'{own}.depth_topic', camera.depth_topic)
+    for parameter, frame in (
+        ('base_frame', settings.base_frame),
+        ('fixed_frame', settings.fixed_frame),
+    ):
+        if frame.startswith('/'):
+            raise ValueError(f'{parameter} is {frame!r}: frames of tf2 begin with no slash')
+
+
+def _check_topic(parameter: str, topic: str) -> None:
+    try:
+        validate_topic_name(topic)
+    except InvalidTopicNameException as error:
+        reason = str(error).partition('\n')[0]
+        raise ValueError(f'{parameter}: {topic!r} is no topic, {reason}') from error
 
 
 def _check_together(settings: Settings) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -16,8 +17,9 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from gausstr_ros.arrivals import Arrivals
 from gausstr_ros.connections import unheard_publishers
-from gausstr_ros.conversions import stamp_of
+from gausstr_ros.conversions import is_time, stamp_of
 from gausstr_ros.diagnostics import Health
+from gausstr_ros.fault_log import FaultLog
 from gausstr_ros.image_sets import ImageSet
 from gausstr_ros.inputs import CameraInputs, DepthPairing, ImageInputs, RigSource, Shot
 from gausstr_ros.settings import CameraSettings, Settings
@@ -26,6 +28,9 @@ from gausstr_ros.synchroniser import Synchroniser
 _LOGGER = logging.getLogger(__name__)
 
 POLLS = 2  # while the timeout of a stalled stream runs
+# Seconds beyond transform_timeout for which no look-up succeeds though newer transforms are there,
+# after which those are taken for wrong.
+AHEAD = 1.0
 
 
 class Subscriptions:
@@ -38,9 +43,10 @@ class Subscriptions:
         self._synchroniser: Synchroniser[Shot] = Synchroniser(settings.grouping)
         self._jumps_back = 0
         self._pairing = {name: DepthPairing() for name in settings.names}
-        buffer = tf2_ros.Buffer(node=node)
-        self._listener = tf2_ros.TransformListener(buffer, node)
-        self._rigs = RigSource(settings, buffer)
+        self._faults = FaultLog(_LOGGER)
+        self._transforms_forgotten = 0
+        # a buffer that knows the node offers a service of its own, and is never let go
+        self._rigs = RigSource(settings, tf2_ros.Buffer())
         self.arrivals: Arrivals[Shot, ImageInputs, CameraInputs, Any] = Arrivals(
             self._rigs.image_inputs,
             self._rigs.camera_inputs,
@@ -50,24 +56,25 @@ class Subscriptions:
             cameras=len(settings.cameras),
         )
         self._subscriptions: dict[tuple[str, str], Any] = {}  # by camera and topic
-        for camera in settings.cameras:
-            self._subscriptions |= self._listen(camera)
         # (camera, topic) -> id of a publisher that cannot be heard -> the policy at fault
         self._unheard: dict[tuple[str, str], dict[tuple[int, ...], str]] = {}
-        # Sets of a stalled stream time out on a clock that no bag stops.
-        self._timer = node.create_timer(
-            settings.timeout / POLLS, self._poll, clock=Clock(clock_type=ClockType.STEADY_TIME)
-        )
+        with ExitStack() as opened:  # all of it, or nothing
+            opened.callback(self.arrivals.close)
+            self._listener = tf2_ros.TransformListener(self._rigs.buffer, node)
+            opened.callback(lambda: self._listener.unregister())
+            for camera in settings.cameras:
+                self._listen(camera, opened)
+            # Sets of a stalled stream time out on a clock that no bag stops.
+            steady = Clock(clock_type=ClockType.STEADY_TIME)
+            self._timer = node.create_timer(settings.timeout / POLLS, self._poll, clock=steady)
+            opened.callback(node.destroy_timer, self._timer)
+            self._opened = opened.pop_all()
 
     def close(self) -> None:
         """Stop listening."""
-        self._node.destroy_timer(self._timer)
-        for subscription in self._subscriptions.values():
-            self._node.destroy_subscription(subscription)
-        self._listener.unregister()
-        self.arrivals.close()
+        self._opened.close()
 
-    def _listen(self, camera: CameraSettings) -> dict[tuple[str, str], Any]:
+    def _listen(self, camera: CameraSettings, opened: ExitStack) -> None:
         kind = CompressedImage if self._settings.compressed else Image
         heard = [
             (kind, camera.image_topic, self._on_image),
@@ -81,16 +88,16 @@ class Subscriptions:
             depth=5,
             reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
         )
-        return {
-            (camera.name, topic): self._node.create_subscription(
+        for message, topic, callback in heard:
+            made = self._node.create_subscription(
                 message,
                 topic,
                 partial(callback, camera),
                 qos,
                 event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
             )
-            for message, topic, callback in heard
-        }
+            opened.callback(self._node.destroy_subscription, made)
+            self._subscriptions[camera.name, topic] = made
 
     def regroup(self, settings: Settings) -> None:
         """Make sets by other limits; where these change, sets in the making go out as they are."""
@@ -123,11 +130,20 @@ class Subscriptions:
     def _on_image(self, camera: CameraSettings, message: Image | CompressedImage) -> None:
         stamp = stamp_of(message.header)
         self._health.received(camera.name, stamp)
+        if not is_time(stamp):
+            self._refuse(camera.name, stamp)
+            return
         self._rigs.heard(camera.name, stamp)
         if not self._settings.measured_depth:
             self._add(camera.name, Shot(message))
         elif (shot := self._pairing[camera.name].add_image(message)) is not None:
             self._add(camera.name, shot)
+
+    def _refuse(self, camera: str, stamp: int) -> None:
+        """An output could not carry such a stamp."""
+        text = f'camera {camera}: the stamp of its image, {stamp / 1e9:.3f} s, is no time'
+        self._faults.note(f'stamp of {camera}', text)
+        self._health.read([camera], {camera: text}, {})
 
     def _on_depth(self, camera: CameraSettings, message: Image | CompressedImage) -> None:
         self._health.connected(camera.name, camera.depth_topic)
@@ -139,16 +155,19 @@ class Subscriptions:
         self._forward(self._synchroniser.add(camera, stamp, shot))
         if self._synchroniser.jumps_back > self._jumps_back:
             self._jumps_back = self._synchroniser.jumps_back
-            self._forget_transforms()
+            self._forget_transforms('the stamps of the images jumped back')
 
     def _poll(self) -> None:
         self._forward(self._synchroniser.poll(time.monotonic_ns()))
+        if self._rigs.ahead_for > self._settings.transform_timeout + AHEAD:
+            self._forget_transforms('a transform has a stamp far ahead of all images')
         unpaired = {name: pairing.unpaired for name, pairing in self._pairing.items()}
         self._health.camera_drops(self._synchroniser.drops, unpaired)
         self._health.phase_offsets(self._synchroniser.offsets)
         for key, count in (
             ('clock jumps', self._synchroniser.jumps),
             ('clock jumps back', self._synchroniser.jumps_back),
+            ('transforms started afresh', self._transforms_forgotten),
             ('queue: images', len(self._synchroniser)),
             ('queue: sets', len(self.arrivals)),
         ):
@@ -159,14 +178,15 @@ class Subscriptions:
             self._health.absent(images.missing)
         self.arrivals.update(sets, self._synchroniser.forming)
 
-    def _forget_transforms(self) -> None:
+    def _forget_transforms(self, why: str) -> None:
         """Start a new buffer: tf2 leaves out what is older than its newest, as in a loop."""
-        _LOGGER.warning('the stamps of the images jumped back: transforms start afresh')
+        self._faults.note(why, f'{why}: transforms start afresh', level=logging.WARNING)
+        self._transforms_forgotten += 1
         self._listener.unregister()
-        self._rigs.buffer = tf2_ros.Buffer(node=self._node)
+        self._rigs.forget_transforms(tf2_ros.Buffer())
         self._listener = tf2_ros.TransformListener(self._rigs.buffer, self._node)
 
     def _dropped(self, reason: str, text: str) -> None:
         if text:
-            _LOGGER.error('set dropped, %s', text)
+            self._faults.note(reason, f'set dropped, {text}')
         self._health.dropped(reason, text)

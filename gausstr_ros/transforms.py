@@ -10,6 +10,7 @@ from rclpy.clock import ClockType
 from rclpy.time import Time
 from tf_transformations import quaternion_matrix
 
+from gausstr_ros.conversions import stamp_of
 from gausstr_ros.waiting import NotReady
 
 NO_TRANSFORM = 'no transform'
@@ -39,7 +40,7 @@ def ego_from_camera(
 
     Raises:
         NotReady: a look-up failed; a later one may succeed. Camera and link are named.
-        ValueError: the image has no frame_id.
+        ValueError: the image has no frame_id, or one that no frame can have.
     """
     frame, own = image
     if not frame:
@@ -51,14 +52,29 @@ def ego_from_camera(
             )
         else:
             found = buffer.lookup_transform(base_frame, frame, _time(own))
+    except tf2_ros.InvalidArgumentException as error:
+        raise ValueError(f'camera {camera}: no transform from {frame}: {error}') from error
     except tf2_ros.TransformException as error:
         through = f' through {fixed_frame}' if fixed_frame else ''
         raise NotReady(
             NO_TRANSFORM,
             f'camera {camera}: no transform from {frame} to {base_frame}{through}: {error}',
-            unheard=isinstance(error, tf2_ros.LookupException | tf2_ros.ConnectivityException),
+            newest=_newest(buffer, base_frame, fixed_frame, frame),
         ) from error
     return _matrix(found)
+
+
+def _newest(buffer: tf2_ros.Buffer, base_frame: str, fixed_frame: str, frame: str) -> int | None:
+    """Up to which stamp both links are known; None where one is not known at all."""
+    links = [(base_frame, fixed_frame), (fixed_frame, frame)] if fixed_frame else []
+    try:
+        found = [
+            stamp_of(buffer.lookup_transform(*link, _time(0)).header)
+            for link in links or [(base_frame, frame)]
+        ]
+    except tf2_ros.TransformException:
+        return None
+    return min(filter(None, found), default=None)  # 0: it stands still
 
 
 def _time(stamp: int) -> Time:

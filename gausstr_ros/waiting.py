@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -11,6 +12,8 @@ from gausstr_ros.image_sets import ImageSet, Payload
 Inputs = TypeVar('Inputs')
 Needs = TypeVar('Needs')
 Part = TypeVar('Part')
+
+_LOGGER = logging.getLogger(__name__)
 
 SUPERSEDED = 'a newer set was ready'
 BAD_INPUT = 'bad input'
@@ -22,13 +25,14 @@ class NotReady(Exception):
     Args:
         reason: in a few words.
         message: names camera and link or topic.
-        unheard: nothing of the kind has ever come, so that it need not be only late.
+        newest: stamp of the newest of the kind in nanoseconds, None where nothing has ever come;
+            while that does not move on, it need not be only late.
     """
 
-    def __init__(self, reason: str, message: str, *, unheard: bool = False) -> None:
+    def __init__(self, reason: str, message: str, *, newest: int | None = None) -> None:
         super().__init__(message)
         self.reason = reason
-        self.unheard = unheard
+        self.newest = newest
 
 
 class WaitingSet(Generic[Payload, Inputs]):
@@ -44,7 +48,8 @@ class WaitingSet(Generic[Payload, Inputs]):
         self.since = since
         self.inputs: dict[str, Inputs] = {}  # of the cameras that are ready
         self.faults: dict[str, str] = {}  # cameras that are given up -> why; the text names them
-        self.unheard: set[str] = set()  # of them, those whose inputs have never come
+        # of them, those whose inputs have not come -> `NotReady.newest`
+        self.late: dict[str, int | None] = {}
 
     def gather(
         self,
@@ -59,7 +64,7 @@ class WaitingSet(Generic[Payload, Inputs]):
 
         Args:
             prepare: gives what a camera of the set needs, or raises NotReady (tried again) or
-                ValueError.
+                ValueError; what else it raises is a fault of that camera as well.
             waits: whether to wait for what a camera lacks.
             min_cameras: fewest cameras that make a set.
 
@@ -69,7 +74,7 @@ class WaitingSet(Generic[Payload, Inputs]):
         # not the errors themselves: their frames hold this dict, and both the images, until the
         # next full collection of garbage
         late: dict[str, tuple[str, str]] = {}
-        self.unheard.clear()
+        self.late.clear()
         for camera in self.images.payloads:
             if camera in self.inputs or camera in self.faults:
                 continue
@@ -79,10 +84,12 @@ class WaitingSet(Generic[Payload, Inputs]):
                 if waits(camera, error):
                     return False
                 late[camera] = error.reason, str(error)
-                if error.unheard:
-                    self.unheard.add(camera)
+                self.late[camera] = error.newest
             except ValueError as error:
                 self.faults[camera] = str(error)
+            except Exception as error:  # of a library, such as tf2: no reason to see nothing more
+                _LOGGER.debug('camera %s', camera, exc_info=True)
+                self.faults[camera] = f'camera {camera}: {type(error).__name__}: {error}'
         if late and len(self.inputs) < min_cameras:
             raise NotReady(*next(iter(late.values())))
         self.faults |= {camera: text for camera, (_, text) in late.items()}

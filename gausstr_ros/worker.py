@@ -25,6 +25,7 @@ from gausstr_core.rules import Rule
 from gausstr_ros.arrivals import Arrivals
 from gausstr_ros.categories import VocabularyInForce
 from gausstr_ros.diagnostics import Health
+from gausstr_ros.fault_log import FaultLog
 from gausstr_ros.frozen_pictures import FrozenPictures
 from gausstr_ros.image_sets import ImageSet
 from gausstr_ros.inputs import CameraInputs, ImageInputs, Shot
@@ -80,6 +81,7 @@ class Worker:
         wanted: names of the outputs that somebody listens to.
         publish: sends one output by name.
         short_of_memory: called when the device's memory was too small for a set.
+        broken: called when a thread has come to an unforeseen end; the other one ends as well.
         health: told of everything.
         measured_depth: whether depth comes from topics.
     """
@@ -94,6 +96,7 @@ class Worker:
         wanted: Callable[[], list[str]],
         publish: Callable[[str, Any], None],
         short_of_memory: Callable[[torch.cuda.OutOfMemoryError], None],
+        broken: Callable[[Exception], None],
         health: Health,
         measured_depth: bool,
     ) -> None:
@@ -104,16 +107,17 @@ class Worker:
         self._wanted = wanted
         self._publish = publish
         self._short_of_memory = short_of_memory
+        self._broken = broken
+        self._log = FaultLog(_LOGGER)
         self._health = health
         self._measured_depth = measured_depth
         self._frozen = FrozenPictures()
-        self._faults: dict[str, str] = {}  # of the cameras in the last set
         self._handed: SimpleQueue[_Task | None] = SimpleQueue()
         # one set at most lies between the threads, or those that wait there would be stale
         self._room = threading.Semaphore(1)
         self._threads = [
-            threading.Thread(target=self._see_all, name='gausstr seeing', daemon=True),
-            threading.Thread(target=self._map_all, name='gausstr mapping', daemon=True),
+            threading.Thread(target=self._run, args=[work], name=f'gausstr {name}', daemon=True)
+            for work, name in ((self._see_all, 'seeing'), (self._map_all, 'mapping'))
         ]
 
     def start(self) -> None:
@@ -134,17 +138,29 @@ class Worker:
         self._arrivals.close()
         end = time.monotonic() + timeout
         for thread in self._threads:
-            thread.join(max(0.0, end - time.monotonic()))
+            if thread.ident is not None:  # else it could not be started
+                thread.join(max(0.0, end - time.monotonic()))
         if any(thread.is_alive() for thread in self._threads):
             raise StuckError.of(self._health.running(), timeout)
 
-    def _see_all(self) -> None:
+    def _run(self, work: Callable[[], None]) -> None:
+        """A thread from its start to its end, with which the other one ends."""
         follow_torch_threads()
+        try:
+            work()
+        except Exception as error:
+            _LOGGER.exception('the worker ends')
+            self._broken(error)
+        finally:
+            self._arrivals.close()
+            self._handed.put(None)
+            self._room.release()
+
+    def _see_all(self) -> None:
         while True:
             self._room.acquire()
             taken = self._next_set()
             if taken is None:
-                self._handed.put(None)
                 return
             if not self._attempt(taken.images, partial(self._see, taken)):
                 self._room.release()
@@ -203,25 +219,25 @@ class Worker:
             for camera, shot in images.payloads.items()
         }
         self._health.read(images.payloads, faults, frozen)
-        for camera in faults.keys() - self._faults.keys():  # at its start, not ten times a second
-            _LOGGER.error('set at %.3f s: %s', images.stamp / 1e9, faults[camera])
-        self._faults = faults
+        for camera, text in faults.items():
+            self._log.note(f'camera {camera}', f'set at {images.stamp / 1e9:.3f} s: {text}')
 
     def _map_all(self) -> None:
-        follow_torch_threads()
         while (task := self._handed.get()) is not None:
             self._room.release()
             self._attempt(task.images, partial(self._map, task))
 
     def _map(self, task: _Task) -> None:
         begun, plan = time.monotonic(), self._plan
-        vocabulary = self._vocabulary.begin_cycle(task.images.stamp)
         names = self._wanted()
-        if task.seen is None or not names:
-            self._health.idle()
-            return
-        with self._health.stage('mapping'):
-            mapped = map_seen(self._pipeline, task.seen, vocabulary, plan.rule)
+        with self._vocabulary.cycle() as term:
+            if task.seen is None or not names:
+                self._vocabulary.used(term, task.images.stamp)
+                self._health.idle()
+                return
+            with self._health.stage('mapping'):
+                mapped = map_seen(self._pipeline, task.seen, term.vocabulary, plan.rule)
+            self._vocabulary.used(term, task.images.stamp)
         done = time.monotonic()
         with self._health.stage('publishing'):
             for name, message in plan.outputs.make(names, mapped):
@@ -247,14 +263,16 @@ class Worker:
         return True
 
     def _report(self, images: ImageSet[Shot], error: Exception) -> None:
+        text = f'set at {images.stamp / 1e9:.3f} s not mapped'
         if isinstance(error, ValueError):
-            _LOGGER.error('set at %.3f s not mapped: %s', images.stamp / 1e9, error)
+            self._log.note(BAD_INPUT, f'{text}: {error}')
             self._health.dropped(BAD_INPUT, str(error))
         elif isinstance(error, torch.cuda.OutOfMemoryError):
             self._short_of_memory(error)
         else:
-            _LOGGER.error('set at %.3f s not mapped', images.stamp / 1e9, exc_info=error)
-            self._health.dropped(FAILURE, f'{type(error).__name__}: {error}')
+            kind = type(error).__name__
+            self._log.note(kind, text, error=error)
+            self._health.dropped(FAILURE, f'{kind}: {error}')
 
 
 def _bare(error: Exception) -> Exception:

@@ -16,8 +16,9 @@ rclpy = pytest.importorskip('rclpy')
 
 import cv2
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import TransformStamped
+from lifecycle_msgs.srv import GetState
 from nav_msgs.msg import OccupancyGrid
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -91,6 +92,16 @@ class Tester:
             )
         ]
 
+    def status(self, name):
+        """The newest status of 'pipeline' or a camera; an empty one before the first report."""
+        reports = self.heard['/diagnostics'][-1:]
+        found = (s for report in reports for s in report.status if s.name == f'gausstr: {name}')
+        return next(found, DiagnosticStatus())
+
+    def state(self):
+        """The state of the node's lifecycle."""
+        return self.call('/gausstr/get_state', GetState, GetState.Request()).current_state.label
+
     def wait_for_text(self, *parts, timeout=20.0):
         """Wait for a diagnostic that holds all the parts."""
         return self.wait(
@@ -123,7 +134,7 @@ class Tester:
         pose[0, 3] = x
         self.tf.publish(TFMessage(transforms=[transform('odom', 'base_link', stamp, pose)]))
 
-    def play_set(self, index, *, leave_out=(), images=None, infos=None):
+    def play_set(self, index, *, leave_out=(), images=None, infos=None, frames=None):
         """One set with the stamps START + index * PERIOD + 5 ms per camera; returns its stamp."""
         base = START + index * PERIOD
         self.play_ego(base - PERIOD, x=0.1 * (index - 1))
@@ -133,7 +144,7 @@ class Tester:
             if camera in leave_out:
                 continue
             stamps.append(base + number * 5_000_000)
-            header = header_message(stamps[-1], camera)
+            header = header_message(stamps[-1], (frames or {}).get(camera, camera))
             info = (infos or {}).get(camera) or camera_info()
             info.header = header
             self.infos[camera].publish(info)

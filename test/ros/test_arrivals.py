@@ -19,6 +19,7 @@ MS = 1_000_000
 PERIOD, TOLERANCE, TIMEOUT, PATIENCE = 100, 40, 150, 120  # milliseconds
 LATE, NEVER = 60, 10_000
 NEWS = 'no transform'
+KINDS = ['good'] * 8 + ['lost', 'twice', 'future', 'wrong', 'broken']
 
 
 @dataclass(eq=False)
@@ -29,8 +30,9 @@ class Picture:
     stamp: int
     arrival: int
     ready: int
-    wrong: bool = False
-    unheard: bool = False  # whether, until then, nothing of the kind has come
+    wrong: type[Exception] | None = None
+    # what is there of the kind until then: 'nothing', 'the same', or always 'more'
+    lacking: str = 'more'
 
 
 @dataclass
@@ -47,6 +49,7 @@ class Robot:
     taken: list[TakenSet] = field(default_factory=list)
     drops: Counter = field(default_factory=Counter)
     complete: int = 0
+    asked: int = 0
 
     def __post_init__(self) -> None:
         self.sync = Synchroniser(
@@ -65,9 +68,11 @@ class Robot:
     def needs(self, camera: str, picture: Picture) -> tuple[str, int]:
         assert camera == picture.camera
         if picture.wrong:
-            raise ValueError(f'camera {camera}: its images have an empty frame_id')
+            raise picture.wrong(f'camera {camera}: its images have an empty frame_id')
         if self.now < picture.ready:
-            raise NotReady(NEWS, f'camera {camera}: {NEWS}', unheard=picture.unheard)
+            self.asked += 1
+            newest = {'nothing': None, 'the same': -1, 'more': self.asked}[picture.lacking]
+            raise NotReady(NEWS, f'camera {camera}: {NEWS}', newest=newest)
         return camera, picture.stamp
 
     def drop(self, reason: str, text: str) -> None:
@@ -107,7 +112,7 @@ class Robot:
         for camera, text in job.faults.items():
             assert f'camera {camera}' in text
             image, waited = payloads[camera], self.now / 1e3 - job.arrival
-            known = image.unheard and camera in self.waited_for
+            known = image.lacking != 'more' and camera in self.waited_for
             assert image.wrong or known or waited >= PATIENCE / 1e3
             self.waited_for.add(camera)
         for camera in job.inputs.keys() - job.parts.keys():
@@ -120,11 +125,11 @@ class Robot:
 def drives(draw):
     """Pictures in the order of their arrival, and how many pieces of work fit in between."""
     cameras = tuple('ABCD'[: draw(st.integers(1, 4))])
-    unheard = draw(st.booleans())
+    lacking = draw(st.sampled_from(['nothing', 'the same', 'more']))
     pictures = []
     for cycle in range(draw(st.integers(1, 6))):
         for place, camera in enumerate(cameras):
-            kind = draw(st.sampled_from(['good'] * 8 + ['lost', 'twice', 'future', 'wrong']))
+            kind = draw(st.sampled_from(KINDS))
             stamp = 1000 + PERIOD * cycle + 5 * place
             delay = draw(st.sampled_from([0, 0, 0, 3, 50, 130, 400]))
             late = draw(st.sampled_from([0, 0, 0, 20, LATE, NEVER]))
@@ -133,8 +138,8 @@ def drives(draw):
                 stamp += 300
             for repeat in range({'lost': 0, 'twice': 2}.get(kind, 1)):
                 at = arrival + repeat
-                wrong = kind == 'wrong'
-                pictures.append(Picture(camera, stamp, at, at + late, wrong, unheard))
+                wrong = {'wrong': ValueError, 'broken': RuntimeError}.get(kind)
+                pictures.append(Picture(camera, stamp, at, at + late, wrong, lacking))
     pictures.sort(key=lambda picture: picture.arrival)
     work = draw(st.lists(st.integers(0, 4), min_size=len(pictures), max_size=len(pictures)))
     return cameras, list(zip(pictures, work, strict=True))
@@ -201,15 +206,15 @@ def test_a_set_goes_on_without_the_camera_whose_transform_never_comes():
     assert list(job.parts) == ['A', 'C']
 
 
-@pytest.mark.parametrize('unheard', [True, False])
-def test_sets_after_it_wait_only_for_what_has_ever_come(unheard):
+@pytest.mark.parametrize('lacking', ['nothing', 'the same', 'more'])
+def test_sets_after_it_wait_only_where_there_is_news(lacking):
     robot = Robot(tuple('ABC'), 1, 1)
     for number in range(3):
         robot.now = 1000 + 500 * number
         cycle = spread('ABC', robot.now)
-        cycle[1].ready, cycle[1].unheard = NEVER, unheard
+        cycle[1].ready, cycle[1].lacking = NEVER, lacking
         play(robot, cycle)
-        waits = not unheard or number == 0
+        waits = lacking == 'more' or number == 0
         assert len(robot.taken) == (number if waits else number + 1)
         robot.now += PATIENCE + 1
         robot.step()
@@ -217,9 +222,34 @@ def test_sets_after_it_wait_only_for_what_has_ever_come(unheard):
     play(robot, spread('ABC', 3000))
     assert list(robot.taken[3].inputs) == ['A', 'B', 'C']
     cycle = spread('ABC', 3500)
-    cycle[1].ready, cycle[1].unheard = NEVER, True  # as after a jump of the clock
+    cycle[1].ready, cycle[1].lacking = NEVER, lacking  # as after a jump of the clock
     play(robot, cycle)
     assert len(robot.taken) == 4, 'B came meanwhile: it is waited for once more'
+
+
+def test_sets_that_wait_already_go_on_waiting_when_one_has_waited_in_vain():
+    robot = Robot(tuple('AB'), 1, 1)
+    for number in range(2):
+        cycle = spread('AB', 1000 + PERIOD * number)
+        cycle[1].ready, cycle[1].lacking = 1000 + PATIENCE + 50, 'the same'
+        play(robot, cycle)
+    robot.now = 1005 + PATIENCE + 1
+    robot.step()
+    assert [list(job.faults) for job in robot.taken] == [['B']]
+    assert not robot.step() and len(robot.arrivals) == 1
+    robot.now = 1000 + PATIENCE + 50
+    robot.step()
+    assert list(robot.taken[1].inputs) == ['A', 'B']
+
+
+def test_an_unforeseen_error_is_a_fault_of_its_camera():
+    robot = Robot(tuple('AB'), 1, 1)
+    cycle = spread('AB', 1000)
+    cycle[1].wrong = RuntimeError
+    play(robot, cycle)
+    (job,) = robot.taken
+    assert list(job.inputs) == ['A']
+    assert job.faults['B'].startswith('camera B: RuntimeError: ')
 
 
 def test_a_set_is_dropped_where_the_transforms_of_too_many_never_come():

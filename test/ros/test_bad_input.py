@@ -59,13 +59,6 @@ def faults(tester):
     ]
 
 
-def camera_status(tester, camera):
-    """The newest status of a camera; an empty one before the first report."""
-    reports = tester.heard['/diagnostics'][-1:]
-    found = (s for report in reports for s in report.status if s.name == f'gausstr: {camera}')
-    return next(found, DiagnosticStatus())
-
-
 def test_a_bad_image_or_calibration_costs_its_camera_only(running):
     tester = running
     tester.play_transforms()
@@ -75,21 +68,17 @@ def test_a_bad_image_or_calibration_costs_its_camera_only(running):
         tester.wait(lambda s=stamp: s in tester.stamps(GRID), what=f'map without {camera}')
         tester.wait_for_text(f'a set without {camera}')
         shown = tester.wait(
-            lambda c=camera, r=reason: (
-                r in (status := camera_status(tester, c)).message and status
-            ),
+            lambda c=camera, r=reason: r in (status := tester.status(c)).message and status,
             what=f'{reason} as the status of {camera}',
         )
         assert shown.level == DiagnosticStatus.ERROR and camera in shown.message
         others = set(tester.cameras) - {camera}
-        assert all(reason not in camera_status(tester, c).message for c in others)
+        assert all(reason not in tester.status(c).message for c in others)
         assert_goes_on(tester, 10 * number + 15)
-        tester.wait(
-            lambda c=camera: camera_status(tester, c).message == 'ok', what=f'{camera} ok again'
-        )
+        tester.wait(lambda c=camera: tester.status(c).message == 'ok', what=f'{camera} ok again')
         assert any(
             pair.key == 'last error' and reason in pair.value
-            for pair in camera_status(tester, camera).values
+            for pair in tester.status(camera).values
         )
     assert not [text for text in tester.texts() if text.startswith('sets dropped')]
 
@@ -102,12 +91,12 @@ def test_a_camera_is_missing_until_its_resolution_and_its_calibration_agree_agai
     for index in range(1, 4):
         stamp = tester.play_set(index, images={'CAM_C': tester.jpeg(index, size)})
         tester.wait(lambda s=stamp: s in tester.stamps(GRID), what='map without CAM_C')
-        tester.wait(lambda: '200x120' in camera_status(tester, 'CAM_C').message, what='reason')
+        tester.wait(lambda: '200x120' in tester.status('CAM_C').message, what='reason')
     info = {'CAM_C': tester.camera_info(size)}
     for index in range(4, 8):  # the first image may come before its calibration: other topics
         stamp = tester.play_set(index, images={'CAM_C': tester.jpeg(index, size)}, infos=info)
         tester.wait(lambda s=stamp: s in tester.stamps(GRID), what='map of the new size')
-    tester.wait(lambda: camera_status(tester, 'CAM_C').message == 'ok', what='CAM_C ok again')
+    tester.wait(lambda: tester.status('CAM_C').message == 'ok', what='CAM_C ok again')
 
 
 def test_bad_images_drop_the_set_where_fewer_than_min_cameras_are_left(start_node, tester):
@@ -143,14 +132,14 @@ def test_a_missing_link_costs_its_camera_only_and_is_named_until_it_comes(runnin
     tester.wait_for_text('a set without CAM_C')
     tester.wait(
         lambda: (
-            (status := camera_status(tester, 'CAM_C')).level == DiagnosticStatus.ERROR
+            (status := tester.status('CAM_C')).level == DiagnosticStatus.ERROR
             and 'no transform' in status.message
         ),
         what='no transform as the status of CAM_C',
     )
     pose = tester.transform('base_link', 'CAM_C', tester.start, tester.camera_pose(0.0))
     tester.tf_static.publish(TFMessage(transforms=[pose]))
-    play_until(tester, lambda: camera_status(tester, 'CAM_C').message == 'ok')
+    play_until(tester, lambda: tester.status('CAM_C').message == 'ok')
     assert not [text for text in tester.texts() if text.startswith('sets dropped')]
 
 
@@ -226,9 +215,9 @@ def test_incompatible_qos_is_named(start_node, tester):
     for index in range(20):  # from a publisher that fits
         tester.play_set(index)
         with contextlib.suppress(AssertionError):
-            tester.wait(lambda: camera_status(tester, 'CAM_B').message == 'ok', 1, 'ok again')
+            tester.wait(lambda: tester.status('CAM_B').message == 'ok', 1, 'ok again')
             return
-    raise AssertionError(camera_status(tester, 'CAM_B'))
+    raise AssertionError(tester.status('CAM_B'))
 
 
 @pytest.fixture
@@ -244,7 +233,7 @@ def unheard(start_node, tester):
     )
     start_node(image_reliability='reliable')
     shown = tester.wait(
-        lambda: 'incompatible' in (s := camera_status(tester, 'CAM_B')).message and s, what='fault'
+        lambda: 'incompatible' in (s := tester.status('CAM_B')).message and s, what='fault'
     )
     assert shown.level == DiagnosticStatus.ERROR
     assert '/CAM_B/camera_info: a publisher offers an incompatible reliability' in shown.message
@@ -258,14 +247,12 @@ def test_an_incompatible_calibration_is_not_named_once_another_one_is_heard(unhe
     for index in range(20):
         tester.play_set(index)
         with contextlib.suppress(AssertionError):
-            tester.wait(lambda: camera_status(tester, 'CAM_B').message == 'ok', 1, 'ok again')
+            tester.wait(lambda: tester.status('CAM_B').message == 'ok', 1, 'ok again')
             return
-    raise AssertionError(camera_status(tester, 'CAM_B'))
+    raise AssertionError(tester.status('CAM_B'))
 
 
 def test_an_incompatible_calibration_is_not_named_once_its_publisher_is_gone(unheard, tester):
     driver, publisher = unheard
     driver.destroy_publisher(publisher)
-    tester.wait(
-        lambda: 'incompatible' not in camera_status(tester, 'CAM_B').message, what='no word of it'
-    )
+    tester.wait(lambda: 'incompatible' not in tester.status('CAM_B').message, what='no word of it')

@@ -13,6 +13,8 @@ import pytest
 pytest.importorskip('rclpy')
 
 import cv2
+import tf2_ros
+from geometry_msgs.msg import TransformStamped
 from image_messages import camera_info, encoded, inverse_depth, raw
 from sensor_msgs.msg import CompressedImage, Image
 
@@ -23,8 +25,10 @@ from gausstr_ros.calibration import lens_from_info
 from gausstr_ros.images import rgb_image
 from gausstr_ros.inputs import Shot
 from gausstr_ros.pinhole_views import pinhole_view
+from gausstr_ros.transforms import ego_from_camera
+from gausstr_ros.waiting import NotReady
 
-IMAGES, CALIBRATIONS = 8_000, 2_500
+IMAGES, CALIBRATIONS, TRANSFORMS = 8_000, 2_500, 5_000
 SIZE = (12, 16)
 ENCODINGS = (
     'rgb8', 'bgr8', 'rgba8', 'bgra8', 'mono8', 'yuv422', 'yuv422_yuy2', 'uyvy', 'yuyv',
@@ -233,3 +237,52 @@ def test_whole_messages_are_read():
             assert_true_depth(message, depth_image(message))
         else:
             assert_true_color(message, rgb_image(message))
+
+
+def damaged_transform(chance):
+    links = [('odom', 'base_link'), ('base_link', 'front'), ('front', 'odom'), ('map', 'odom')]
+    parent, child = chance.choice(links[:2] * 8 + links)
+    message = TransformStamped(child_frame_id=child)
+    message.header.frame_id = parent
+    message.header.stamp.sec = chance.randrange(1000, 1003)
+    message.transform.rotation.w = 1.0
+    for _ in range(chance.choice([0, 0, 0, 1, 2])):
+        field = chance.choice(['translation', 'rotation', 'sec', 'nanosec', 'parent', 'child'])
+        if field in ('translation', 'rotation'):
+            part = getattr(message.transform, field)
+            setattr(part, chance.choice('xyz'), chance.choice(NUMBERS))
+        elif field == 'sec':
+            message.header.stamp.sec = chance.choice([-(2**31), -1, 0, 1, 2**31 - 1])
+        elif field == 'nanosec':
+            message.header.stamp.nanosec = chance.choice([1, 10**9, 2**32 - 1])
+        elif field == 'parent':
+            message.header.frame_id = chance.choice(['', '/', '/odom', child, 'x' * 999])
+        else:
+            message.child_frame_id = chance.choice(['', '/', '/front', parent, 'x' * 999])
+    return message
+
+
+def test_damaged_transforms():
+    """None ends the listener, and a pose that comes of them is one."""
+    outcomes = Counter()
+    for seed in range(TRANSFORMS // 10):
+        chance, buffer = random.Random(seed), tf2_ros.Buffer()
+        for _ in range(10):
+            message = damaged_transform(chance)
+            put = chance.choice(
+                [buffer.set_transform, buffer.set_transform, buffer.set_transform_static]
+            )
+            put(message, 'test')
+        stamp = 1000 * 10**9 + chance.randrange(2 * 10**9)
+        fixed = chance.choice(['', 'odom'])
+        try:
+            pose = ego_from_camera(buffer, 'base_link', fixed, stamp, 'front', ('front', stamp))
+        except (NotReady, ValueError) as error:
+            assert str(error).startswith('camera front: ')
+            outcomes['refused'] += 1
+            continue
+        outcomes['used'] += 1
+        assert np.isfinite(pose).all()
+        assert np.allclose(pose[:3, :3] @ pose[:3, :3].T, np.eye(3), atol=1e-6)
+    print(f'{TRANSFORMS} damaged transforms, ten in a buffer: {dict(outcomes)}')
+    assert min(outcomes.values()) > 30

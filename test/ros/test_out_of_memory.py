@@ -8,7 +8,8 @@ pytest.importorskip('rclpy')
 
 import torch
 from diagnostic_msgs.msg import DiagnosticStatus
-from lifecycle_msgs.srv import ChangeState, GetState
+from lifecycle_msgs.srv import ChangeState
+from rclpy.parameter import Parameter
 
 from gausstr_core.pipeline import OccupancyPipeline
 
@@ -31,14 +32,6 @@ class FullDevice:
         monkeypatch.setattr(OccupancyPipeline, half, fail_or_work)
 
 
-def pipeline_status(tester):
-    return tester.heard['/diagnostics'][-1].status[0]
-
-
-def state(tester):
-    return tester.call('/gausstr/get_state', GetState, GetState.Request()).current_state.label
-
-
 def dropped(tester, count):
     tester.wait_for_text(f'sets dropped: out of device memory={count}')
 
@@ -59,7 +52,8 @@ def test_less_is_asked_of_the_device_step_by_step_and_each_is_stated(
     assert tester.heard[GRID][0].info.resolution == pytest.approx(0.8)
     tester.wait_for_text('memory profile=one camera at a time, and voxels of 0.8 m')
     shown = tester.wait(
-        lambda: (s := pipeline_status(tester)).level == DiagnosticStatus.WARN and s, what='warning'
+        lambda: (s := tester.status('pipeline')).level == DiagnosticStatus.WARN and s,
+        what='warning',
     )
     assert 'out of device memory, from now on: one camera at a time' in shown.message
 
@@ -70,8 +64,31 @@ def test_the_node_stops_with_the_reason_when_nothing_smaller_is_left(start, test
     for index in range(3):
         tester.play_set(index)
         dropped(tester, index + 1)
-    tester.wait(lambda: state(tester) == 'inactive', what='stop')
+    tester.wait(lambda: tester.state() == 'inactive', what='stop')
     assert_stopped(tester, 'nothing smaller is left')
+
+
+def test_a_profile_that_leaves_nothing_of_the_band_is_none(start, tester, monkeypatch):
+    start(**{'map.min_height': 0.3, 'map.max_height': 0.5})
+    FullDevice(monkeypatch, 'look', 2)
+    for index in range(2):
+        tester.play_set(index)
+        dropped(tester, index + 1)
+    tester.wait(lambda: tester.state() == 'inactive', what='stop')
+    assert_stopped(tester, 'nothing smaller is left')
+
+
+def test_a_band_that_the_smaller_profile_has_nothing_of_is_refused(start, tester, monkeypatch):
+    node = start()
+    FullDevice(monkeypatch, 'look', 2)
+    for index in range(2):
+        tester.play_set(index)
+        dropped(tester, index + 1)
+    values = {'map.min_height': 0.3, 'map.max_height': 0.5}
+    result = node.set_parameters_atomically([Parameter(n, value=v) for n, v in values.items()])
+    assert not result.successful and 'holds no voxel centre' in result.reason
+    stamp = tester.play_set(2)
+    tester.wait(lambda: tester.stamps(GRID) == [stamp], what='map in the smaller profile')
 
 
 def test_the_node_stops_at_once_where_it_is_told_so_and_can_be_activated_again(
@@ -80,7 +97,7 @@ def test_the_node_stops_at_once_where_it_is_told_so_and_can_be_activated_again(
     start(on_out_of_memory='stop')
     FullDevice(monkeypatch, 'map', 1)
     tester.play_set(0)
-    tester.wait(lambda: state(tester) == 'inactive', what='stop')
+    tester.wait(lambda: tester.state() == 'inactive', what='stop')
     assert_stopped(tester, 'on_out_of_memory is stop')
     assert not tester.heard[GRID]
     request = ChangeState.Request()
@@ -92,7 +109,7 @@ def test_the_node_stops_at_once_where_it_is_told_so_and_can_be_activated_again(
     tester.wait(lambda: tester.stamps(GRID) == [stamp], what='map after the stop')
     assert tester.heard[GRID][0].info.resolution == pytest.approx(0.4)
     tester.wait(
-        lambda: pipeline_status(tester).level == DiagnosticStatus.OK, what='OK after the stop'
+        lambda: tester.status('pipeline').level == DiagnosticStatus.OK, what='OK after the stop'
     )
 
 
@@ -101,5 +118,5 @@ def assert_stopped(tester, why):
     for _ in range(2):  # it lasts
         count = len(tester.heard['/diagnostics'])
         tester.wait(lambda c=count: len(tester.heard['/diagnostics']) > c, what='report')
-        assert pipeline_status(tester).level == DiagnosticStatus.ERROR
-        assert why in pipeline_status(tester).message
+        assert tester.status('pipeline').level == DiagnosticStatus.ERROR
+        assert why in tester.status('pipeline').message

@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip('rclpy')
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from lifecycle_msgs.srv import ChangeState, GetState
+from lifecycle_msgs.srv import ChangeState
 from nav_msgs.msg import OccupancyGrid
 
 from gausstr_core.pipeline import OccupancyPipeline
@@ -46,14 +46,6 @@ def ask(tester, label):
     return tester.call('/gausstr/change_state', ChangeState, request)
 
 
-def state(tester):
-    return tester.call('/gausstr/get_state', GetState, GetState.Request()).current_state.label
-
-
-def pipeline_status(tester):
-    return tester.heard['/diagnostics'][-1].status[0]
-
-
 def test_deactivate_fails_with_the_stage_and_the_late_end_does_no_harm(
     start_node, tester, monkeypatch
 ):
@@ -75,10 +67,10 @@ def test_deactivate_fails_with_the_stage_and_the_late_end_does_no_harm(
         tester.play_set(0)
         tester.wait_for_text('stage foundation has run for')
         assert not ask(tester, 'deactivate').success
-        assert state(tester) == 'finalized'
+        assert tester.state() == 'finalized'
         tester.wait_for_text('deactivate failed', REASON, 'restart the process')
         shown = tester.wait(
-            lambda: (s := pipeline_status(tester)).message.startswith('deactivate failed') and s,
+            lambda: (s := tester.status('pipeline')).message.startswith('deactivate failed') and s,
             what='reason',
         )
         assert shown.level == DiagnosticStatus.ERROR and 'foundation' in shown.message
@@ -87,7 +79,7 @@ def test_deactivate_fails_with_the_stage_and_the_late_end_does_no_harm(
         go_on.set()
     assert returned.wait(60)
     tester.wait(lambda: threading.active_count() < before, what='end of the worker')
-    tester.wait(lambda: REASON in pipeline_status(tester).message, what='lasting reason')
+    tester.wait(lambda: REASON in tester.status('pipeline').message, what='lasting reason')
     assert not tester.heard[GRID]
     assert not [text for text in tester.texts() if 'failure in the pipeline' in text]
 
@@ -110,12 +102,12 @@ def test_a_start_that_does_not_end_is_told_although_it_holds_the_executor(
     reply = client.call_async(request)
     try:
         tester.wait_for_text('configure has run for', 'watchdog_timeout is 0.5 s')
-        assert pipeline_status(tester).level == DiagnosticStatus.ERROR
+        assert tester.status('pipeline').level == DiagnosticStatus.ERROR
     finally:
         go_on.set()
     tester.wait(reply.done, what='reply')
     assert reply.result().success and not node.fault
-    tester.wait(lambda: pipeline_status(tester).message == 'inactive', what='inactive')
+    tester.wait(lambda: tester.status('pipeline').message == 'inactive', what='inactive')
 
 
 @pytest.fixture

@@ -115,6 +115,15 @@ def matrix(transform) -> np.ndarray:
     return result
 
 
+@pytest.mark.parametrize(('seconds', 'nanoseconds'), [(-1, 0), (-(2**31), 0), (2**31 - 1, 2**31)])
+def test_a_stamp_that_is_no_time_is_left_out(buffer, seconds, nanoseconds):
+    message = transform('odom', 'base_link', xyz=(7, 7, 7))
+    message.header.stamp.sec, message.header.stamp.nanosec = seconds, nanoseconds
+    buffer.set_transform(message, 'test')
+    buffer.set_transform(transform('base_link', 'camera', xyz=(3, 0, 0)), 'test')
+    assert position(buffer.lookup_transform('odom', 'camera', at(0.0))) == pytest.approx((3, 0, 0))
+
+
 @pytest.mark.parametrize('seconds', [-0.1, 1.1])
 def test_does_not_extrapolate(buffer, seconds):
     with pytest.raises(ExtrapolationException, match='extrapolation'):

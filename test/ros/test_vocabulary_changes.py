@@ -108,6 +108,71 @@ def test_a_request_does_not_wait_for_the_first_set_of_the_one_before(
     assert second.result().first_stamp == tester.heard[WORDS][-1].header.stamp
 
 
+def test_the_reply_names_the_first_set_that_was_mapped(start_node, tester, ask, monkeypatch):
+    left, map_seen = [1], OccupancyPipeline.map
+
+    def fail_once(*arguments):
+        if left:
+            left.pop()
+            raise RuntimeError('device hiccup')
+        return map_seen(*arguments)
+
+    monkeypatch.setattr(vocabulary_services, 'REPLY_WITHIN', 1000.0)
+    tester.listen(WORDS, Categories, LATCHED)
+    tester.listen(CUBES, MarkerArray)
+    start_node()
+    tester.wait_matched()
+    tester.play_transforms()
+    future = ask('automobile')
+    announced(tester, 'automobile')
+    monkeypatch.setattr(OccupancyPipeline, 'map', fail_once)
+    tester.play_set(0)
+    tester.wait_for_text('sets dropped: failure in the pipeline=1')
+    assert not future.done()
+    stamp = tester.play_set(1)
+    tester.wait(future.done, what='reply')
+    assert stamp_of_time(future.result().first_stamp) == stamp
+    tester.wait(lambda: tester.heard[CUBES], what='map')
+    assert [stamp_of(m.markers[0].header) for m in tester.heard[CUBES]] == [stamp]
+
+
+def test_words_that_are_replaced_while_a_set_is_mapped_with_them_were_used(
+    start_node, tester, ask, monkeypatch
+):
+    begun, go_on, map_seen = threading.Event(), threading.Event(), OccupancyPipeline.map
+
+    def slow(*arguments):
+        begun.set()
+        assert go_on.wait(60)
+        return map_seen(*arguments)
+
+    monkeypatch.setattr(vocabulary_services, 'REPLY_WITHIN', 1000.0)
+    tester.listen(WORDS, Categories, LATCHED)
+    tester.listen(CUBES, MarkerArray)
+    start_node()
+    tester.wait_matched()
+    tester.play_transforms()
+    monkeypatch.setattr(OccupancyPipeline, 'map', slow)
+    first = ask('automobile')
+    announced(tester, 'automobile')
+    stamp = tester.play_set(0)
+    assert begun.wait(20)
+    second = ask('lorry')
+    announced(tester, 'lorry')
+    go_on.set()
+    tester.wait(first.done, what='reply to the words that were replaced')
+    assert first.result().success and stamp_of_time(first.result().first_stamp) == stamp
+    announced(tester, 'lorry')
+    after = tester.play_set(1)
+    tester.wait(second.done, what='reply')
+    assert stamp_of_time(second.result().first_stamp) == after
+    tester.wait(lambda: stamp_of(tester.heard[WORDS][-1].header) == after, what='second stamp')
+    heard = [(m.categories[0].name, stamp_of(m.header)) for m in tester.heard[WORDS][-5:]]
+    assert heard == [
+        ('automobile', 0), ('lorry', 0), ('automobile', stamp), ('lorry', 0), ('lorry', after)
+    ]  # fmt: skip
+
+
 def test_a_cleanup_answers_who_waits_and_later_requests(start_node, tester, ask, monkeypatch):
     monkeypatch.setattr(vocabulary_services, 'REPLY_WITHIN', 1000.0)
     tester.listen(WORDS, Categories, LATCHED)

@@ -11,7 +11,6 @@ from geometry_msgs.msg import TransformStamped
 from numpy.typing import NDArray
 from pytransform3d.transformations import pq_from_transform
 from rclpy.duration import Duration
-from rclpy.node import Node
 from rclpy.time import Time
 
 from tf2_ros.exceptions import (
@@ -24,6 +23,8 @@ from tf2_ros.history import DynamicHistory, History, StaticHistory
 
 _LOGGER = logging.getLogger(__name__)
 
+_MOST = 2**31 * 1_000_000_000  # nanoseconds; no message holds a later stamp
+
 
 class Buffer:
     """Transforms of the last `cache_time` (10 s), safe to use from several threads.
@@ -31,7 +32,7 @@ class Buffer:
     A frame that gets another parent loses what was known of it under the old one.
     """
 
-    def __init__(self, cache_time: Duration | None = None, node: Node | None = None) -> None:
+    def __init__(self, cache_time: Duration | None = None) -> None:
         self._length = 10_000_000_000 if cache_time is None else cache_time.nanoseconds
         self._histories: dict[str, History] = {}
         self._frames: set[str] = set()
@@ -103,11 +104,11 @@ class Buffer:
         parent = transform.header.frame_id.lstrip('/')
         child = transform.child_frame_id.lstrip('/')
         pose = _pose(transform)
-        problem = _problem(parent, child, pose)
+        stamp = transform.header.stamp.sec * 1_000_000_000 + transform.header.stamp.nanosec
+        problem = _problem(parent, child, stamp, pose)
         if problem:
             _LOGGER.error('transform from "%s" ignored: %s', authority, problem)
             return
-        stamp = Time.from_msg(transform.header.stamp).nanoseconds
         with self._changed:
             self._frames |= {parent, child}
             if static:
@@ -185,15 +186,19 @@ def _pose(transform: TransformStamped) -> NDArray[np.float64]:
     return np.array([p.x, p.y, p.z, q.w, q.x, q.y, q.z])
 
 
-def _problem(parent: str, child: str, pose: NDArray[np.float64]) -> str:
-    """What is wrong with a transform; empty when nothing is. The rules are tf2's."""
+def _problem(parent: str, child: str, stamp: int, pose: NDArray[np.float64]) -> str:
+    """What is wrong with a transform; empty when nothing is. tf2's rules, and the stamp's."""
     if not parent or not child:
         return f'a frame has no name: header.frame_id "{parent}", child_frame_id "{child}"'
     if parent == child:
         return f'"{child}" is its own parent'
+    if not 0 <= stamp < _MOST:
+        return f'"{child}" has a stamp that is no time: {stamp / 1e9:.3f} s'
     if not np.isfinite(pose).all():
         return f'"{child}" has a value that is not finite: {pose.tolist()}'
-    if abs(float(pose[3:] @ pose[3:]) - 1.0) > 1e-2:
+    with np.errstate(over='ignore'):
+        norm = float(pose[3:] @ pose[3:])
+    if abs(norm - 1.0) > 1e-2:
         return f'the quaternion of "{child}" is not normalised: {pose[3:].tolist()} (wxyz)'
     return ''
 
