@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -15,7 +14,7 @@ from gausstr_core.undistortion import Undistorter
 from gausstr_ros.conversions import stamp_of
 from gausstr_ros.image_sets import ImageSet
 from gausstr_ros.settings import Settings
-from gausstr_ros.transforms import ego_from_camera
+from gausstr_ros.transforms import Outrun, ego_from_camera
 from gausstr_ros.waiting import NotReady
 
 NO_INFO = 'no CameraInfo'
@@ -131,9 +130,9 @@ class RigSource:
 
     def __init__(self, settings: Settings, buffer: tf2_ros.Buffer) -> None:
         self._settings = settings
-        self.buffer = buffer
+        self.buffer = buffer  # replaced by another one where transforms start afresh
         self._calibrations = {camera.name: Calibrations() for camera in settings.cameras}
-        self._ahead: tuple[float, float] | None = None  # see `ahead_for`
+        self.outrun = Outrun()
         self._undistorter = Undistorter()
         self._rectified = frozenset(c.name for c in settings.cameras if c.rectified)
 
@@ -144,20 +143,6 @@ class RigSource:
     def heard(self, camera: str, stamp: int) -> None:
         """Note that a camera has sent an image: its calibration may be on its way."""
         self._calibrations[camera].heard(stamp)
-
-    @property
-    def ahead_for(self) -> float:
-        """For how many seconds every look-up has failed though newer transforms are there.
-
-        One transform with a stamp of the future does that: tf2 keeps what is at most ten seconds
-        older than its newest.
-        """
-        ahead = self._ahead
-        return ahead[1] - ahead[0] if ahead else 0.0
-
-    def forget_transforms(self, buffer: tf2_ros.Buffer) -> None:
-        """Look transforms up in another buffer from now on."""
-        self.buffer, self._ahead = buffer, None
 
     def image_inputs(self, camera: str, shot: Shot) -> ImageInputs:
         """What an image needs to be seen; never waits.
@@ -188,11 +173,9 @@ class RigSource:
         try:
             pose = self._pose(camera, shot, images.stamp, fixed_frame=fixed_frame)
         except NotReady as error:
-            if error.newest is not None and error.newest > images.stamp:
-                now = time.monotonic()
-                self._ahead = (self._ahead or (now, now))[0], now
+            self.outrun.failed(error.newest, images.stamp)
             raise
-        self._ahead = None
+        self.outrun.succeeded()
         return CameraInputs(own or self.image_inputs(camera, shot), pose)
 
     def _pose(

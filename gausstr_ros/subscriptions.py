@@ -159,7 +159,7 @@ class Subscriptions:
 
     def _poll(self) -> None:
         self._forward(self._synchroniser.poll(time.monotonic_ns()))
-        if self._rigs.ahead_for > self._settings.transform_timeout + AHEAD:
+        if self._rigs.outrun.lasts(self._settings.transform_timeout + AHEAD):
             self._forget_transforms('a transform has a stamp far ahead of all images')
         unpaired = {name: pairing.unpaired for name, pairing in self._pairing.items()}
         self._health.camera_drops(self._synchroniser.drops, unpaired)
@@ -183,7 +183,8 @@ class Subscriptions:
         self._faults.note(why, f'{why}: transforms start afresh', level=logging.WARNING)
         self._transforms_forgotten += 1
         self._listener.unregister()
-        self._rigs.forget_transforms(tf2_ros.Buffer())
+        self._rigs.buffer = tf2_ros.Buffer()
+        self._rigs.outrun.start_afresh()
         self._listener = tf2_ros.TransformListener(self._rigs.buffer, self._node)
 
     def _dropped(self, reason: str, text: str) -> None:

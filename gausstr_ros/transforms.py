@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 import numpy as np
 import tf2_ros
 from geometry_msgs.msg import TransformStamped
@@ -14,6 +17,43 @@ from gausstr_ros.conversions import stamp_of
 from gausstr_ros.waiting import NotReady
 
 NO_TRANSFORM = 'no transform'
+
+
+class Outrun:
+    """Whether transforms of the future have pushed out the true ones.
+
+    tf2 keeps what is at most ten seconds older than its newest, so one transform with a wrong
+    stamp makes every look-up fail until that time has come. One thread notes, another one asks.
+
+    Args:
+        clock: seconds that only go forward.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._failing: tuple[float, float] | None = None  # from the first failure to the last
+        self._in_vain = 0  # fresh starts since the last success
+
+    def failed(self, newest: int | None, stamp: int) -> None:
+        """Note a look-up that failed at a stamp, and the newest transform there is."""
+        if newest is not None and newest > stamp:
+            now = self._clock()
+            self._failing = (self._failing or (now, now))[0], now
+
+    def succeeded(self) -> None:
+        """Note a look-up that did not fail."""
+        self._failing, self._in_vain = None, 0
+
+    def lasts(self, patience: float) -> bool:
+        """Whether nothing else was noted for so many seconds; longer where that did not help."""
+        failing = self._failing
+        limit = patience * 2 ** min(self._in_vain, 6)
+        return failing is not None and failing[1] - failing[0] > limit
+
+    def start_afresh(self) -> None:
+        """Note that there are no transforms any more."""
+        self._failing = None
+        self._in_vain += 1
 
 
 def ego_from_camera(
