@@ -80,7 +80,8 @@ def ego_from_camera(
 
     Raises:
         NotReady: a look-up failed; a later one may succeed. Camera and link are named.
-        ValueError: the image has no frame_id, or one that no frame can have.
+        ValueError: the image has no frame_id, or one that no frame can have, or the transforms
+            on the way are too large.
     """
     frame, own = image
     if not frame:
@@ -101,7 +102,12 @@ def ego_from_camera(
             f'camera {camera}: no transform from {frame} to {base_frame}{through}: {error}',
             newest=_newest(buffer, base_frame, fixed_frame, frame),
         ) from error
-    return _matrix(found)
+    matrix = _matrix(found)
+    if not np.isfinite(matrix).all():
+        raise ValueError(
+            f'camera {camera}: its transform from {frame} to {base_frame} is not finite'
+        )
+    return matrix
 
 
 def _newest(buffer: tf2_ros.Buffer, base_frame: str, fixed_frame: str, frame: str) -> int | None:

@@ -98,6 +98,11 @@ class Tester:
         found = (s for report in reports for s in report.status if s.name == f'gausstr: {name}')
         return next(found, DiagnosticStatus())
 
+    def wait_for_report(self):
+        """Wait for diagnostics that are not there yet."""
+        count = len(self.heard['/diagnostics'])
+        self.wait(lambda: len(self.heard['/diagnostics']) > count, what='report')
+
     def state(self):
         """The state of the node's lifecycle."""
         return self.call('/gausstr/get_state', GetState, GetState.Request()).current_state.label

@@ -116,7 +116,6 @@ def test_the_node_stops_at_once_where_it_is_told_so_and_can_be_activated_again(
 def assert_stopped(tester, why):
     tester.wait_for_text('stopped: out of device memory', why, '2.00 GiB')
     for _ in range(2):  # it lasts
-        count = len(tester.heard['/diagnostics'])
-        tester.wait(lambda c=count: len(tester.heard['/diagnostics']) > c, what='report')
+        tester.wait_for_report()
         assert tester.status('pipeline').level == DiagnosticStatus.ERROR
         assert why in tester.status('pipeline').message

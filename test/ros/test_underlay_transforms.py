@@ -188,16 +188,25 @@ def test_invalid_transforms_change_nothing(buffer, bad):
     assert position(buffer.lookup_transform('odom', 'camera', at(0.0))) == pytest.approx((2, 0, 0))
 
 
-def test_unnormalised_quaternion_changes_nothing(buffer):
+def test_a_quaternion_of_another_length_is_normalised(buffer):
+    long = transform('base_link', 'camera', xyz=(9, 9, 9), yaw=1.0)
+    long.transform.rotation.w *= 3
+    long.transform.rotation.z *= 3
+    buffer.set_transform_static(long, 'test')
+    found = buffer.lookup_transform('odom', 'camera', at(0.0))
+    assert position(found) == pytest.approx((9, 9, 9)) and yaw_of(found) == pytest.approx(1.0)
+
+
+def test_a_quaternion_of_no_length_changes_nothing(buffer):
     bad = transform('base_link', 'camera', xyz=(9, 9, 9))
-    bad.transform.rotation.w = 2.0
+    bad.transform.rotation.w = 0.0
     buffer.set_transform_static(bad, 'test')
     assert position(buffer.lookup_transform('odom', 'camera', at(0.0))) == pytest.approx((2, 0, 0))
 
 
 def test_forgets_what_is_older_than_ten_seconds():
     buffer = Buffer()
-    for seconds in (0.0, 5.0, 12.0):
+    for seconds in (0.0, 5.0, 12.0, 12.1):  # what is too old goes with the next one
         buffer.set_transform(transform('odom', 'base_link', seconds, (seconds, 0, 0)), 'test')
     with pytest.raises(ExtrapolationException):
         buffer.lookup_transform('odom', 'base_link', at(1.0))

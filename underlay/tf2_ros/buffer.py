@@ -109,6 +109,7 @@ class Buffer:
         if problem:
             _LOGGER.error('transform from "%s" ignored: %s', authority, problem)
             return
+        pose[3:] /= np.linalg.norm(pose[3:])
         with self._changed:
             self._frames |= {parent, child}
             if static:
@@ -181,7 +182,7 @@ class Buffer:
 
 
 def _pose(transform: TransformStamped) -> NDArray[np.float64]:
-    """Position and wxyz quaternion [7]."""
+    """Position and wxyz quaternion [7], of any length, as they came."""
     p, q = transform.transform.translation, transform.transform.rotation
     return np.array([p.x, p.y, p.z, q.w, q.x, q.y, q.z])
 
@@ -197,9 +198,9 @@ def _problem(parent: str, child: str, stamp: int, pose: NDArray[np.float64]) -> 
     if not np.isfinite(pose).all():
         return f'"{child}" has a value that is not finite: {pose.tolist()}'
     with np.errstate(over='ignore'):
-        norm = float(pose[3:] @ pose[3:])
-    if abs(norm - 1.0) > 1e-2:
-        return f'the quaternion of "{child}" is not normalised: {pose[3:].tolist()} (wxyz)'
+        norm = float(np.linalg.norm(pose[3:]))
+    if not 0 < norm < np.inf:
+        return f'the quaternion of "{child}" is no rotation: {pose[3:].tolist()} (wxyz)'
     return ''
 
 
