@@ -75,9 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--recovery-cycles',
         type=int,
-        default=2,
-        help='in which the map must be right again; default: 2, the first without the fault or '
-        'the one after it; more where other work makes the node skip sets',
+        default=1,
+        help='after the first without the fault in which the map must be right again at the '
+        'latest; default: 1; more where other work makes the node skip sets',
     )
     parser.add_argument('--log', type=Path, help='keep here what the node prints')
     return parser

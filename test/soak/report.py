@@ -36,11 +36,11 @@ def tenths(soak: Soak) -> list[float]:
 
 def table(soak: Soak, seconds: float, maps: int, cycles: int) -> str:
     """One line per fault, worst values, then the run."""
-    lines = [f'{"fault":20} {"times":>5} {"visible s":>10} {"recovery cycles":>16}']
+    lines = [f'{"fault":20} {"times":>5} {"visible s":>10} {"right again after":>18}']
     for name, group in _grouped(soak.outcomes).items():
         lines.append(
             f'{name:20} {len(group):5} {_worst([o.visible for o in group], ".2f"):>10} '
-            f'{_worst([o.recovered for o in group], "d"):>16}'
+            f'{_worst([o.recovered for o in group], "d"):>11} cycles'
         )
     begin, end, rise = growth(soak)
     lines += [
@@ -53,7 +53,7 @@ def table(soak: Soak, seconds: float, maps: int, cycles: int) -> str:
 
 
 def judge(soak: Soak, exceptions: int, status: int, cycles: int) -> list[str]:
-    """What is not as it must be; `cycles` is in how many the output must be right again."""
+    """What is not as it must be; `cycles` is after how many the output must be right."""
     wrong = []
     if exceptions or status:
         wrong.append(f'{exceptions} exceptions out of the node, exit status {status}')

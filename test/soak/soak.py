@@ -28,7 +28,8 @@ class Outcome:
     fault: Fault
     camera: str
     visible: float | None = None  # seconds
-    recovered: int | None = None  # cycles; 1: the first without the fault had the right map
+    # cycles after the fault until the map was right; 0: in the first one without the fault
+    recovered: int | None = None
     mapped: int = 0  # right maps while the fault lasted
     shown: str = ''  # what diagnostics said at the end, where it never recovered
 
@@ -108,7 +109,7 @@ class Soak:
             self._tick(None, '')
             right = [cycle for cycle in self._watcher.correct if cycle >= good]
             if right and outcome.recovered is None:
-                outcome.recovered = min(right) - good + 1
+                outcome.recovered = min(right) - good
             calm += bool(right)
             if calm >= CALM and self._watcher.quiet():
                 return
