@@ -5,6 +5,7 @@ from glob import glob
 from setuptools import find_packages, setup
 
 package_name = 'gausstr_ros'
+test_requires = ['hypothesis', 'onnx', 'pytest', 'pytest-timeout']
 
 setup(
     name=package_name,
@@ -57,16 +58,8 @@ setup(
         'cluster': ['ray'],
         'cuda': ['gsplat'],
         'foundation': ['onnxruntime', 'open_clip_torch', 'transformers>=4.50'],
-        'dev': [
-            'hypothesis',
-            'mypy',
-            'onnx',
-            'pytest',
-            'pytest-timeout',
-            'ray',
-            'ruff',
-            'types-PyYAML',
-        ],
+        'test': test_requires,  # colcon test looks here whether to call pytest
+        'dev': [*test_requires, 'mypy', 'ray', 'ruff', 'types-PyYAML'],
     },
     entry_points={
         'console_scripts': [

@@ -9,9 +9,6 @@ import time
 
 import pytest
 
-os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
-os.environ['ROS_PYTHON_CHECK_FIELDS'] = '1'
-
 rclpy = pytest.importorskip('rclpy')
 
 import cv2
@@ -216,16 +213,12 @@ Tester.transform = staticmethod(transform)
 
 @pytest.fixture(scope='session')
 def ros(tmp_path_factory):
-    """rclpy in a domain that no other process of this machine uses."""
-    from domain_coordinator import domain_id
-
-    with domain_id() as domain:
-        os.environ['ROS_DOMAIN_ID'] = str(domain)
-        os.environ['ROS_LOG_DIR'] = str(tmp_path_factory.mktemp('ros_log'))
-        use_shared_memory_profile(os.environ)
-        rclpy.init()
-        yield domain
-        rclpy.try_shutdown()
+    """rclpy, in the domain that no other test session of this machine uses."""
+    os.environ['ROS_LOG_DIR'] = str(tmp_path_factory.mktemp('ros_log'))
+    use_shared_memory_profile(os.environ)
+    rclpy.init()
+    yield
+    rclpy.try_shutdown()
 
 
 @pytest.fixture

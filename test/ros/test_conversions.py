@@ -10,7 +10,7 @@ pytest.importorskip('rclpy')
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sensor_msgs_py.point_cloud2 import read_points
+from sensor_msgs.msg import PointField
 from std_msgs.msg import Header
 
 from gausstr_core.contracts import Occupancy, VoxelGrid
@@ -110,6 +110,18 @@ def test_the_map_is_what_a_static_layer_of_nav2_takes():
 def test_a_band_without_voxels_is_an_error():
     with pytest.raises(ValueError, match=r'map\.min_height 8'):
         conversions.occupancy_grid(occupancy(), WORDS, (8.0, 9.0), Header())
+
+
+def read_points(cloud):
+    """As its fields say."""
+    kinds = {PointField.FLOAT32: '<f4', PointField.UINT16: '<u2'}
+    layout = {
+        'names': [field.name for field in cloud.fields],
+        'formats': [kinds[field.datatype] for field in cloud.fields],
+        'offsets': [field.offset for field in cloud.fields],
+        'itemsize': cloud.point_step,
+    }
+    return np.frombuffer(cloud.data, np.dtype(layout))
 
 
 def test_the_cloud_holds_the_occupied_voxels():

@@ -1,4 +1,4 @@
-"""What gausstr_ros relies on in cv_bridge and sensor_msgs_py, whoever provides them."""
+"""What gausstr_ros relies on in cv_bridge, whoever provides it."""
 
 from __future__ import annotations
 
@@ -13,26 +13,10 @@ pytest.importorskip('rclpy')
 
 import cv2
 from cv_bridge import CvBridge, CvBridgeError
-from sensor_msgs.msg import CompressedImage, Image, PointCloud2, PointField
-from sensor_msgs_py import point_cloud2
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 pytestmark = pytest.mark.ros
-
-FIELDS = [
-    PointField(name='x', offset=0, datatype=PointField.FLOAT32, count=1),
-    PointField(name='y', offset=4, datatype=PointField.FLOAT32, count=1),
-    PointField(name='z', offset=8, datatype=PointField.FLOAT32, count=1),
-    PointField(name='label', offset=12, datatype=PointField.UINT16, count=1),
-]
-DTYPE = np.dtype(
-    {
-        'names': ['x', 'y', 'z', 'label'],
-        'formats': ['<f4', '<f4', '<f4', '<u2'],
-        'offsets': [0, 4, 8, 12],
-        'itemsize': 16,
-    }
-)
 
 
 def image(encoding: str, pixels: np.ndarray, padding: int = 0) -> Image:
@@ -142,49 +126,3 @@ def test_decodes_a_jpeg():
     message.data = array.array('B', cv2.imencode('.jpg', pixels)[1].tobytes())
     found = CvBridge().compressed_imgmsg_to_cv2(message)
     assert np.abs(found.astype(int) - pixels).max() < 6
-
-
-def cloud_points(count: int = 6) -> np.ndarray:
-    points = np.zeros(count, dtype=DTYPE)
-    points['x'] = np.arange(count)
-    points['label'] = np.arange(count) * 10
-    return points
-
-
-def test_creates_a_cloud_from_structured_points():
-    points = cloud_points()
-    cloud = point_cloud2.create_cloud(Header(frame_id='base_link'), FIELDS, points)
-    assert (cloud.height, cloud.width, cloud.point_step, cloud.row_step) == (1, 6, 16, 96)
-    assert cloud.header.frame_id == 'base_link'
-    assert bytes(cloud.data) == points.tobytes()
-    assert not cloud.is_bigendian
-
-
-def test_reads_the_points_back():
-    points = cloud_points()
-    cloud = point_cloud2.create_cloud(Header(), FIELDS, points)
-    found = point_cloud2.read_points(cloud)
-    for name in ('x', 'y', 'z', 'label'):
-        np.testing.assert_array_equal(found[name], points[name])
-    chosen = point_cloud2.read_points(cloud, field_names=['label'])
-    assert chosen.dtype.names == ('label',)
-
-
-def test_skips_points_that_are_not_numbers():
-    points = cloud_points()
-    points['y'][2] = np.nan
-    cloud = point_cloud2.create_cloud(Header(), FIELDS, points)
-    found = point_cloud2.read_points(cloud, field_names=['x', 'y'], skip_nans=True)
-    assert found['x'].tolist() == [0, 1, 3, 4, 5]
-
-
-def test_reads_plain_numbers():
-    cloud = point_cloud2.create_cloud(Header(), FIELDS[:3], np.ones((4, 3), np.float32))
-    found = point_cloud2.read_points_numpy(cloud, field_names=['x', 'y', 'z'])
-    np.testing.assert_array_equal(found, np.ones((4, 3)))
-
-
-def test_empty_cloud():
-    cloud = point_cloud2.create_cloud(Header(), FIELDS, cloud_points(0))
-    assert isinstance(cloud, PointCloud2)
-    assert len(point_cloud2.read_points(cloud)) == 0

@@ -1,1 +1,0 @@
-"""Subset of sensor_msgs_py."""
