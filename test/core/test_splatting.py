@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -69,6 +73,35 @@ def weighted(images: SplatImages, seed: int) -> torch.Tensor:
         image = getattr(images, name)
         total = total + (image * torch.randn(image.shape, generator=random).to(image)).sum()
     return total
+
+
+WITHOUT_GSPLAT = """
+import sys
+sys.modules['gsplat'] = None  # an import of it fails
+import torch
+from gausstr_core.contracts import Gaussians
+from gausstr_core.splatting import splat
+import gausstr_ros.node, gausstr_training.train
+from test_splatting import balls, rig_of
+leaves = balls([[5.0, 0.4, -0.3]], [0.5], [0.8])
+for leaf in leaves:
+    leaf.requires_grad_()
+splat(Gaussians(*leaves), rig_of(), 24, 32).depth.sum().backward()
+assert leaves[0].grad.abs().sum() > 0
+"""
+
+
+def test_the_node_and_training_on_a_cpu_need_no_gsplat() -> None:
+    """gsplat 635, 249, 446, 539, 746, 833: no CPU, JIT builds, trouble with CUDA and wheels."""
+    pytest.importorskip('rclpy')
+    folders = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
+    done = subprocess.run(
+        [sys.executable, '-c', WITHOUT_GSPLAT],
+        env=os.environ | {'PYTHONPATH': os.pathsep.join(folders)},
+        capture_output=True,
+        text=True,
+    )
+    assert not done.returncode, done.stderr
 
 
 @pytest.mark.parametrize('backend', BACKENDS)

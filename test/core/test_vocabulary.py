@@ -74,6 +74,7 @@ def test_a_vocabulary_without_sky_gets_one_column_more() -> None:
 
 
 def test_prompts_speak_for_their_category() -> None:
+    """GaussTR 23, 32, 35: what the words are is in the vocabulary's file, encoded from there."""
     ground = Category('ground', ('ground', 'road', 'sidewalk', 'grass'), role='ground')
     vocabulary = Vocabulary.build([Category('car'), ground])
     best = vocabulary.probabilities(ENCODER.centroids()[:3]).argmax(-1)

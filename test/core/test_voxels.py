@@ -89,6 +89,7 @@ def test_both_backends_agree(count: int, seed: int) -> None:
 
 
 def test_chunks_do_not_change_the_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    """GaussTR 14, 34: out of memory in the voxeliser; pairs of voxel and Gaussian go in chunks."""
     from gausstr_core.voxels import reference
 
     scene, shares = gaussians(80, 1, torch.float64), torch.full((80, 2), 0.5, dtype=torch.float64)

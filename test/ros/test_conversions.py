@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import array
+
 import numpy as np
 import pytest
 
@@ -125,10 +127,12 @@ def read_points(cloud):
 
 
 def test_the_cloud_holds_the_occupied_voxels():
+    """common_interfaces 175, 177, ros2_numpy 3: rclpy checks bytes and lists one by one."""
     world = occupancy({(0, 0, 1): 1, (7, 3, 3): 0})
     message = conversions.voxel_cloud(world, WORDS, Header(frame_id='base_link'))
     points = read_points(message)
     assert (message.width, message.height, message.point_step) == (2, 1, 24)
+    assert isinstance(message.data, array.array) and message.data.typecode == 'B'
     assert [tuple(p) for p in points[['x', 'y', 'z', 'label', 'confidence']].tolist()] == [
         (-1.75, -0.75, 0.75, 1, 0.75),
         (1.75, 0.75, 1.75, 0, 0.75),

@@ -35,6 +35,7 @@ def play(tester, index, **given):
 
 
 def test_latencies_queues_and_memory_are_shown(start, tester):
+    """GaussTR 11, 24: frames per second that left out a stage. `total` is from end to end."""
     start()
     for index in range(5):
         play(tester, index)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 
 import numpy as np
 import pytest
@@ -110,6 +111,18 @@ def test_compressed_depth_comes_in_metres():
     assert found.dtype == np.float32
     assert np.array_equal(found > 0, expected > 0)
     assert np.abs(found - expected).max() < 0.05  # its steps grow with the depth
+
+
+def test_common_encodings_need_no_cv_bridge_and_the_others_tell_what_to_do(monkeypatch):
+    """vision_opencv 535: a cv_bridge that was built for another NumPy does not load."""
+    monkeypatch.setitem(sys.modules, 'cv_bridge', None)
+    pixels = np.random.default_rng(0).integers(0, 255, (4, 6, 3), np.uint8)
+    assert np.array_equal(rgb_image(raw(pixels, 'rgb8')), pixels)
+    expected = (
+        r"'8UC3' needs cv_bridge, which does not load .*; install .* for this NumPy, or let the"
+    )
+    with pytest.raises(ValueError, match=expected):
+        rgb_image(raw(pixels, '8UC3'))
 
 
 def test_an_encoding_that_nothing_reads_names_those_that_are_read():

@@ -139,6 +139,7 @@ def test_a_partial_set_goes_out_after_the_timeout_and_the_silent_camera_is_named
 
 
 def test_outputs_that_nobody_listens_to_are_not_computed(start_node, tester):
+    """rviz 790: what is heavy is off until somebody asks for it."""
     start_node()
     tester.wait_matched()
     tester.play_transforms()

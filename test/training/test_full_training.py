@@ -108,6 +108,7 @@ def test_weights_card_curves_and_pictures(finished: Path, sources: Path) -> None
 
 
 def test_weights_run_in_the_pipeline(finished: Path, sources: Path, tmp_path: Path) -> None:
+    """GaussTR 5, 10, 13: inference runs from images alone, its depth network included."""
     import foundation_files
 
     folder = tmp_path / 'all'

@@ -144,6 +144,7 @@ def test_the_command_scores_a_folder_with_every_mask(
     tmp_path: Path,
     folders: tuple[Path, Path],
 ) -> None:
+    """GaussTR 15: which mask was it? All are printed, and RayIoU."""
     truth, predictions = folders
     path = tmp_path / 'scores.json'
     arguments = ['--occ3d', truth, '--predictions', predictions, '--json', path]
