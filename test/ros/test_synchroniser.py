@@ -92,7 +92,7 @@ def test_whatever_comes_every_image_is_in_one_set_or_counted(events, min_cameras
 
 
 def test_a_silent_camera_makes_partial_sets_at_the_timeout_of_the_stamps():
-    """ros_comm 800, 802, 2052, autoware.universe 2175: one missing topic must not stop the others."""
+    """ros_comm 800, 802, 2052, autoware.universe 2175: one missing topic stops no other."""
     sync = synchroniser()
     sets = feed(sync, [event for event in rounds(8) if event[0] != 'C'])
     assert len(sets) == 6

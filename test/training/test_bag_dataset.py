@@ -64,7 +64,10 @@ def assert_same(first: BagFrame, second: BagFrame, *, pixels: int = 0) -> None:
 
 
 def test_frames_of_a_street_are_those_of_its_truth(tmp_path: Path, cache: Path) -> None:
-    """Cameras fire up to 43 ms apart on a moving car, and yet the rig is the truth's."""
+    """Cameras fire up to 43 ms apart on a moving car, and yet the rig is the truth's.
+
+    GaussTR 4, 26, 38: other data and other rigs than nuScenes' six cameras.
+    """
     folder = tmp_path / 'street_000007'
     write_drive(folder, DriveSettings(seed=7, frames=3, width=112, height=64, voxels=False))
     dataset, street = BagDataset([tmp_path], cache=cache), read_street(folder)

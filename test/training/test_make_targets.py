@@ -108,7 +108,7 @@ def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
 def test_it_goes_on_where_it_stopped(
     command: Callable[..., str], tmp_path: Path, reference: dict[str, bytes]
 ):
-    """GaussTR 5, 10, 13, 14, 36: terabytes of precomputed files; here a cache of 0.1 MB a frame."""
+    """GaussTR 5, 10, 13, 14, 36: terabytes of precomputed files; here a small cache."""
     said = command()
     assert re.search(r'6 made; \d\.\d\d MB to a frame, loss of cosine 0\.000\d\d', said)
     assert 'error of depth at most 0.051%' in said
