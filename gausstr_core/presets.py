@@ -18,11 +18,12 @@ from gausstr_core.foundation import released
 from gausstr_core.foundation.clip_text import clip_encoder, known_words, talk2dino_encoder
 from gausstr_core.foundation.combined import CombinedFoundation
 from gausstr_core.foundation.interface import DepthNetwork
+from gausstr_core.foundation.released import FEATURES
 from gausstr_core.released_labels import RELEASED_VOCABULARY
 from gausstr_core.rules import CalibratedRule, ReleasedRule, Rule
 from gausstr_core.text_encoder import TextEncoder
 from gausstr_core.transformer.build import COMPACT_PRESETS, UNTRAINED_SEED, GaussTR, build
-from gausstr_core.transformer.checkpoint import Checkpoint, load_any
+from gausstr_core.transformer.checkpoint import Checkpoint, TrainedOn, load_any
 from gausstr_core.transformer.full import FEATUP, TALK2DINO, FullConfig, FullTransformer
 from gausstr_core.vocabulary import SHIPPED_VOCABULARY, read_categories
 from gausstr_core.weights import load_weights, read_card, shipped_weights
@@ -51,19 +52,21 @@ class _Published:
 
     config: FullConfig
     checkpoint: RemoteFile
-    foundation: Callable[[Path | str | None, str | DepthNetwork], CombinedFoundation]
+    features: tuple[
+        str, ...
+    ]  # the networks that its words can be compared with; the first: its own
     encoder: Callable[[Path | str | None, Mapping[str, Tensor] | None], TextEncoder]
     rule: ReleasedRule
 
 
 _PUBLISHED = {
     'talk2dino': _Published(
-        TALK2DINO, GAUSSTR_TALK2DINO, released.talk2dino, talk2dino_encoder, ReleasedRule()
+        TALK2DINO, GAUSSTR_TALK2DINO, ('talk2dino',), talk2dino_encoder, ReleasedRule()
     ),
     'featup': _Published(
         FEATUP,
         GAUSSTR_FEATUP,
-        released.featup,
+        ('featup', 'maskclip'),
         clip_encoder,
         ReleasedRule(opacity_threshold=None, covariance_threshold=None),
     ),
@@ -87,8 +90,8 @@ def assemble(
             'untrained' for the seeded start.
         folder: where published files lie; None fetches them into the cache.
         depth: the depth network of a published preset: a name in `released.DEPTH_NETWORKS`, one
-            of your own, or 'none' where depth is always measured; None takes Metric3D. The
-            compact network sees depth itself.
+            of your own, or 'none' where depth is always measured; None takes that of the weights'
+            training, or Metric3D. The compact network sees depth itself.
         rule: 'calibrated' or 'released'; None takes the preset's.
 
     Raises:
@@ -123,16 +126,17 @@ def _assemble_published(
     rule: str | None,
 ) -> Assembly:
     parts = _PUBLISHED[preset]
-    foundation = parts.foundation(folder, depth or 'metric3d')
     known: dict[str, Tensor] | None = None
     if weights == UNTRAINED:
         _LOGGER.warning('%s runs without its checkpoint: the map will mean nothing', preset)
+        foundation = FEATURES[preset](folder, depth or 'metric3d')
         transformer = untrained_transformer(
             replace(parts.config, feature_dim=foundation.feature_dim)
         )
     else:
         path = Path(weights) if weights else locate(parts.checkpoint, folder)
         checkpoint = load_any(path)
+        foundation = _foundation_of(preset, checkpoint.trained_on, path, folder, depth)
         _check_channels(checkpoint, foundation, path)
         transformer = checkpoint.model()
         if checkpoint.prototypes is not None:
@@ -141,6 +145,27 @@ def _assemble_published(
     model = GaussTR(foundation, transformer)
     chosen = CalibratedRule() if rule == 'calibrated' else parts.rule
     return Assembly(model, parts.encoder(folder, known), chosen, RELEASED_VOCABULARY)
+
+
+def _foundation_of(
+    preset: str,
+    trained_on: TrainedOn | None,
+    path: Path,
+    folder: str | Path | None,
+    depth: str | DepthNetwork | None,
+) -> CombinedFoundation:
+    """The networks that weights were trained on; of files that do not say so, the preset's."""
+    if trained_on is None:
+        return FEATURES[preset](folder, depth or 'metric3d')
+    if trained_on.features not in _PUBLISHED[preset].features:
+        raise ValueError(
+            f'weights file {path} was trained on {trained_on.features}, whose features preset '
+            f'{preset!r} has no words for; it takes {", ".join(_PUBLISHED[preset].features)}'
+        )
+    if isinstance(depth, str) and depth not in (trained_on.depth, released.NO_DEPTH):
+        _LOGGER.warning('%s was trained on depth of %s, not %s', path, trained_on.depth, depth)
+    network = FEATURES[trained_on.features]
+    return network(folder, depth or trained_on.depth, input_size=trained_on.input_size)
 
 
 def _check_channels(checkpoint: Checkpoint, foundation: CombinedFoundation, path: Path) -> None:

@@ -7,6 +7,7 @@ import random
 import socket
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -39,7 +40,7 @@ def _lock_domain() -> int:
     raise RuntimeError('all ROS domains from 1 to 100 are in use on this machine')
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Set what must be in the environment before rclpy loads; subprocesses inherit it."""
     os.environ['ROS_DOMAIN_ID'] = str(_lock_domain())
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
@@ -47,6 +48,10 @@ def pytest_configure() -> None:
     profile = REPOSITORY / 'config' / 'fastdds_shared_memory.xml'
     os.environ.setdefault('FASTRTPS_DEFAULT_PROFILES_FILE', str(profile))
     torch.set_num_threads(2)
+    hypothesis.settings.register_profile('repeatable', derandomize=True)
+    # `--hypothesis-profile default` looks for examples that were never tried
+    if not config.getoption('--hypothesis-profile', None):
+        hypothesis.settings.load_profile('repeatable')
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

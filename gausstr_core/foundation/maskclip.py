@@ -9,6 +9,7 @@ and FeatUp's `maskclip` without channel norm (MIT).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -32,13 +33,12 @@ CARD = NetworkCard(
     'MaskCLIP ViT-B/16 with FeatUp', 'features', (432, 768), 'CLIP mean and std',
     16, 512, 'MIT', (CLIP, FEATUP),
 )  # fmt: skip
+PLAIN_CARD = replace(CARD, name='MaskCLIP ViT-B/16', files=(CLIP,))
 ENLARGEMENT = 16  # of FeatUp's four doublings
 
 
 class MaskClipFeatures(nn.Module):
     """uint8 images [N, H, W, 3] -> features [N, 512, H / 16, W / 16]."""
-
-    card = CARD
 
     def __init__(
         self,
@@ -52,6 +52,7 @@ class MaskClipFeatures(nn.Module):
         self.tower = tower.eval()
         self.upsampler = None if upsampler is None else upsampler.eval()
         self.input_size, self.feature_dim = input_size, tower.out
+        self.card = CARD if upsampler is not None else PLAIN_CARD
 
     @classmethod
     def from_folder(

@@ -84,6 +84,14 @@ def maskclip(
     return CombinedFoundation(features, _depth(depth, folder))
 
 
+# Networks by the name that recipes and trained weights call them.
+FEATURES: dict[str, Callable[..., CombinedFoundation]] = {
+    'talk2dino': talk2dino,
+    'featup': featup,
+    'maskclip': maskclip,
+}
+
+
 def random_talk2dino(depth: DepthNetwork) -> CombinedFoundation:
     """Full size with random weights: to measure time and memory; the features mean nothing."""
     with torch.random.fork_rng(devices=[]):

@@ -26,12 +26,34 @@ TEXT = 'text_prototypes'
 
 
 @dataclass(frozen=True)
+class TrainedOn:
+    """The foundation networks whose maps the weights were trained on.
+
+    Raises:
+        ValueError: a value is none that a training run writes.
+    """
+
+    features: str  # a name in `released.FEATURES`
+    input_size: tuple[int, int]  # (height, width) of their images
+    depth: str  # a name in `released.DEPTH_NETWORKS`
+
+    def __post_init__(self) -> None:
+        size = self.input_size
+        if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
+            raise ValueError(f'input_size must be two sides > 0, got {size}')
+        for name in ('features', 'depth'):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f'{name} must be a name, got {getattr(self, name)!r}')
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """The weights of a full-size model under our names."""
 
     config: FullConfig
     state: dict[str, Tensor]  # as `FullTransformer.state_dict()`
     prototypes: Tensor | None  # [K, C] one row per prompt, not normalised; None: not in the file
+    trained_on: TrainedOn | None = None  # None: not known
 
     def model(self) -> FullTransformer:
         """The transformer with these weights, in evaluation mode."""
@@ -128,7 +150,10 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
     tensors = {TRANSFORMER + name: value for name, value in checkpoint.state.items()}
     if checkpoint.prototypes is not None:
         tensors[TEXT] = checkpoint.prototypes
-    write_tensors(path, tensors, {'format': FORMAT, 'config': asdict(checkpoint.config)})
+    metadata = {'format': FORMAT, 'config': asdict(checkpoint.config)}
+    if checkpoint.trained_on is not None:
+        metadata['trained_on'] = asdict(checkpoint.trained_on)
+    write_tensors(path, tensors, metadata)
 
 
 def load(path: Path) -> Checkpoint:
@@ -160,7 +185,8 @@ def _from_own(tensors: dict[str, Tensor], metadata: Mapping[str, str], path: Pat
     try:
         values = json.loads(metadata['config'])
         config = FullConfig(**{**values, 'formulation': Formulation(**values['formulation'])})
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        trained_on = _trained_on(metadata)
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f'{path} has a damaged configuration: {error}') from None
     prototypes = tensors.pop(TEXT, None)
     wanted = {TRANSFORMER + k: tuple(v.shape) for k, v in _empty(config).items()}
@@ -168,7 +194,14 @@ def _from_own(tensors: dict[str, Tensor], metadata: Mapping[str, str], path: Pat
     if faults:
         raise ValueError(f'{path} is damaged:\n  ' + '\n  '.join(faults))
     state = {name.removeprefix(TRANSFORMER): value for name, value in tensors.items()}
-    return Checkpoint(config, state, prototypes)
+    return Checkpoint(config, state, prototypes, trained_on)
+
+
+def _trained_on(metadata: Mapping[str, str]) -> TrainedOn | None:
+    if 'trained_on' not in metadata:
+        return None
+    values = json.loads(metadata['trained_on'])
+    return TrainedOn(**{**values, 'input_size': tuple(values['input_size'])})
 
 
 def _empty(config: FullConfig) -> dict[str, Tensor]:

@@ -44,7 +44,8 @@ def _chunks(pairs: Tensor) -> list[Tensor]:
     most = PAIRS_PER_CHUNK if pairs.device.type == 'cpu' else PAIRS_PER_CHUNK_ON_GPU
     number = (pairs[touching].cumsum(0) // most).cpu()
     sizes = torch.unique_consecutive(number, return_counts=True)[1]
-    return list(touching.split(sizes.tolist()))
+    # where none does, an empty run: the sum still depends on what it is differentiated by
+    return list(touching.split(sizes.tolist())) or [touching]
 
 
 def _boxes(shapes: Ellipsoids, chunk: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:

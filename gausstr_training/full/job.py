@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
+from gausstr_core.foundation.released import FEATURES
 from gausstr_core.transformer.build import UNTRAINED_SEED
-from gausstr_core.transformer.checkpoint import Checkpoint, load_any, save
+from gausstr_core.transformer.checkpoint import Checkpoint, TrainedOn, load_any, save
 from gausstr_core.transformer.formulation import FORMULATIONS
 from gausstr_core.transformer.full import FullConfig, FullTransformer
 from gausstr_training.bags.dataset import open_frames
@@ -21,7 +22,6 @@ from gausstr_training.full.stage import FullStage
 from gausstr_training.full.target_source import CachedTargets, OnlineTargets, TargetSource
 from gausstr_training.processes import ranks
 from gausstr_training.recipes import FullRecipe
-from gausstr_training.targets.networks import PUBLISHED
 from gausstr_training.targets.online import Teacher
 
 
@@ -99,7 +99,7 @@ class FullJob(Job):
         """`<preset>.safetensors`, as `gausstr_core.presets.assemble` takes it."""
         path = output / f'{self.recipe.preset}.safetensors'
         state = {name: value.cpu() for name, value in self._transformer.state_dict().items()}
-        save(Checkpoint(self._transformer.config, state, None), path)
+        save(Checkpoint(self._transformer.config, state, None, self._trained_on()), path)
         return path
 
     def about(self) -> dict[str, Any]:
@@ -114,6 +114,9 @@ class FullJob(Job):
             'input_size': list(self._targets.input_size),
             'steps': {FullStage.name: self.recipe.stage.steps_over(len(self._frames))},
         }
+
+    def _trained_on(self) -> TrainedOn:
+        return TrainedOn(self.recipe.features, self._targets.input_size, self._sources.depth)
 
     def _stage(self) -> FullStage:
         return FullStage(
@@ -132,7 +135,7 @@ def _settings(recipe: FullRecipe) -> BagSettings:
 
 def _teacher(recipe: FullRecipe, sources: Sources, device: torch.device) -> TargetSource:
     size = {'input_size': recipe.input_size} if any(recipe.input_size) else {}
-    foundation = PUBLISHED[recipe.features](sources.folder, sources.depth, **size).to(device)
+    foundation = FEATURES[recipe.features](sources.folder, sources.depth, **size).to(device)
     if sources.targets is None:
         return OnlineTargets(foundation, device)
     teacher = Teacher.of(recipe.features, foundation, sources.targets, device=device)

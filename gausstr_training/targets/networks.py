@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -12,10 +12,10 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from gausstr_core.foundation import released
 from gausstr_core.foundation.combined import CombinedFoundation
 from gausstr_core.foundation.interface import DepthNetwork, FeatureNetwork, FoundationNetwork
 from gausstr_core.foundation.onnx_network import OnnxNetwork
+from gausstr_core.foundation.released import FEATURES
 from gausstr_core.presets import UNTRAINED
 from gausstr_core.transformer.build import COMPACT_PRESETS, build
 from gausstr_core.weights import load_weights, shipped_weights
@@ -23,12 +23,7 @@ from gausstr_core.weights.fetch import sha256_of
 from gausstr_training.targets.codec import CodecSettings
 from gausstr_training.targets.container import MAGIC
 
-PUBLISHED: Mapping[str, Callable[..., CombinedFoundation]] = {
-    'talk2dino': released.talk2dino,
-    'featup': released.featup,
-    'maskclip': released.maskclip,
-}
-TEACHERS = (*PUBLISHED, *COMPACT_PRESETS)
+TEACHERS = (*FEATURES, *COMPACT_PRESETS)
 
 
 @dataclass(frozen=True)
@@ -47,9 +42,9 @@ class TeacherSpec:
     def __post_init__(self) -> None:
         if self.name not in TEACHERS:
             raise ValueError(f'teacher must be one of {", ".join(TEACHERS)}, got {self.name!r}')
-        if self.name in PUBLISHED and self.weights is not None:
+        if self.name in FEATURES and self.weights is not None:
             raise ValueError(f'{self.name} reads its weights from a folder, got {self.weights}')
-        if self.name not in PUBLISHED and self.folder is not None:
+        if self.name not in FEATURES and self.folder is not None:
             raise ValueError(f'{self.name} needs no published files, got folder {self.folder}')
 
     def load(self, device: torch.device | str = 'cpu') -> FoundationNetwork:
@@ -60,10 +55,8 @@ class TeacherSpec:
         """
         if torch.device(device).type == 'cuda' and not torch.cuda.is_available():
             raise ValueError(f'device {device!r} was asked for, but torch sees no CUDA device')
-        if self.name in PUBLISHED:
-            return cast(
-                FoundationNetwork, PUBLISHED[self.name](self.folder, self.depth).to(device)
-            )
+        if self.name in FEATURES:
+            return cast(FoundationNetwork, FEATURES[self.name](self.folder, self.depth).to(device))
         model = build(self.name)
         if self.weights != UNTRAINED:
             path = Path(self.weights) if self.weights else shipped_weights(self.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import foundation_files as files
@@ -17,7 +18,7 @@ from gausstr_core.presets import assemble
 from gausstr_core.released_labels import released_labels
 from gausstr_core.rig import CameraRig
 from gausstr_core.rules import CalibratedRule, ReleasedRule
-from gausstr_core.transformer.checkpoint import load_official, save
+from gausstr_core.transformer.checkpoint import TrainedOn, load_any, load_official, save
 from gausstr_core.visibility import viewed_and_observed, with_neighbours
 from gausstr_core.vocabulary import Category, Vocabulary
 from gausstr_core.voxels.released import released_voxels
@@ -108,6 +109,48 @@ def test_a_converted_checkpoint_gives_the_same_map(folder: Path, tmp_path: Path)
     assert torch.equal(first.labels, second.labels)
 
 
+def trained_on(folder: Path, target: Path, **values) -> Path:
+    """The official featup checkpoint as gausstr-train would write it."""
+    official = load_official(folder / 'gausstr' / 'gausstr_featup_e24_miou11.70.pth')
+    about = {'features': 'maskclip', 'input_size': (64, 96), 'depth': 'metric3d'} | values
+    save(replace(official, trained_on=TrainedOn(**about)), target)
+    return target
+
+
+def test_weights_bring_the_networks_they_were_trained_on(folder: Path, tmp_path: Path) -> None:
+    """Weights of maskclip were read as those of featup, and at another size of image."""
+    path = trained_on(folder, tmp_path / 'mine.safetensors')
+    assert load_any(path).trained_on == TrainedOn('maskclip', (64, 96), 'metric3d')
+    foundation = assemble('featup', path, folder).model.foundation
+    assert foundation.input_size == (64, 96)
+    plain = assemble('featup', folder=folder).model.foundation
+    assert plain.input_size != (64, 96)
+    assert foundation.features.card.name != plain.features.card.name
+    with pytest.raises(ValueError, match=r"mine.* was trained on maskclip, .* 'talk2dino'"):
+        assemble('talk2dino', path, folder)
+
+
+def test_weights_say_which_depth_they_were_trained_on(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = trained_on(folder, tmp_path / 'mine.safetensors', depth='depth-pro')
+    with pytest.raises(ValueError, match='depth-pro'):  # the folder has no such files
+        assemble('featup', path, folder)
+    assemble('featup', path, folder, depth='metric3d')
+    assert 'trained on depth of depth-pro, not metric3d' in caplog.text
+    caplog.clear()
+    assemble('featup', path, folder, depth='none')
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    'values', [{'input_size': (64,)}, {'input_size': (0, 96)}, {'depth': 3}, {'features': None}]
+)
+def test_what_weights_say_is_checked(folder: Path, tmp_path: Path, values: dict) -> None:
+    with pytest.raises(ValueError, match='must be'):
+        trained_on(folder, tmp_path / 'mine.safetensors', **values)
+
+
 def test_any_words_with_either_rule(folder: Path) -> None:
     """Words that the checkpoint does not bring go through CLIP; nothing is labelled sky."""
     for rule in ('released', 'calibrated'):
@@ -153,7 +196,7 @@ def test_measured_depth_needs_no_depth_network(folder: Path) -> None:
 
 
 def test_what_does_not_fit_is_named(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r'place it at .*dinov2-with-registers-base'):
+    with pytest.raises(ValueError, match=r'place it at .*gausstr_talk2dino_e20'):
         assemble('talk2dino', folder=tmp_path)
     wrong = folder / 'gausstr' / 'gausstr_featup_e24_miou11.70.pth'
     with pytest.raises(ValueError, match=r'featup_e24.* 32 channels, those of DINOv2.* have 24'):

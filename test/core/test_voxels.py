@@ -66,7 +66,7 @@ def test_gaussians_outside_the_grid_give_nothing(backend: str) -> None:
             one(mean, (0.3, 0.3, 0.3)), torch.ones(1, 3), GRID, backend=backend
         )
         assert not density.any() and not by_class.any()
-    none = one((0, 0, 0), (1, 1, 1)).select(torch.tensor([False]))
+    none = one((0.0, 0, 0), (1.0, 1, 1)).select(torch.tensor([False]))
     density, by_class = voxelise(none, torch.ones(0, 3), GRID, backend=backend)
     assert density.shape == GRID.shape and by_class.shape == (*GRID.shape, 3)
     assert not density.any()
@@ -110,6 +110,17 @@ def test_gradients_of_the_twin() -> None:
         return voxelise(drawn, inputs[4], grid, cut=9.0, backend='reference')
 
     assert torch.autograd.gradcheck(draw, (*leaves, shares))
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+def test_what_lies_outside_the_grid_has_gradients_of_zero(backend: str) -> None:
+    """A loss on such a map could not be differentiated."""
+    scene = gaussians(3, 0)
+    means = (scene.means + 1000).requires_grad_()
+    drawn = Gaussians(means, scene.scales, scene.rotations, scene.opacities, scene.features)
+    density, by_class = voxelise(drawn, torch.full((3, 2), 0.5), GRID, backend=backend)
+    (density.sum() + by_class.sum()).backward()
+    assert torch.equal(means.grad, torch.zeros_like(means))
 
 
 @given(st.integers(1, 60), st.integers(0, 2**31))

@@ -105,6 +105,7 @@ def test_weights_card_curves_and_pictures(finished: Path, sources: Path) -> None
     assert kept == ['0-splatting-00000002.pt', '0-splatting-00000004.pt']
     saved = checkpoint.load(finished / 'talk2dino.safetensors')
     assert saved.config.queries == 12
+    assert saved.trained_on == checkpoint.TrainedOn('talk2dino', (28, 56), 'metric3d')
 
 
 def test_weights_run_in_the_pipeline(finished: Path, sources: Path, tmp_path: Path) -> None:
@@ -118,6 +119,7 @@ def test_weights_run_in_the_pipeline(finished: Path, sources: Path, tmp_path: Pa
     foundation_files.write_talk2dino(folder)
     found = assemble('talk2dino', finished / 'talk2dino.safetensors', folder)
     assert found.model.transformer.config.queries == 12
+    assert found.model.foundation.input_size == (28, 56)
 
 
 def test_killed_run_goes_on_exactly(
