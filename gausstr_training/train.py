@@ -45,6 +45,11 @@ def main(arguments: list[str] | None = None) -> None:
             return
         if not options.data or options.output is None:
             raise ValueError('--data and --output must be given')
+        if options.threads < 0 or options.workers < 0:
+            raise ValueError(
+                f'--threads and --workers must be >= 0, got {options.threads} and '
+                f'{options.workers}'
+            )
         with ranks.joined(options.device) as device:
             train(options, device)
     except (ValueError, OSError) as error:

@@ -28,7 +28,7 @@ class Checkpoint:
     """
 
     recipe: dict[str, Any]
-    data: dict[str, int]  # by which an exchange of the data is noticed
+    identity: dict[str, int | str]  # of data and networks, see `Job.identity`
     order: int  # of the stage, from 0
     stage: str
     step: int  # steps of the stage that are done
@@ -38,6 +38,20 @@ class Checkpoint:
     scaler: dict[str, Any] = field(default_factory=dict)
     averaged: dict[str, Any] = field(default_factory=dict)  # of the stage's module
     extras: dict[str, Any] = field(default_factory=dict)  # tensors that a stage wants to keep
+
+
+def read(path: Path) -> Checkpoint:
+    """One checkpoint.
+
+    Raises:
+        ValueError: the file cannot be read.
+    """
+    try:
+        return Checkpoint(**torch.load(path, map_location='cpu', weights_only=True))
+    except (OSError, EOFError, RuntimeError, TypeError, pickle.UnpicklingError) as error:
+        raise ValueError(
+            f'checkpoint {path} cannot be read: {error}\ndelete it to go on from the one before'
+        ) from None
 
 
 class CheckpointFolder:
@@ -66,28 +80,22 @@ class CheckpointFolder:
             old.unlink()
         return path
 
-    def newest(self, recipe: Recipe, data: Mapping[str, int]) -> Checkpoint | None:
+    def newest(self, recipe: Recipe, identity: Mapping[str, int | str]) -> Checkpoint | None:
         """The checkpoint to go on from, or None where there is none yet.
 
         Raises:
-            ValueError: the file cannot be read, or belongs to another recipe or other data.
+            ValueError: the file cannot be read, or belongs to another recipe, other data or other
+                networks; what differs is named.
         """
         paths = self._paths()
         if not paths:
             return None
         path = paths[-1]
-        try:
-            checkpoint = Checkpoint(**torch.load(path, map_location='cpu', weights_only=True))
-        except (OSError, EOFError, RuntimeError, TypeError, pickle.UnpicklingError) as error:
-            raise ValueError(
-                f'checkpoint {path} cannot be read: {error}\n'
-                'delete it to go on from the one before'
-            ) from None
+        checkpoint = read(path)
         _check_recipe(path, checkpoint.recipe, as_plain(recipe))
-        if checkpoint.data != dict(data):
+        if changed := _changes(checkpoint.identity, identity):
             raise ValueError(
-                f'checkpoint {path} is of other data: {checkpoint.data}, now {dict(data)}; '
-                'give another --output'
+                f'checkpoint {path} is of other data or networks: {changed}; give another --output'
             )
         return checkpoint
 
@@ -107,14 +115,17 @@ def _plain(value: Any) -> Any:
 
 
 def _check_recipe(path: Path, saved: dict[str, Any], wanted: dict[str, Any]) -> None:
-    names = [name for name in {**wanted, **saved} if name not in FREE]
-    changed = [
-        f'{name} was {saved.get(name)!r}, is {wanted.get(name)!r}'
-        for name in names
-        if saved.get(name) != wanted.get(name)
-    ]
-    if changed:
+    fixed = [{k: v for k, v in recipe.items() if k not in FREE} for recipe in (saved, wanted)]
+    if changed := _changes(*fixed):
         raise ValueError(
             f'checkpoint {path} is of another recipe ({saved.get("name")}, now '
-            f'{wanted.get("name")}): {"; ".join(changed)}; give another --output'
+            f'{wanted.get("name")}): {changed}; give another --output'
         )
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    return '; '.join(
+        f'{name} was {before.get(name)!r}, is {now.get(name)!r}'
+        for name in {**now, **before}
+        if before.get(name) != now.get(name)
+    )

@@ -32,8 +32,8 @@ class Job(ABC):
 
     @property
     @abstractmethod
-    def data(self) -> dict[str, int]:
-        """Numbers by which other data is noticed when a run goes on."""
+    def identity(self) -> dict[str, int | str]:
+        """Data and networks, besides the recipe, with which alone a run goes on as it began."""
 
     @abstractmethod
     def save(self, output: Path) -> Path:

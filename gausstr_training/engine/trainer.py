@@ -59,7 +59,7 @@ class Trainer:
         found: Checkpoint | ValueError | None = None
         if ranks.rank() == 0:
             try:
-                found = self._folder.newest(self.job.recipe, self.job.data)
+                found = self._folder.newest(self.job.recipe, self.job.identity)
             except ValueError as error:
                 found = error
         found = ranks.of_first(found)
@@ -125,7 +125,7 @@ class Trainer:
             self._folder.save(
                 Checkpoint(
                     recipe=as_plain(self.job.recipe),
-                    data=self.job.data,
+                    identity=self.job.identity,
                     order=order,
                     stage=stage.name,
                     step=step,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +92,18 @@ class FullJob(Job):
         return {FullStage.name: self._stage}
 
     @property
-    def data(self) -> dict[str, int]:
-        """How many frames of how many bags."""
-        return {'frames': len(self._frames), 'bags': len(self._frames.bags)}
+    def identity(self) -> dict[str, int | str]:
+        """The frames wherever their bags lie, and how their targets are made."""
+        digest = blake2b(digest_size=6)
+        for bag in self._frames.bags:
+            digest.update(bag.name.encode() + bag.stamps.tobytes())
+        return {
+            **self._data,
+            'digest of the frames': digest.hexdigest(),
+            'depth': self._sources.depth,
+            'precision': self._precision,
+            'targets': 'from networks' if self._sources.targets is None else 'from a cache',
+        }
 
     def save(self, output: Path) -> Path:
         """`<preset>.safetensors`, as `gausstr_core.presets.assemble` takes it."""
@@ -106,7 +116,7 @@ class FullJob(Job):
         """Preset, data, networks and steps."""
         return {
             'preset': self.recipe.preset,
-            'data': self.data,
+            'data': self._data,
             'features': self.recipe.features,
             'depth': self._sources.depth,
             'start': self._sources.start,
@@ -114,6 +124,10 @@ class FullJob(Job):
             'input_size': list(self._targets.input_size),
             'steps': {FullStage.name: self.recipe.stage.steps_over(len(self._frames))},
         }
+
+    @property
+    def _data(self) -> dict[str, int]:
+        return {'frames': len(self._frames), 'bags': len(self._frames.bags)}
 
     def _trained_on(self) -> TrainedOn:
         return TrainedOn(self.recipe.features, self._targets.input_size, self._sources.depth)

@@ -16,15 +16,6 @@ pytestmark = pytest.mark.ros
 GRID = '/gausstr/occupancy_grid'
 
 
-def newest(tester, name):
-    """The newest status of a name; an empty one before the first report."""
-    for report in tester.heard['/diagnostics'][-1:]:
-        for status in reversed(report.status):
-            if status.name == f'gausstr: {name}':
-                return status
-    return DiagnosticStatus()
-
-
 def values(status):
     return {pair.key: pair.value for pair in status.values}
 
@@ -40,14 +31,14 @@ def test_latencies_queues_and_memory_are_shown(start, tester):
     for index in range(5):
         play(tester, index)
     tester.wait_for_text('sets complete=5')
-    shown = values(newest(tester, 'pipeline'))
+    shown = values(tester.status('pipeline'))
     for stage in ('decode', 'foundation', 'transformer', 'labelling', 'publishing', 'total'):
         low, high = float(shown[f'{stage} [ms] p50']), float(shown[f'{stage} [ms] p95'])
         assert 0 <= low <= high and float(shown[f'{stage} [ms]']) <= 2 * high + 1
     assert shown['queue: sets'] == shown['queue: images'] == shown['clock jumps'] == '0'
     assert shown['device'] == 'cpu' and shown['vocabulary']
     assert 50 < float(shown['resident memory [MiB]']) < 100_000
-    camera = values(newest(tester, 'CAM_B'))
+    camera = values(tester.status('CAM_B'))
     assert float(camera['rate [Hz]']) > 0 and float(camera['age [s]']) < 20
 
 
@@ -57,10 +48,8 @@ def test_a_partial_set_shows_though_a_newer_one_takes_its_place(start, tester):
     play(tester, 0)
     tester.play_set(1, leave_out=['CAM_B'])
     play(tester, 2)
-    tester.wait(
-        lambda: values(newest(tester, 'CAM_B')).get('sets without it') == '1', what='count'
-    )
-    assert values(newest(tester, 'CAM_A'))['sets without it'] == '0'
+    tester.wait(lambda: values(tester.status('CAM_B')).get('sets without it') == '1', what='count')
+    assert values(tester.status('CAM_A'))['sets without it'] == '0'
     assert [text for text in tester.texts() if text == 'sets without it: 1']
 
 
@@ -72,7 +61,7 @@ def test_learned_phase_offsets_are_shown(start, tester):
     for camera, offset in (('CAM_A', 0.0), ('CAM_B', 0.005), ('CAM_C', 0.01)):
         tester.wait(
             lambda c=camera, o=offset: (
-                abs(float(values(newest(tester, c)).get('phase offset [s]', 'nan')) - o) < 0.0005
+                abs(float(values(tester.status(c)).get('phase offset [s]', 'nan')) - o) < 0.0005
             ),
             what=f'offset of {camera}',
         )
@@ -91,12 +80,12 @@ def test_a_stuck_stage_is_an_error_that_names_it_until_it_goes_on(start, tester,
     try:
         stamp = tester.play_set(1)
         tester.wait_for_text('stage foundation has run for', 'watchdog_timeout is 0.3 s')
-        assert newest(tester, 'pipeline').level == DiagnosticStatus.ERROR
+        assert tester.status('pipeline').level == DiagnosticStatus.ERROR
     finally:
         go_on.set()
     tester.wait(lambda: stamp in tester.stamps(GRID), what='map after the stall')
     tester.wait(
-        lambda: newest(tester, 'pipeline').level == DiagnosticStatus.OK, what='OK after the stall'
+        lambda: tester.status('pipeline').level == DiagnosticStatus.OK, what='OK after the stall'
     )
 
 
@@ -110,7 +99,7 @@ def test_stamps_of_a_recording_on_the_wall_clock_are_named_with_the_fix(start, t
     start()
     play(tester, 0)
     tester.wait_for_text('behind this machine', 'set use_sim_time to true')
-    assert newest(tester, 'clock').level == DiagnosticStatus.WARN
+    assert tester.status('clock').level == DiagnosticStatus.WARN
 
 
 def test_a_subscription_that_cannot_be_served_is_named(start, tester):
@@ -119,8 +108,8 @@ def test_a_subscription_that_cannot_be_served_is_named(start, tester):
     lasting = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     tester.listen('/gausstr/voxels', PointCloud2, lasting)
     tester.wait_for_text('~/voxels', 'incompatible durability')
-    assert 'QoS: voxels' in values(newest(tester, 'pipeline'))
-    assert 'QoS: occupancy_grid' not in values(newest(tester, 'pipeline'))
+    assert 'QoS: voxels' in values(tester.status('pipeline'))
+    assert 'QoS: occupancy_grid' not in values(tester.status('pipeline'))
 
 
 @pytest.mark.parametrize(
@@ -138,7 +127,7 @@ def test_a_subscription_that_is_gone_is_not_named_any_more(start, tester, asked,
     tester.wait_for_text('QoS: voxels=', f'incompatible {policy}')
     tester.node.destroy_subscription(subscription)
     tester.wait(
-        lambda: 'QoS: voxels' not in values(newest(tester, 'pipeline')), what='no word of it'
+        lambda: 'QoS: voxels' not in values(tester.status('pipeline')), what='no word of it'
     )
     assert not [text for text in tester.texts() if 'incompatible' in text and policy not in text]
 
@@ -148,6 +137,6 @@ def test_a_frozen_picture_is_named(start, tester):
     for index in range(8):
         play(tester, index, images={'CAM_B': tester.jpeg(0)})
     tester.wait_for_text('CAM_B', 'the same to the byte')
-    assert newest(tester, 'CAM_A').message == 'ok'
+    assert tester.status('CAM_A').message == 'ok'
     play(tester, 8)
-    tester.wait(lambda: newest(tester, 'CAM_B').message == 'ok', what='CAM_B ok again')
+    tester.wait(lambda: tester.status('CAM_B').message == 'ok', what='CAM_B ok again')

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -23,7 +24,7 @@ from gausstr_core.transformer import checkpoint
 from gausstr_training import make_targets, train
 from gausstr_training.bags.dataset import open_frames
 from gausstr_training.bags.sets import BagSettings
-from gausstr_training.engine.checkpoints import CheckpointFolder
+from gausstr_training.engine.checkpoints import read
 from gausstr_training.full.job import FullJob, Sources
 from gausstr_training.recipes import read_recipe
 
@@ -174,8 +175,7 @@ def test_signal_saves_and_stops(
     if processes == 1:
         assert 'gausstr-train: interrupted' in told and 'Traceback' not in told
     (saved,) = (run / 'checkpoints').iterdir()
-    data = {'frames': 4, 'bags': 2}
-    newest = CheckpointFolder(run / 'checkpoints', 3).newest(read_recipe(str(recipe)), data)
+    newest = read(saved)
     assert newest.step >= 1 and saved.name == f'0-splatting-{newest.step:08d}.pt'
 
 
@@ -195,12 +195,31 @@ def test_another_recipe_or_other_data_is_refused(
     changed = small_training.write_recipe(tmp_path / 'small.yaml', ema=0.9, seed=1)
     with pytest.raises(SystemExit, match='seed was 0, is 1; give another --output'):
         train.main(small_training.arguments(sources, changed, finished))
-    fewer = [
-        str(sources / 'bags' / 'drive0') if item == str(sources / 'bags') else item
-        for item in small_training.arguments(sources, recipe, finished)
-    ]
-    with pytest.raises(SystemExit, match=r"of other data: .*'frames': 4"):
+    arguments = small_training.arguments(sources, recipe, finished)
+    fewer = [*arguments]
+    fewer[fewer.index(str(sources / 'bags'))] = str(sources / 'bags' / 'drive0')
+    with pytest.raises(SystemExit, match='other data or networks: frames was 4, is 2; bags was 2'):
         train.main(fewer)
+    with pytest.raises(SystemExit, match="precision was 'fp32', is 'bf16'; give another"):
+        train.main([*arguments, '--precision', 'bf16'])
+    cache = str(tmp_path / 'targets')
+    with pytest.raises(SystemExit, match="targets was 'from networks', is 'from a cache'"):
+        train.main([*arguments, '--targets', cache])
+
+
+def test_other_frames_in_the_same_number_are_other_data(
+    finished: Path, sources: Path, recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Resume knew them by their number only; where the bags lie makes no difference."""
+    shutil.copytree(finished, tmp_path / 'run')
+    shutil.copytree(sources / 'bags', tmp_path / 'bags')
+    moved = small_training.arguments(sources, recipe, tmp_path / 'run')
+    moved[moved.index(str(sources / 'bags'))] = str(tmp_path / 'bags')
+    train.main(moved)
+    assert 'going on from splatting 4' in capsys.readouterr().out
+    (tmp_path / 'bags' / 'drive1').rename(tmp_path / 'bags' / 'drive9')
+    with pytest.raises(SystemExit, match='digest of the frames was'):
+        train.main(moved)
 
 
 def test_half_precision_learns_with_a_scaled_loss(sources: Path, tmp_path: Path) -> None:
@@ -210,9 +229,7 @@ def test_half_precision_learns_with_a_scaled_loss(sources: Path, tmp_path: Path)
         arguments = small_training.arguments(sources, recipe, output)
         train.main([*arguments, '--precision', precision])
         assert all(value == value for _, value in curve(output))
-    saved = CheckpointFolder(tmp_path / 'fp16' / 'checkpoints', 3).newest(
-        read_recipe(str(recipe)), {'frames': 4, 'bags': 2}
-    )
+    saved = read(max((tmp_path / 'fp16' / 'checkpoints').iterdir()))
     assert saved.scaler['scale'] > 0
 
 
