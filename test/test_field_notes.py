@@ -11,7 +11,7 @@ _NUMBERS = re.compile(r'([A-Za-z][\w.]*)(?: PR)? (\d+(?:, \d+)*)')
 
 
 def threads(text: str) -> set[tuple[str, str]]:
-    """(project, number) of each thread that a text names, such as `rviz 790, 631`."""
+    """(project, number) of each thread that a text names: project, then numbers with commas."""
     return {
         (project.lower(), number)
         for project, numbers in _NUMBERS.findall(text)

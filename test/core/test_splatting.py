@@ -77,7 +77,12 @@ def weighted(images: SplatImages, seed: int) -> torch.Tensor:
 
 WITHOUT_GSPLAT = """
 import sys
-sys.modules['gsplat'] = None  # an import of it fails
+class Refused:
+    def find_spec(self, name, *_):
+        if name.split('.')[0] == 'gsplat':
+            raise RuntimeError('gsplat is imported')  # no ImportError: nothing may hide it
+
+sys.meta_path.insert(0, Refused())
 import torch
 from gausstr_core.contracts import Gaussians
 from gausstr_core.splatting import splat

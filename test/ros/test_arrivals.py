@@ -272,6 +272,17 @@ def test_a_machine_that_is_too_slow_skips_sets_whole_and_takes_the_newest():
     assert robot.drops == {SUPERSEDED: 3} and robot.seen.total() == 3
 
 
+def test_no_more_than_sixteen_sets_wait_for_transforms():
+    """geometry2 438, 327, 797: the queue of what waits for late TF is bounded."""
+    robot = Robot(tuple('AB'), 1, 1)
+    for cycle in range(20):
+        pictures = spread('AB', 1000 + PERIOD * cycle)
+        for picture in pictures:
+            picture.ready = NEVER
+        play(robot, pictures, work=0)
+    assert len(robot.arrivals) == 16 and robot.drops == {SUPERSEDED: 4}
+
+
 def test_a_set_that_is_begun_is_gone_on_with_before_the_next_one():
     robot = Robot(tuple('ABC'), 1, 1)
     first, second = spread('ABC', 1000, late='C', delay=150), spread('ABC', 1000 + PERIOD)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from image_messages import compressed, encoded, inverse_depth, raw
 from std_msgs.msg import Header
 
+from gausstr_core import images
 from gausstr_core.compressed_images import MOST_PIXELS
 from gausstr_core.images import depth_image
 from gausstr_ros.images import image_message, rgb_image
@@ -116,8 +117,13 @@ def test_compressed_depth_comes_in_metres():
 def test_common_encodings_need_no_cv_bridge_and_the_others_tell_what_to_do(monkeypatch):
     """vision_opencv 535: a cv_bridge that was built for another NumPy does not load."""
     monkeypatch.setitem(sys.modules, 'cv_bridge', None)
-    pixels = np.random.default_rng(0).integers(0, 255, (4, 6, 3), np.uint8)
-    assert np.array_equal(rgb_image(raw(pixels, 'rgb8')), pixels)
+    channels = {'rgb8': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4, 'mono8': 1}
+    for encoding in images.COLOR:
+        count = channels.get(encoding, 1 if 'bayer' in encoding else 2)
+        shape = (4, 6) if count == 1 else (4, 6, count)
+        pixels = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
+        assert rgb_image(raw(pixels, encoding)).shape == (4, 6, 3)
+    pixels = np.zeros((4, 6, 3), np.uint8)
     expected = (
         r"'8UC3' needs cv_bridge, which does not load .*; install .* for this NumPy, or let the"
     )
