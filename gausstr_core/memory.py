@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import resource
 import sys
@@ -45,6 +46,19 @@ def keep_freed_memory() -> bool:
         and mallopt(_TRIM_THRESHOLD, _KEEP_FREE) == 1
         and mallopt(_ARENA_MAX, 1) == 1
     )
+
+
+def return_freed_memory() -> bool:
+    """Give the system back what was kept for a next cycle; where no cycle is to come soon.
+
+    Returns:
+        Whether there was any; False also with another C library.
+    """
+    gc.collect()
+    try:
+        return bool(ctypes.CDLL(None).malloc_trim(0))
+    except (AttributeError, OSError, TypeError):
+        return False
 
 
 def resident_memory(process: int | None = None) -> int:

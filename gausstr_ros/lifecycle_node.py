@@ -18,6 +18,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
+from gausstr_core.memory import return_freed_memory
 from gausstr_ros.configured import Configured, load
 from gausstr_ros.conversions import band_slice
 from gausstr_ros.declaration import declare_parameters, parameter_values
@@ -200,6 +201,7 @@ class GaussTRNode(LifecycleNode):
             self._within_limit(self._words.close)
             self._configured.topics.close()
             self._configured = None
+            return_freed_memory()
         self.health.state('unconfigured')
 
     def _within_limit(self, end: Callable[[float], None]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -70,3 +71,34 @@ def test_large_buffers_come_from_the_heap() -> None:
 
 def test_what_the_user_chose_stays() -> None:
     assert outcome(MALLOC_MMAP_THRESHOLD_='100000') == ['False', '2', 'True']
+
+
+RETURNED = """
+import ctypes
+from gausstr_core.memory import keep_freed_memory, resident_memory, return_freed_memory
+library = ctypes.CDLL(None)
+library.malloc.restype = ctypes.c_void_p
+assert keep_freed_memory()
+before = resident_memory()
+places = [ctypes.c_void_p(library.malloc(30 << 20)) for _ in range(5)]
+for place in places:
+    library.memset(place, 1, 30 << 20)
+for place in places:
+    library.free(place)
+kept = resident_memory() - before
+assert return_freed_memory()
+print(kept >> 20, resident_memory() - before >> 20)
+"""
+
+
+@pytest.mark.skipif(not Path('/proc/self/statm').exists(), reason='reads /proc')
+def test_what_was_kept_is_given_back_when_asked() -> None:
+    """What a node held between configure and cleanup stayed with the process."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(('MALLOC_', 'GLIBC_'))}
+    run = subprocess.run(
+        [sys.executable, '-c', RETURNED], env=clean, capture_output=True, text=True
+    )
+    if 'assert keep_freed_memory()' in run.stderr:
+        pytest.skip('another C library')
+    kept, left = map(int, run.stdout.split())
+    assert kept > 140 and left < 10
