@@ -87,7 +87,7 @@ class OccupancyPipeline:
         """Bring the weights to where they run; nothing is done where they are."""
         self.model.to(self.device)
 
-    def lower(self, check: Callable[[VoxelGrid], object] = bool) -> str | None:
+    def lower(self, check: Callable[[VoxelGrid], object] | None = None) -> str | None:
         """Need less of the accelerator's memory from the next cycle on.
 
         First the network sees one camera at a time, which changes no map; then voxels are twice as
@@ -109,7 +109,8 @@ class OccupancyPipeline:
             with contextlib.suppress(ValueError):
                 double = 2 * self.grid.resolution
                 coarse = VoxelGrid(self.grid.lower, self.grid.upper, double)
-                check(coarse)
+                if check is not None:
+                    check(coarse)
                 self.grid = coarse
                 return f'one camera at a time, and voxels of {double:g} m'
         return None

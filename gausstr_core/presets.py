@@ -18,7 +18,6 @@ from gausstr_core.foundation import released
 from gausstr_core.foundation.clip_text import clip_encoder, known_words, talk2dino_encoder
 from gausstr_core.foundation.combined import CombinedFoundation
 from gausstr_core.foundation.interface import DepthNetwork
-from gausstr_core.foundation.released import FEATURES
 from gausstr_core.released_labels import RELEASED_VOCABULARY
 from gausstr_core.rules import CalibratedRule, ReleasedRule, Rule
 from gausstr_core.text_encoder import TextEncoder
@@ -52,9 +51,7 @@ class _Published:
 
     config: FullConfig
     checkpoint: RemoteFile
-    features: tuple[
-        str, ...
-    ]  # the networks that its words can be compared with; the first: its own
+    features: tuple[str, ...]  # names in `released.FEATURES` that its words can be compared with
     encoder: Callable[[Path | str | None, Mapping[str, Tensor] | None], TextEncoder]
     rule: ReleasedRule
 
@@ -129,7 +126,7 @@ def _assemble_published(
     known: dict[str, Tensor] | None = None
     if weights == UNTRAINED:
         _LOGGER.warning('%s runs without its checkpoint: the map will mean nothing', preset)
-        foundation = FEATURES[preset](folder, depth or 'metric3d')
+        foundation = released.FEATURES[preset](folder, depth or 'metric3d')
         transformer = untrained_transformer(
             replace(parts.config, feature_dim=foundation.feature_dim)
         )
@@ -156,7 +153,7 @@ def _foundation_of(
 ) -> CombinedFoundation:
     """The networks that weights were trained on; of files that do not say so, the preset's."""
     if trained_on is None:
-        return FEATURES[preset](folder, depth or 'metric3d')
+        return released.FEATURES[preset](folder, depth or 'metric3d')
     if trained_on.features not in _PUBLISHED[preset].features:
         raise ValueError(
             f'weights file {path} was trained on {trained_on.features}, whose features preset '
@@ -164,7 +161,7 @@ def _foundation_of(
         )
     if isinstance(depth, str) and depth not in (trained_on.depth, released.NO_DEPTH):
         _LOGGER.warning('%s was trained on depth of %s, not %s', path, trained_on.depth, depth)
-    network = FEATURES[trained_on.features]
+    network = released.FEATURES[trained_on.features]
     return network(folder, depth or trained_on.depth, input_size=trained_on.input_size)
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable
 
 EVERY = 60.0  # seconds between two lines on one fault
+MOST = 256  # faults that are remembered: what a message says may be in them
+_NUMBER = re.compile(r'\d+')
 
 
 class FaultLog:
@@ -26,30 +29,27 @@ class FaultLog:
         self._logger = logger
         self._clock = clock
         self._lock = threading.Lock()
-        self._told: dict[str, tuple[float, int]] = {}  # kind -> when, and how many since
+        self._told: dict[str, tuple[float, int]] = {}  # fault -> when, and how many since
 
     def note(
-        self,
-        kind: str,
-        text: str,
-        *,
-        error: Exception | None = None,
-        level: int = logging.ERROR,
+        self, text: str, *, error: Exception | None = None, level: int = logging.ERROR
     ) -> None:
-        """Log a fault unless one of its kind was logged in the last minute.
+        """Log a fault unless the same one was logged in the last minute.
 
         Args:
-            kind: what counts as the same fault.
-            text: the line.
+            text: the line; another one that differs in numbers only is the same fault.
             error: its traceback is logged as well.
             level: of the line.
         """
-        now = self._clock()
+        fault, now = _NUMBER.sub('', text), self._clock()
         with self._lock:
-            when, missed = self._told.get(kind, (now - EVERY, 0))
+            when, missed = self._told.get(fault, (now - EVERY, 0))
             if now - when < EVERY:
-                self._told[kind] = when, missed + 1
+                self._told[fault] = when, missed + 1
                 return
-            self._told[kind] = now, 0
-        more = f' ({missed} more of this kind in {now - when:.0f} s)' if missed else ''
+            self._told.pop(fault, None)  # to the end: the first is the one that came longest ago
+            self._told[fault] = now, 0
+            if len(self._told) > MOST:
+                del self._told[next(iter(self._told))]
+        more = f' ({missed} more like this in {now - when:.0f} s)' if missed else ''
         self._logger.log(level, '%s%s', text, more, exc_info=error)

@@ -168,5 +168,5 @@ class Replay:
         return StoredSet(mapped.seconds, messages, images.faults)
 
     def _drop(self, images: ImageSet[Shot], reason: str, error: Exception) -> None:
-        self._log.note(reason, f'set at {images.stamp / 1e9:.3f} s not mapped: {error}')
+        self._log.note(f'set at {images.stamp / 1e9:.3f} s not mapped: {error}')
         self.health.dropped(reason, str(error))

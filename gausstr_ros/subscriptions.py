@@ -142,7 +142,7 @@ class Subscriptions:
     def _refuse(self, camera: str, stamp: int) -> None:
         """An output could not carry such a stamp."""
         text = f'camera {camera}: the stamp of its image, {stamp / 1e9:.3f} s, is no time'
-        self._faults.note(f'stamp of {camera}', text)
+        self._faults.note(text)
         self._health.read([camera], {camera: text}, {})
 
     def _on_depth(self, camera: CameraSettings, message: Image | CompressedImage) -> None:
@@ -180,7 +180,7 @@ class Subscriptions:
 
     def _forget_transforms(self, why: str) -> None:
         """Start a new buffer: tf2 leaves out what is older than its newest, as in a loop."""
-        self._faults.note(why, f'{why}: transforms start afresh', level=logging.WARNING)
+        self._faults.note(f'{why}: transforms start afresh', level=logging.WARNING)
         self._transforms_forgotten += 1
         self._listener.unregister()
         self._rigs.buffer = tf2_ros.Buffer()
@@ -189,5 +189,5 @@ class Subscriptions:
 
     def _dropped(self, reason: str, text: str) -> None:
         if text:
-            self._faults.note(reason, f'set dropped, {text}')
+            self._faults.note(f'set dropped, {text}')
         self._health.dropped(reason, text)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import ExitStack
 from dataclasses import dataclass
 from threading import BoundedSemaphore, Event
 from typing import Any
@@ -89,16 +90,20 @@ class VocabularyServices:
                 publisher.publish(categories_message(vocabulary, first_stamp))
                 self._health.note('vocabulary', vocabulary.id)
 
+        with ExitStack() as undo:
+            undo.callback(self._node.destroy_publisher, publisher)
+            in_force = VocabularyInForce(vocabulary, announce)
+            undo.pop_all()
         self._open = _Open(
             pipeline,
-            VocabularyInForce(vocabulary, announce),
+            in_force,
             publisher,
             ThreadPoolExecutor(1, 'gausstr text'),
             ThreadPoolExecutor(1, 'gausstr replies'),
             BoundedSemaphore(MOST_WAITING),
             closed,
         )
-        return self._open.in_force
+        return in_force
 
     def close(self, timeout: float) -> None:
         """Turn away who still waits, and take no requests until the next `open`.

@@ -219,8 +219,8 @@ class Worker:
             for camera, shot in images.payloads.items()
         }
         self._health.read(images.payloads, faults, frozen)
-        for camera, text in faults.items():
-            self._log.note(f'camera {camera}', f'set at {images.stamp / 1e9:.3f} s: {text}')
+        for text in faults.values():
+            self._log.note(f'set at {images.stamp / 1e9:.3f} s: {text}')
 
     def _map_all(self) -> None:
         while (task := self._handed.get()) is not None:
@@ -265,14 +265,14 @@ class Worker:
     def _report(self, images: ImageSet[Shot], error: Exception) -> None:
         text = f'set at {images.stamp / 1e9:.3f} s not mapped'
         if isinstance(error, ValueError):
-            self._log.note(BAD_INPUT, f'{text}: {error}')
+            self._log.note(f'{text}: {error}')
             self._health.dropped(BAD_INPUT, str(error))
         elif isinstance(error, torch.cuda.OutOfMemoryError):
             self._short_of_memory(error)
         else:
-            kind = type(error).__name__
-            self._log.note(kind, text, error=error)
-            self._health.dropped(FAILURE, f'{kind}: {error}')
+            what = f'{type(error).__name__}: {error}'
+            self._log.note(f'{text}: {what}', error=error)
+            self._health.dropped(FAILURE, what)
 
 
 def _bare(error: Exception) -> Exception:

@@ -14,7 +14,7 @@ from rclpy.parameter import Parameter
 
 from gausstr_msgs.srv import GetCategories
 from gausstr_ros.arrivals import Arrivals
-from gausstr_ros.fault_log import EVERY, FaultLog
+from gausstr_ros.fault_log import EVERY, MOST, FaultLog
 from gausstr_ros.lifecycle_node import GaussTRNode
 from gausstr_ros.vocabulary_services import VocabularyServices
 
@@ -163,15 +163,23 @@ def test_a_fault_is_logged_again_after_a_while_with_how_often_it_came(caplog):
     log = FaultLog(logging.getLogger('gausstr_ros'), lambda: now[0])
     for second in range(int(2 * EVERY) + 1):
         now[0] = float(second)
-        log.note('camera front', f'fault {second}')
-    log.note('camera left', 'another', level=logging.WARNING)
+        log.note(f'fault {second}')
+    log.note('another', level=logging.WARNING)
     told = [(record.levelname, record.getMessage()) for record in caplog.records]
     assert told == [
         ('ERROR', 'fault 0'),
-        ('ERROR', f'fault {EVERY:.0f} (59 more of this kind in {EVERY:.0f} s)'),
-        ('ERROR', f'fault {2 * EVERY:.0f} (59 more of this kind in {EVERY:.0f} s)'),
+        ('ERROR', f'fault {EVERY:.0f} (59 more like this in {EVERY:.0f} s)'),
+        ('ERROR', f'fault {2 * EVERY:.0f} (59 more like this in {EVERY:.0f} s)'),
         ('WARNING', 'another'),
     ]
+
+
+def test_a_flood_of_different_faults_is_not_remembered_for_ever(caplog):
+    log = FaultLog(logging.getLogger('gausstr_ros'), lambda: 0.0)
+    names = [f'fault {"x" * length}' for length in range(MOST + 1)]
+    for name in (*names, names[-1], names[0]):  # the last is known still, the first is not
+        log.note(name)
+    assert [record.getMessage() for record in caplog.records] == [*names, names[0]]
 
 
 def test_parameters_can_be_set_right_after_a_refusal(start_node, tester):

@@ -42,6 +42,17 @@ def ask(tester):
     tester.node.destroy_client(client)
 
 
+@pytest.fixture
+def mapping(start_node, tester, monkeypatch):
+    """A node whose words and cubes are heard; each reply waits for the first set."""
+    monkeypatch.setattr(vocabulary_services, 'REPLY_WITHIN', 1000.0)
+    tester.listen(WORDS, Categories, LATCHED)
+    tester.listen(CUBES, MarkerArray)
+    start_node()
+    tester.wait_matched()
+    tester.play_transforms()
+
+
 def announced(tester, name):
     """Wait until the words in force begin with a name."""
     tester.wait(
@@ -84,15 +95,7 @@ def test_a_request_too_many_is_refused_at_once_and_the_others_are_not(
     assert all(reply.message == vocabulary_services.REPLACED for reply in replaced)
 
 
-def test_a_request_does_not_wait_for_the_first_set_of_the_one_before(
-    start_node, tester, ask, monkeypatch
-):
-    monkeypatch.setattr(vocabulary_services, 'REPLY_WITHIN', 1000.0)
-    tester.listen(WORDS, Categories, LATCHED)
-    tester.listen(CUBES, MarkerArray)
-    start_node()
-    tester.wait_matched()
-    tester.play_transforms()
+def test_a_request_does_not_wait_for_the_first_set_of_the_one_before(mapping, tester, ask):
     first = ask('automobile')
     announced(tester, 'automobile')
     second = ask('lorry')
@@ -108,7 +111,7 @@ def test_a_request_does_not_wait_for_the_first_set_of_the_one_before(
     assert second.result().first_stamp == tester.heard[WORDS][-1].header.stamp
 
 
-def test_the_reply_names_the_first_set_that_was_mapped(start_node, tester, ask, monkeypatch):
+def test_the_reply_names_the_first_set_that_was_mapped(mapping, tester, ask, monkeypatch):
     left, map_seen = [1], OccupancyPipeline.map
 
     def fail_once(*arguments):
@@ -117,12 +120,6 @@ def test_the_reply_names_the_first_set_that_was_mapped(start_node, tester, ask, 
             raise RuntimeError('device hiccup')
         return map_seen(*arguments)
 
-    monkeypatch.setattr(vocabulary_services, 'REPLY_WITHIN', 1000.0)
-    tester.listen(WORDS, Categories, LATCHED)
-    tester.listen(CUBES, MarkerArray)
-    start_node()
-    tester.wait_matched()
-    tester.play_transforms()
     future = ask('automobile')
     announced(tester, 'automobile')
     monkeypatch.setattr(OccupancyPipeline, 'map', fail_once)
@@ -137,7 +134,7 @@ def test_the_reply_names_the_first_set_that_was_mapped(start_node, tester, ask, 
 
 
 def test_words_that_are_replaced_while_a_set_is_mapped_with_them_were_used(
-    start_node, tester, ask, monkeypatch
+    mapping, tester, ask, monkeypatch
 ):
     begun, go_on, map_seen = threading.Event(), threading.Event(), OccupancyPipeline.map
 
@@ -146,12 +143,6 @@ def test_words_that_are_replaced_while_a_set_is_mapped_with_them_were_used(
         assert go_on.wait(60)
         return map_seen(*arguments)
 
-    monkeypatch.setattr(vocabulary_services, 'REPLY_WITHIN', 1000.0)
-    tester.listen(WORDS, Categories, LATCHED)
-    tester.listen(CUBES, MarkerArray)
-    start_node()
-    tester.wait_matched()
-    tester.play_transforms()
     monkeypatch.setattr(OccupancyPipeline, 'map', slow)
     first = ask('automobile')
     announced(tester, 'automobile')
