@@ -12,7 +12,7 @@ from std_msgs.msg import ColorRGBA
 from gausstr_core.vocabulary import Category, Vocabulary
 from gausstr_msgs.msg import Categories
 from gausstr_msgs.msg import Category as CategoryMessage
-from gausstr_ros.conversions import header_message
+from gausstr_ros.messages.stamps import header_message
 
 _ROLES = {
     CategoryMessage.OBJECT: 'object',

@@ -13,7 +13,7 @@ from sensor_msgs.msg import CompressedImage
 
 from gausstr_ros.bag_player import header_stamp
 from gausstr_ros.bags import BagReader
-from gausstr_ros.images import rgb_image
+from gausstr_ros.messages.images import rgb_image
 
 FREE = 17  # in the truth: nothing is there
 

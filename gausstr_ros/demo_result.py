@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from gausstr_core.images import depth_image
 from gausstr_msgs.msg import Categories
-from gausstr_ros.conversions import VOXEL_POINT
 from gausstr_ros.demo_drive import Drive, TrueFrame
 from gausstr_ros.demo_processes import DemoError
 from gausstr_ros.demo_recorder import NODE, Recorder
-from gausstr_ros.images import rgb_image
+from gausstr_ros.messages.grids_and_clouds import VOXEL_POINT
+from gausstr_ros.messages.images import rgb_image
 
 # The Occ3D grid, which both the node's defaults and the truth use.
 LOWER = (-40.0, -40.0, -1.0)

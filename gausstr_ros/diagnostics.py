@@ -14,7 +14,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from gausstr_core.memory import peak_memory, resident_memory
 from gausstr_ros.camera_health import CameraHealth, status
 from gausstr_ros.clock_check import clock_status
-from gausstr_ros.conversions import header_message
+from gausstr_ros.messages.stamps import header_message
 from gausstr_ros.settings import Settings
 from gausstr_ros.stages import Stages
 from gausstr_ros.throughput import Throughput

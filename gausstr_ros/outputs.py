@@ -10,10 +10,10 @@ from nav_msgs.msg import OccupancyGrid
 from sensor_msgs.msg import Image, PointCloud2
 from visualization_msgs.msg import MarkerArray
 
-from gausstr_ros import conversions
-from gausstr_ros.images import image_message
 from gausstr_ros.mapper import MappedSet
-from gausstr_ros.markers import gaussian_markers, voxel_markers
+from gausstr_ros.messages import grids_and_clouds, stamps
+from gausstr_ros.messages.images import image_message
+from gausstr_ros.messages.markers import gaussian_markers, voxel_markers
 from gausstr_ros.settings import Settings
 from gausstr_ros.views import View, draw
 
@@ -53,7 +53,7 @@ class Outputs:
         An output is left out where the set has nothing to show, as when its camera was missing.
         Cameras that are not asked for are not drawn.
         """
-        header = conversions.header_message(mapped.stamp, self._settings.base_frame)
+        header = stamps.header_message(mapped.stamp, self._settings.base_frame)
         cameras = [name.rpartition('/')[0] for name in names]
         views: dict[str, View] | None = None  # drawn late: the map does not wait for pictures
         for name, camera in zip(names, cameras, strict=True):
@@ -69,12 +69,12 @@ class Outputs:
                     yield name, message
 
     def _occupancy_grid(self, mapped: MappedSet, header: Any) -> OccupancyGrid:
-        return conversions.occupancy_grid(
+        return grids_and_clouds.occupancy_grid(
             mapped.result.occupancy, mapped.vocabulary.categories, self._settings.band, header
         )
 
     def _voxels(self, mapped: MappedSet, header: Any) -> PointCloud2:
-        return conversions.voxel_cloud(
+        return grids_and_clouds.voxel_cloud(
             mapped.result.occupancy, mapped.vocabulary.categories, header
         )
 

@@ -17,11 +17,11 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from gausstr_ros.arrivals import Arrivals
 from gausstr_ros.connections import unheard_publishers
-from gausstr_ros.conversions import is_time, stamp_of
 from gausstr_ros.diagnostics import Health
 from gausstr_ros.fault_log import FaultLog
 from gausstr_ros.image_sets import ImageSet
 from gausstr_ros.inputs import CameraInputs, DepthPairing, ImageInputs, RigSource, Shot
+from gausstr_ros.messages.stamps import is_time, stamp_of
 from gausstr_ros.settings import CameraSettings, Settings
 from gausstr_ros.synchroniser import Synchroniser
 

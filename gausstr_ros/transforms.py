@@ -13,7 +13,7 @@ from rclpy.clock import ClockType
 from rclpy.time import Time
 from tf_transformations import quaternion_matrix
 
-from gausstr_ros.conversions import stamp_of
+from gausstr_ros.messages.stamps import stamp_of
 from gausstr_ros.waiting import NotReady
 
 NO_TRANSFORM = 'no transform'

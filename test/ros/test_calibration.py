@@ -15,8 +15,8 @@ from sensor_msgs.msg import CameraInfo, RegionOfInterest
 
 from gausstr_core.undistortion import Undistorter
 from gausstr_ros.calibration import build_rig, lens_from_info
-from gausstr_ros.conversions import header_message
 from gausstr_ros.inputs import LOST_INFOS, Calibrations, DepthPairing, Shot
+from gausstr_ros.messages.stamps import header_message
 from gausstr_ros.pinhole_views import pinhole_view
 
 SIZE = (90, 160)

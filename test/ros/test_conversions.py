@@ -17,7 +17,7 @@ from std_msgs.msg import Header
 
 from gausstr_core.contracts import Occupancy, VoxelGrid
 from gausstr_core.vocabulary import Category
-from gausstr_ros import conversions
+from gausstr_ros.messages import grids_and_clouds, stamps
 
 WORDS = (
     Category('road', role='ground', color=(10, 20, 30)),
@@ -44,7 +44,9 @@ def test_the_map_from_above_knows_occupied_free_and_unknown():
         {(0, 0, 1): 1, (1, 0, 1): 0, (2, 0, 0): 1, (3, 3, 2): 1},
         observed=[(1, 0), (2, 0), (5, 2)],
     )
-    message = conversions.occupancy_grid(world, WORDS, (0.5, 1.5), Header(frame_id='base_link'))
+    message = grids_and_clouds.occupancy_grid(
+        world, WORDS, (0.5, 1.5), Header(frame_id='base_link')
+    )
     assert (message.info.width, message.info.height, message.info.resolution) == (8, 4, 0.5)
     assert (message.info.origin.position.x, message.info.origin.position.y) == (-2.0, -1.0)
     cells = np.array(message.data, np.int8).reshape(4, 8)  # rows are y
@@ -92,7 +94,7 @@ def test_the_map_from_above_follows_its_rule_in_every_cell(seed, share, band):
     labels = torch.randint(-6, len(EVERY_ROLE), GRID.shape, generator=chance).clamp_min(-1)
     labels[~seen] = -1
     world = Occupancy(GRID, (labels >= 0).float(), labels, (labels >= 0).float(), seen)
-    message = conversions.occupancy_grid(world, EVERY_ROLE, band, Header())
+    message = grids_and_clouds.occupancy_grid(world, EVERY_ROLE, band, Header())
     cells = np.array(message.data, np.int8).reshape(4, 8)
     expected = [[cell_by_hand(world, x, y, band) for x in range(8)] for y in range(4)]
     assert np.array_equal(cells, expected)
@@ -101,7 +103,9 @@ def test_the_map_from_above_follows_its_rule_in_every_cell(seed, share, band):
 def test_the_map_is_what_a_static_layer_of_nav2_takes():
     """Trinary: 100, 0 and -1 and nothing else; square cells, no rotation, one byte per cell."""
     world = occupancy({(0, 0, 1): 1}, observed=[(1, 0)])
-    message = conversions.occupancy_grid(world, WORDS, (0.5, 1.5), Header(frame_id='base_link'))
+    message = grids_and_clouds.occupancy_grid(
+        world, WORDS, (0.5, 1.5), Header(frame_id='base_link')
+    )
     assert set(message.data) == {-1, 0, 100}
     assert len(message.data) == message.info.width * message.info.height
     turn = message.info.origin.orientation
@@ -111,7 +115,7 @@ def test_the_map_is_what_a_static_layer_of_nav2_takes():
 
 def test_a_band_without_voxels_is_an_error():
     with pytest.raises(ValueError, match=r'map\.min_height 8'):
-        conversions.occupancy_grid(occupancy(), WORDS, (8.0, 9.0), Header())
+        grids_and_clouds.occupancy_grid(occupancy(), WORDS, (8.0, 9.0), Header())
 
 
 def read_points(cloud):
@@ -129,7 +133,7 @@ def read_points(cloud):
 def test_the_cloud_holds_the_occupied_voxels():
     """common_interfaces 175, 177, ros2_numpy 3: rclpy checks bytes and lists one by one."""
     world = occupancy({(0, 0, 1): 1, (7, 3, 3): 0})
-    message = conversions.voxel_cloud(world, WORDS, Header(frame_id='base_link'))
+    message = grids_and_clouds.voxel_cloud(world, WORDS, Header(frame_id='base_link'))
     points = read_points(message)
     assert (message.width, message.height, message.point_step) == (2, 1, 24)
     assert isinstance(message.data, array.array) and message.data.typecode == 'B'
@@ -142,12 +146,12 @@ def test_the_cloud_holds_the_occupied_voxels():
 
 
 def test_an_empty_map_is_a_message_too():
-    assert conversions.voxel_cloud(occupancy(), WORDS, Header()).width == 0
+    assert grids_and_clouds.voxel_cloud(occupancy(), WORDS, Header()).width == 0
 
 
 def test_stamps_go_out_and_come_back():
     for stamp in (0, 1, 1_700_000_000_123_456_789, (2**31 - 1) * 10**9 + 999_999_999):
-        assert conversions.stamp_of(conversions.header_message(stamp, 'odom')) == stamp
+        assert stamps.stamp_of(stamps.header_message(stamp, 'odom')) == stamp
     for stamp, shown in ((2**31 * 10**9, r'2147483648\.000 s'), (-1_000_000, r'-0\.001 s')):
         with pytest.raises(ValueError, match=rf'from 0 to 2\*\*31 s, got {shown}'):
-            conversions.time_message(stamp)
+            stamps.time_message(stamp)

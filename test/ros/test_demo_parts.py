@@ -20,12 +20,13 @@ from gausstr_core.contracts import Occupancy, VoxelGrid
 from gausstr_core.vocabulary import Category
 from gausstr_ros import bag_player
 from gausstr_ros.bag_player import header_stamp
-from gausstr_ros.conversions import header_message, stamp_of, voxel_cloud
 from gausstr_ros.demo import main
 from gausstr_ros.demo_drive import Drive, TrueFrame
 from gausstr_ros.demo_processes import Child, DemoError, free_domain
 from gausstr_ros.demo_recorder import Recorder
 from gausstr_ros.demo_result import Frame, Words, score, voxel_labels
+from gausstr_ros.messages.grids_and_clouds import voxel_cloud
+from gausstr_ros.messages.stamps import header_message, stamp_of
 
 pytestmark = pytest.mark.ros
 

@@ -18,7 +18,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from gausstr_core.contracts import Gaussians, Occupancy, VoxelGrid
 from gausstr_core.vocabulary import Category
-from gausstr_ros import markers
+from gausstr_ros.messages import markers
 
 WORDS = (
     Category('road', role='ground', color=(10, 20, 30)),

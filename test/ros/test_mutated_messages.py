@@ -22,8 +22,8 @@ from gausstr_core.compressed_images import MOST_PIXELS
 from gausstr_core.images import depth_image
 from gausstr_core.undistortion import Undistorter
 from gausstr_ros.calibration import lens_from_info
-from gausstr_ros.images import rgb_image
 from gausstr_ros.inputs import Shot
+from gausstr_ros.messages.images import rgb_image
 from gausstr_ros.pinhole_views import pinhole_view
 from gausstr_ros.transforms import ego_from_camera
 from gausstr_ros.waiting import NotReady

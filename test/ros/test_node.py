@@ -12,7 +12,8 @@ from visualization_msgs.msg import MarkerArray
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_msgs.msg import Categories, Category
 from gausstr_msgs.srv import GetCategories, SetCategories
-from gausstr_ros.conversions import VOXEL_POINT, stamp_of
+from gausstr_ros.messages.grids_and_clouds import VOXEL_POINT
+from gausstr_ros.messages.stamps import stamp_of
 
 pytestmark = pytest.mark.ros
 LATCHED = QoSProfile(depth=5, durability=DurabilityPolicy.TRANSIENT_LOCAL)

@@ -16,7 +16,7 @@ from sensor_msgs.msg import PointCloud2
 from gausstr_core.contracts import VoxelGrid
 from gausstr_core.memory import peak_memory
 from gausstr_core.weights import FOLDER as WEIGHTS
-from gausstr_ros.conversions import VOXEL_POINT
+from gausstr_ros.messages.grids_and_clouds import VOXEL_POINT
 
 GRID = {'grid.range': [*VoxelGrid().lower, *VoxelGrid().upper]}
 # a busy machine takes its time; a partial map proves nothing

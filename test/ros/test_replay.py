@@ -20,7 +20,8 @@ from sensor_msgs.msg import PointCloud2
 
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_msgs.msg import Categories
-from gausstr_ros.conversions import VOXEL_POINT, stamp_of
+from gausstr_ros.messages.grids_and_clouds import VOXEL_POINT
+from gausstr_ros.messages.stamps import stamp_of
 from gausstr_ros.replay import main
 
 PARAMETERS = """\

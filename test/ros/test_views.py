@@ -16,8 +16,8 @@ from gausstr_core.images import depth_image
 from gausstr_core.rig import CameraRig
 from gausstr_core.vocabulary import Category
 from gausstr_ros import outputs
-from gausstr_ros.images import rgb_image
 from gausstr_ros.mapper import MappedSet
+from gausstr_ros.messages.images import rgb_image
 from gausstr_ros.settings import read_settings
 
 WORDS = (Category('road', color=(10, 20, 30)), Category('car', color=(200, 100, 50)))

@@ -20,7 +20,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage
 from tf2_msgs.msg import TFMessage
 from tf_transformations import quaternion_from_matrix
 
-from gausstr_ros.conversions import header_message
+from gausstr_ros.messages.stamps import header_message
 
 CAMERAS = ('front', 'left', 'right')
 YAWS = (0.0, 2.1, -2.1)

@@ -16,7 +16,7 @@ from rclpy.node import Node
 
 from gausstr_msgs.msg import Category
 from gausstr_msgs.srv import SetCategories
-from gausstr_ros.conversions import stamp_of
+from gausstr_ros.messages.stamps import stamp_of
 
 # Cells of a map that may differ from that of the same pictures: rounding at the threshold.
 SAME = 0.002

@@ -14,8 +14,8 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
-from gausstr_ros.conversions import header_message
-from gausstr_ros.images import image_message
+from gausstr_ros.messages.images import image_message
+from gausstr_ros.messages.stamps import header_message
 
 FRAME = Path(__file__).parents[3] / 'shared' / 'data' / 'nuscenes_frame'
 LIDAR_TIME = 1_532_402_927_647_951_000

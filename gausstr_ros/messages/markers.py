@@ -20,7 +20,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from gausstr_core.contracts import Gaussians, Occupancy
 from gausstr_core.vocabulary import Category
-from gausstr_ros.conversions import color_table, occupied_voxels
+from gausstr_ros.messages.grids_and_clouds import color_table, occupied_voxels
 
 # Numbers that are looked for in the bytes; they hold 0xff, which no text in UTF-8 does.
 _BLANK, _BLANK_ID = -sys.float_info.max, 2**31 - 1

@@ -1,0 +1,1 @@
+"""Arrays, pictures and stamps <-> ROS messages: pure functions."""
