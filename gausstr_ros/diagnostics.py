@@ -15,10 +15,10 @@ from gausstr_core.memory import peak_memory, resident_memory
 from gausstr_ros.camera_health import CameraHealth, status
 from gausstr_ros.clock_check import clock_status
 from gausstr_ros.messages.stamps import header_message
+from gausstr_ros.sets.waiting import SUPERSEDED
 from gausstr_ros.settings import Settings
 from gausstr_ros.stages import Stages
 from gausstr_ros.throughput import Throughput
-from gausstr_ros.waiting import SUPERSEDED
 
 _MAX_TEXT = 1000
 REPLAY = 'replay'  # in place of a state of the lifecycle

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from gausstr_core.undistortion import Undistorter
-from gausstr_ros.image_sets import ImageSet
 from gausstr_ros.messages.stamps import stamp_of
+from gausstr_ros.sets.image_sets import ImageSet
+from gausstr_ros.sets.waiting import NotReady
 from gausstr_ros.settings import Settings
 from gausstr_ros.transforms import Outrun, ego_from_camera
-from gausstr_ros.waiting import NotReady
 
 NO_INFO = 'no CameraInfo'
 NO_DEPTH = 'no depth image with its stamp'

@@ -14,16 +14,16 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from gausstr_ros.diagnostics import REPLAY, Health
 from gausstr_ros.fault_log import FaultLog
-from gausstr_ros.image_sets import ImageSet
 from gausstr_ros.inputs import CameraInputs, DepthPairing, RigSource, Shot
 from gausstr_ros.mapper import build_pipeline, map_seen, rule_in_force
 from gausstr_ros.messages.stamps import stamp_of
 from gausstr_ros.outputs import Outputs
 from gausstr_ros.replay_journal import Journal, StoredSet
 from gausstr_ros.seeing import join_set, see_set
+from gausstr_ros.sets.image_sets import ImageSet
+from gausstr_ros.sets.synchroniser import Synchroniser
+from gausstr_ros.sets.waiting import BAD_INPUT, NotReady, WaitingSet
 from gausstr_ros.settings import Settings
-from gausstr_ros.synchroniser import Synchroniser
-from gausstr_ros.waiting import BAD_INPUT, NotReady, WaitingSet
 
 _LOGGER = logging.getLogger(__name__)
 

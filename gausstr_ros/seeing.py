@@ -21,9 +21,9 @@ from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.rig import CameraRig
 from gausstr_core.seen import Seen
 from gausstr_ros.calibration import build_rig
-from gausstr_ros.image_sets import ImageSet
 from gausstr_ros.inputs import CameraInputs, ImageInputs, Shot
 from gausstr_ros.pinhole_views import PinholeView, pinhole_view
+from gausstr_ros.sets.image_sets import ImageSet
 
 Watch = Callable[[str], AbstractContextManager[None]]
 

@@ -15,15 +15,15 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from gausstr_ros.arrivals import Arrivals
 from gausstr_ros.connections import unheard_publishers
 from gausstr_ros.diagnostics import Health
 from gausstr_ros.fault_log import FaultLog
-from gausstr_ros.image_sets import ImageSet
 from gausstr_ros.inputs import CameraInputs, DepthPairing, ImageInputs, RigSource, Shot
 from gausstr_ros.messages.stamps import is_time, stamp_of
+from gausstr_ros.sets.arrivals import Arrivals
+from gausstr_ros.sets.image_sets import ImageSet
+from gausstr_ros.sets.synchroniser import Synchroniser
 from gausstr_ros.settings import CameraSettings, Settings
-from gausstr_ros.synchroniser import Synchroniser
 
 _LOGGER = logging.getLogger(__name__)
 

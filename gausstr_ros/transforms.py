@@ -14,7 +14,7 @@ from rclpy.time import Time
 from tf_transformations import quaternion_matrix
 
 from gausstr_ros.messages.stamps import stamp_of
-from gausstr_ros.waiting import NotReady
+from gausstr_ros.sets.waiting import NotReady
 
 NO_TRANSFORM = 'no transform'
 

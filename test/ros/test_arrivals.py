@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gausstr_ros.arrivals import SETS_AHEAD, Arrivals
-from gausstr_ros.grouping import Grouping
-from gausstr_ros.synchroniser import Synchroniser
-from gausstr_ros.waiting import SUPERSEDED, NotReady, TakenSet
+from gausstr_ros.sets.arrivals import SETS_AHEAD, Arrivals
+from gausstr_ros.sets.limits import Grouping
+from gausstr_ros.sets.synchroniser import Synchroniser
+from gausstr_ros.sets.waiting import SUPERSEDED, NotReady, TakenSet
 
 MS = 1_000_000
 PERIOD, TOLERANCE, TIMEOUT, PATIENCE = 100, 40, 150, 120  # milliseconds
@@ -336,10 +336,10 @@ def test_an_image_seen_as_it_comes_gives_the_very_maps_of_its_set_seen_at_once(t
     import torch
     from image_messages import camera_info, encoded
 
-    from gausstr_ros.image_sets import ImageSet
     from gausstr_ros.inputs import CameraInputs, ImageInputs, Shot
     from gausstr_ros.mapper import map_seen
     from gausstr_ros.seeing import join_set, see_images, see_set
+    from gausstr_ros.sets.image_sets import ImageSet
 
     chance, cameras = np.random.default_rng(3), tuple('ABCD')
     shots, inputs = {}, {}

@@ -25,8 +25,8 @@ from gausstr_ros.calibration import lens_from_info
 from gausstr_ros.inputs import Shot
 from gausstr_ros.messages.images import rgb_image
 from gausstr_ros.pinhole_views import pinhole_view
+from gausstr_ros.sets.waiting import NotReady
 from gausstr_ros.transforms import ego_from_camera
-from gausstr_ros.waiting import NotReady
 
 IMAGES, CALIBRATIONS, TRANSFORMS = 8_000, 2_500, 5_000
 SIZE = (12, 16)

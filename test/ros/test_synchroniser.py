@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gausstr_ros.grouping import Grouping
-from gausstr_ros.synchroniser import (
+from gausstr_ros.sets.limits import Grouping
+from gausstr_ros.sets.synchroniser import (
     AHEAD,
     CLOCK,
     DUPLICATE,

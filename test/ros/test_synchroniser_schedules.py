@@ -6,8 +6,8 @@ import random
 from collections import Counter
 from dataclasses import dataclass
 
-from gausstr_ros.grouping import Grouping
-from gausstr_ros.synchroniser import OPEN_SETS, Synchroniser
+from gausstr_ros.sets.limits import Grouping
+from gausstr_ros.sets.synchroniser import OPEN_SETS, Synchroniser
 
 SCHEDULES = 10_000
 START = 10**18

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic
 
-from gausstr_ros.image_sets import ImageSet, Payload
-from gausstr_ros.waiting import (
+from gausstr_ros.sets.image_sets import ImageSet, Payload
+from gausstr_ros.sets.waiting import (
     SUPERSEDED,
     Arrived,
     Inputs,

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Generic
 
-from gausstr_ros.clock_jumps import CLOCK_JUMP, HeldImages
-from gausstr_ros.grouping import Grouping
-from gausstr_ros.image_sets import ImageSet, OpenSet, OpenSets, Payload, Stamped
-from gausstr_ros.rhythm import Rhythm
+from gausstr_ros.sets.clock_jumps import CLOCK_JUMP, HeldImages
+from gausstr_ros.sets.image_sets import ImageSet, OpenSet, OpenSets, Payload, Stamped
+from gausstr_ros.sets.limits import Grouping
+from gausstr_ros.sets.rhythm import Rhythm
 
 NANOSECONDS = 1_000_000_000
 OPEN_SETS = 32  # sets in the making; the oldest goes out as it is when there would be more

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from gausstr_ros.image_sets import ImageSet, Payload
+from gausstr_ros.sets.image_sets import ImageSet, Payload
 
 Inputs = TypeVar('Inputs')
 Needs = TypeVar('Needs')

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic
 
-from gausstr_ros.image_sets import Payload, Stamped
+from gausstr_ros.sets.image_sets import Payload, Stamped
 
 # Stamps further apart than this, in nanoseconds, are of different clocks, not of a late message.
 CLOCK_JUMP = 2_000_000_000

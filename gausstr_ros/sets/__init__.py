@@ -1,0 +1,1 @@
+"""Sets of images, one per camera, of one instant: pure logic, no ROS."""
