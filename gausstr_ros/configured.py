@@ -14,7 +14,7 @@ from gausstr_ros.mapper import build_pipeline, rule_in_force, warm_up
 from gausstr_ros.messages.grids_and_clouds import band_slice
 from gausstr_ros.output_topics import OutputTopics
 from gausstr_ros.outputs import Outputs
-from gausstr_ros.settings import Settings
+from gausstr_ros.settings.settings import Settings
 from gausstr_ros.worker import Plan
 
 _LOGGER = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from gausstr_ros.camera_health import CameraHealth, status
 from gausstr_ros.clock_check import clock_status
 from gausstr_ros.messages.stamps import header_message
 from gausstr_ros.sets.waiting import SUPERSEDED
-from gausstr_ros.settings import Settings
+from gausstr_ros.settings.settings import Settings
 from gausstr_ros.stages import Stages
 from gausstr_ros.throughput import Throughput
 

@@ -14,7 +14,7 @@ from gausstr_core.undistortion import Undistorter
 from gausstr_ros.messages.stamps import stamp_of
 from gausstr_ros.sets.image_sets import ImageSet
 from gausstr_ros.sets.waiting import NotReady
-from gausstr_ros.settings import Settings
+from gausstr_ros.settings.settings import Settings
 from gausstr_ros.transforms import Outrun, ego_from_camera
 
 NO_INFO = 'no CameraInfo'

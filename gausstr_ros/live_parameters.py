@@ -8,9 +8,9 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from gausstr_ros.declaration import parameter_values
-from gausstr_ros.parameters import live_parameters
-from gausstr_ros.settings import Settings, read_settings
+from gausstr_ros.settings.declaration import parameter_values
+from gausstr_ros.settings.parameters import live_parameters
+from gausstr_ros.settings.settings import Settings, read_settings
 
 
 class LiveParameters:

@@ -13,7 +13,7 @@ from gausstr_core.rig import CameraRig
 from gausstr_core.rules import CalibratedRule, ReleasedRule, Rule
 from gausstr_core.vocabulary import Vocabulary
 from gausstr_ros.seeing import SeenSet
-from gausstr_ros.settings import Settings
+from gausstr_ros.settings.settings import Settings
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from gausstr_ros.categories import categories_message
 from gausstr_ros.outputs import Outputs
 from gausstr_ros.replay_journal import Journal, StoredSet, fingerprint
 from gausstr_ros.replay_run import Replay
-from gausstr_ros.settings import Settings, read_parameter_file, read_settings
+from gausstr_ros.settings.settings import Settings, read_parameter_file, read_settings
 
 _LOGGER = logging.getLogger('gausstr_ros.replay')  # also where this file is __main__
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 
 import gausstr_core
-from gausstr_ros.settings import Settings
+from gausstr_ros.settings.settings import Settings
 
 _TABLES = """
 create table if not exists sets (number integer primary key, stamp integer, facts text);

@@ -23,7 +23,7 @@ from gausstr_ros.seeing import join_set, see_set
 from gausstr_ros.sets.image_sets import ImageSet
 from gausstr_ros.sets.synchroniser import Synchroniser
 from gausstr_ros.sets.waiting import BAD_INPUT, NotReady, WaitingSet
-from gausstr_ros.settings import Settings
+from gausstr_ros.settings.settings import Settings
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gausstr_core.nuscenes import NUSCENES_CAMERAS
-from gausstr_ros.settings import CameraSettings, Settings
+from gausstr_ros.settings.settings import CameraSettings, Settings
 
 _NODE = '/gausstr/'  # in the shipped file
 _FRONT = NUSCENES_CAMERAS[0]

@@ -15,7 +15,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from gausstr_ros.outputs import Outputs
-from gausstr_ros.settings import Settings, read_parameter_file, read_settings
+from gausstr_ros.settings.settings import Settings, read_parameter_file, read_settings
 
 # What rclpy, tf2_ros and the lifecycle open besides the node's own.
 _PUBLISHED = ('/diagnostics', '/parameter_events', '/rosout', '~/categories', '~/transition_event')

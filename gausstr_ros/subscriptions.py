@@ -23,7 +23,7 @@ from gausstr_ros.messages.stamps import is_time, stamp_of
 from gausstr_ros.sets.arrivals import Arrivals
 from gausstr_ros.sets.image_sets import ImageSet
 from gausstr_ros.sets.synchroniser import Synchroniser
-from gausstr_ros.settings import CameraSettings, Settings
+from gausstr_ros.settings.settings import CameraSettings, Settings
 
 _LOGGER = logging.getLogger(__name__)
 

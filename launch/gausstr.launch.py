@@ -114,7 +114,7 @@ def _play_when_active(node, bag, given):
 def _rviz(files, clock, namespace):
     # These import torch: seconds, which only RViz has to pay.
     from gausstr_ros.rviz_view import fitted
-    from gausstr_ros.settings import read_parameter_file, read_settings
+    from gausstr_ros.settings.settings import read_parameter_file, read_settings
 
     values = {}
     for path in files:

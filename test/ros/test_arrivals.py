@@ -324,7 +324,7 @@ def tiny():
     import torch
 
     from gausstr_ros.mapper import build_pipeline
-    from gausstr_ros.settings import read_settings
+    from gausstr_ros.settings.settings import read_settings
 
     before = torch.get_num_threads()
     yield build_pipeline(read_settings({'preset': 'tiny', 'weights': 'untrained', 'threads': 1}))

@@ -30,7 +30,7 @@ from gausstr_ros.messages.stamps import header_message
 from gausstr_ros.seeing import join_set, see_set
 from gausstr_ros.sets.limits import Grouping
 from gausstr_ros.sets.synchroniser import ImageSet, Synchroniser
-from gausstr_ros.settings import read_settings
+from gausstr_ros.settings.settings import read_settings
 
 GRID = VoxelGrid()
 BAND = (0.2, 2.2)

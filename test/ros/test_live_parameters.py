@@ -7,10 +7,10 @@ import pytest
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 
-from gausstr_ros.declaration import parameter_values
 from gausstr_ros.messages.stamps import stamp_of
-from gausstr_ros.parameters import live_parameters
-from gausstr_ros.settings import read_settings
+from gausstr_ros.settings.declaration import parameter_values
+from gausstr_ros.settings.parameters import live_parameters
+from gausstr_ros.settings.settings import read_settings
 
 pytestmark = pytest.mark.ros
 CAR = 'car'

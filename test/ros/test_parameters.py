@@ -13,9 +13,9 @@ from node_graph import active_node
 from rclpy.parameter import Parameter
 
 from gausstr_core.contracts import VoxelGrid
-from gausstr_ros.parameters import CAMERA_PARAMETERS, PARAMETERS
 from gausstr_ros.sets.synchroniser import Synchroniser
-from gausstr_ros.settings import read_settings
+from gausstr_ros.settings.parameters import CAMERA_PARAMETERS, PARAMETERS
+from gausstr_ros.settings.settings import read_settings
 from gausstr_ros.transport import VARIABLES, use_shared_memory_profile
 
 ROOT = Path(__file__).parents[2]

@@ -229,7 +229,7 @@ def test_the_first_set_has_as_many_threads_as_the_next(tmp_path):
     program = """
 import torch
 from gausstr_ros.mapper import build_pipeline, warm_up
-from gausstr_ros.settings import read_settings
+from gausstr_ros.settings.settings import read_settings
 settings = read_settings({'preset': 'tiny', 'weights': 'untrained', 'threads': 1})
 pipeline = build_pipeline(settings)
 before = torch.get_num_threads()

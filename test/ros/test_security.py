@@ -18,7 +18,7 @@ keystores = pytest.importorskip('sros2.keystore')
 from node_graph import SMALL
 
 from gausstr_ros.security_policy import policy
-from gausstr_ros.settings import read_settings
+from gausstr_ros.settings.settings import read_settings
 
 SCRIPT = Path(__file__).parents[1] / 'support' / 'secured.py'
 # Where DDS was built without them, rmw_fastrtps says so.

@@ -12,7 +12,7 @@ pytest.importorskip('rclpy')
 from node_graph import SMALL, active_node, endpoints, eventually
 
 from gausstr_ros.security_policy import main, policy
-from gausstr_ros.settings import read_settings
+from gausstr_ros.settings.settings import read_settings
 
 ROOT = Path(__file__).parents[2]
 VERBS = {('topics', 'publish'): 'publish', ('topics', 'subscribe'): 'subscribe',

@@ -18,7 +18,7 @@ from gausstr_core.vocabulary import Category
 from gausstr_ros import outputs
 from gausstr_ros.mapper import MappedSet
 from gausstr_ros.messages.images import rgb_image
-from gausstr_ros.settings import read_settings
+from gausstr_ros.settings.settings import read_settings
 
 WORDS = (Category('road', color=(10, 20, 30)), Category('car', color=(200, 100, 50)))
 AHEAD = [[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]]

@@ -8,7 +8,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 
-from gausstr_ros.parameters import PARAMETERS, Parameter, camera_parameters
+from gausstr_ros.settings.parameters import PARAMETERS, Parameter, camera_parameters
 
 AUTOSTART = Parameter('autostart', True, 'Configure and activate when the process starts.')
 

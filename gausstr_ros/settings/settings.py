@@ -13,8 +13,8 @@ from rclpy.validate_topic_name import validate_topic_name
 
 from gausstr_core.contracts import VoxelGrid
 from gausstr_ros.messages.grids_and_clouds import band_slice
-from gausstr_ros.parameters import PARAMETERS, camera_parameters, checked
 from gausstr_ros.sets.limits import Grouping
+from gausstr_ros.settings.parameters import PARAMETERS, camera_parameters, checked
 
 
 @dataclass(frozen=True)

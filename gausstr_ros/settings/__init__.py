@@ -1,0 +1,1 @@
+"""Parameters of the node: declared, checked, read into one record."""
