@@ -15,9 +15,9 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
 from gausstr_core.memory import keep_freed_memory
+from gausstr_ros.health.ros_logging import RosHandler
+from gausstr_ros.health.stage_times import StuckError
 from gausstr_ros.lifecycle_node import GaussTRNode
-from gausstr_ros.ros_logging import RosHandler
-from gausstr_ros.stages import StuckError
 from gausstr_ros.transport import use_shared_memory_profile
 
 _LOGGER = logging.getLogger('gausstr_ros.node')  # also where this file is __main__

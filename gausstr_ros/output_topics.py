@@ -12,7 +12,7 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from gausstr_ros.connections import unserved_subscriptions
-from gausstr_ros.diagnostics import Health
+from gausstr_ros.health.diagnostics import Health
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from gausstr_ros.diagnostics import REPLAY, Health
-from gausstr_ros.fault_log import FaultLog
+from gausstr_ros.health.diagnostics import REPLAY, Health
+from gausstr_ros.health.fault_log import FaultLog
 from gausstr_ros.inputs import CameraInputs, DepthPairing, RigSource, Shot
 from gausstr_ros.mapper import build_pipeline, map_seen, rule_in_force
 from gausstr_ros.messages.stamps import stamp_of

@@ -30,10 +30,10 @@ from gausstr_ros.categories import (
     categories_message,
     category_from_message,
 )
-from gausstr_ros.diagnostics import Health
+from gausstr_ros.health.diagnostics import Health
+from gausstr_ros.health.stage_times import StuckError
 from gausstr_ros.messages.stamps import time_message
 from gausstr_ros.output_topics import LATCHED, NO_EVENTS
-from gausstr_ros.stages import StuckError
 
 _LOGGER = logging.getLogger(__name__)
 

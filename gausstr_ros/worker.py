@@ -23,9 +23,10 @@ from gausstr_core.parallel import follow_torch_threads
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.rules import Rule
 from gausstr_ros.categories import VocabularyInForce
-from gausstr_ros.diagnostics import Health
-from gausstr_ros.fault_log import FaultLog
-from gausstr_ros.frozen_pictures import FrozenPictures
+from gausstr_ros.health.diagnostics import Health
+from gausstr_ros.health.fault_log import FaultLog
+from gausstr_ros.health.frozen_pictures import FrozenPictures
+from gausstr_ros.health.stage_times import StuckError
 from gausstr_ros.inputs import CameraInputs, ImageInputs, Shot
 from gausstr_ros.mapper import map_seen
 from gausstr_ros.outputs import Outputs
@@ -33,7 +34,6 @@ from gausstr_ros.seeing import SeenImage, SeenSet, join_set, see_images, see_set
 from gausstr_ros.sets.arrivals import Arrivals
 from gausstr_ros.sets.image_sets import ImageSet
 from gausstr_ros.sets.waiting import BAD_INPUT, Arrived, TakenSet
-from gausstr_ros.stages import StuckError
 
 _LOGGER = logging.getLogger(__name__)
 

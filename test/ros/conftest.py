@@ -231,8 +231,8 @@ def tester(ros):
 @pytest.fixture
 def start_node(ros):
     """Start a node in this process: start_node(name=value, ...); stopped after the test."""
+    from gausstr_ros.health.ros_logging import RosHandler
     from gausstr_ros.lifecycle_node import GaussTRNode
-    from gausstr_ros.ros_logging import RosHandler
 
     running = []
 

@@ -13,7 +13,7 @@ from lifecycle_msgs.srv import ChangeState
 from rclpy.parameter import Parameter
 
 from gausstr_msgs.srv import GetCategories
-from gausstr_ros.fault_log import EVERY, MOST, FaultLog
+from gausstr_ros.health.fault_log import EVERY, MOST, FaultLog
 from gausstr_ros.lifecycle_node import GaussTRNode
 from gausstr_ros.sets.arrivals import Arrivals
 from gausstr_ros.vocabulary_services import VocabularyServices

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from gausstr_ros.camera_health import status
+from gausstr_ros.health.camera_health import status
 
 # Seconds between the newest stamp and the clock that no latency explains.
 CLOCKS_APART = 10.0

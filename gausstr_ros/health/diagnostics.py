@@ -12,13 +12,13 @@ import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 
 from gausstr_core.memory import peak_memory, resident_memory
-from gausstr_ros.camera_health import CameraHealth, status
-from gausstr_ros.clock_check import clock_status
+from gausstr_ros.health.camera_health import CameraHealth, status
+from gausstr_ros.health.clock_check import clock_status
+from gausstr_ros.health.stage_times import Stages
+from gausstr_ros.health.throughput import Throughput
 from gausstr_ros.messages.stamps import header_message
 from gausstr_ros.sets.waiting import SUPERSEDED
 from gausstr_ros.settings.settings import Settings
-from gausstr_ros.stages import Stages
-from gausstr_ros.throughput import Throughput
 
 _MAX_TEXT = 1000
 REPLAY = 'replay'  # in place of a state of the lifecycle
