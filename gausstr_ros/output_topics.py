@@ -11,8 +11,8 @@ from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
-from gausstr_ros.connections import unserved_subscriptions
 from gausstr_ros.health.diagnostics import Health
+from gausstr_ros.listening.connections import unserved_subscriptions
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from sensor_msgs.msg import CameraInfo
 
 from gausstr_core.images import depth_image
 from gausstr_core.undistortion import Undistorter
-from gausstr_ros.calibration import lens_from_info
-from gausstr_ros.inputs import Shot
+from gausstr_ros.listening.calibration import lens_from_info
+from gausstr_ros.listening.depth_pairing import Shot
 from gausstr_ros.messages.images import rgb_image
 
 

@@ -14,7 +14,8 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from gausstr_ros.health.diagnostics import REPLAY, Health
 from gausstr_ros.health.fault_log import FaultLog
-from gausstr_ros.inputs import CameraInputs, DepthPairing, RigSource, Shot
+from gausstr_ros.listening.depth_pairing import DepthPairing, Shot
+from gausstr_ros.listening.rig_source import CameraInputs, RigSource
 from gausstr_ros.mapper import build_pipeline, map_seen, rule_in_force
 from gausstr_ros.messages.stamps import stamp_of
 from gausstr_ros.outputs import Outputs

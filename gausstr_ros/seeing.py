@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.rig import CameraRig
 from gausstr_core.seen import Seen
-from gausstr_ros.calibration import build_rig
-from gausstr_ros.inputs import CameraInputs, ImageInputs, Shot
+from gausstr_ros.listening.calibration import build_rig
+from gausstr_ros.listening.depth_pairing import Shot
+from gausstr_ros.listening.rig_source import CameraInputs, ImageInputs
 from gausstr_ros.pinhole_views import PinholeView, pinhole_view
 from gausstr_ros.sets.image_sets import ImageSet
 

@@ -27,7 +27,8 @@ from gausstr_ros.health.diagnostics import Health
 from gausstr_ros.health.fault_log import FaultLog
 from gausstr_ros.health.frozen_pictures import FrozenPictures
 from gausstr_ros.health.stage_times import StuckError
-from gausstr_ros.inputs import CameraInputs, ImageInputs, Shot
+from gausstr_ros.listening.depth_pairing import Shot
+from gausstr_ros.listening.rig_source import CameraInputs, ImageInputs
 from gausstr_ros.mapper import map_seen
 from gausstr_ros.outputs import Outputs
 from gausstr_ros.seeing import SeenImage, SeenSet, join_set, see_images, see_set

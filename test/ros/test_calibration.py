@@ -14,8 +14,9 @@ from image_messages import camera_info, encoded, raw
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 
 from gausstr_core.undistortion import Undistorter
-from gausstr_ros.calibration import build_rig, lens_from_info
-from gausstr_ros.inputs import LOST_INFOS, Calibrations, DepthPairing, Shot
+from gausstr_ros.listening.calibration import build_rig, lens_from_info
+from gausstr_ros.listening.calibrations import LOST_INFOS, Calibrations
+from gausstr_ros.listening.depth_pairing import DepthPairing, Shot
 from gausstr_ros.messages.stamps import header_message
 from gausstr_ros.pinhole_views import pinhole_view
 

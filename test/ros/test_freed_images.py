@@ -16,7 +16,7 @@ pytest.importorskip('rclpy')
 from nav_msgs.msg import OccupancyGrid
 
 from gausstr_core.pipeline import OccupancyPipeline
-from gausstr_ros.inputs import Shot
+from gausstr_ros.listening.depth_pairing import Shot
 
 pytestmark = pytest.mark.ros
 GRID = '/gausstr/occupancy_grid'

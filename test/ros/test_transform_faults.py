@@ -15,7 +15,7 @@ from nav_msgs.msg import OccupancyGrid
 from rclpy.node import Node
 from tf2_msgs.msg import TFMessage
 
-from gausstr_ros.transforms import Outrun
+from gausstr_ros.listening.transforms import Outrun
 
 pytestmark = pytest.mark.ros
 GRID = '/gausstr/occupancy_grid'

@@ -15,10 +15,11 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from gausstr_ros.connections import unheard_publishers
 from gausstr_ros.health.diagnostics import Health
 from gausstr_ros.health.fault_log import FaultLog
-from gausstr_ros.inputs import CameraInputs, DepthPairing, ImageInputs, RigSource, Shot
+from gausstr_ros.listening.connections import unheard_publishers
+from gausstr_ros.listening.depth_pairing import DepthPairing, Shot
+from gausstr_ros.listening.rig_source import CameraInputs, ImageInputs, RigSource
 from gausstr_ros.messages.stamps import is_time, stamp_of
 from gausstr_ros.sets.arrivals import Arrivals
 from gausstr_ros.sets.image_sets import ImageSet
