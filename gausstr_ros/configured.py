@@ -10,7 +10,7 @@ from gausstr_core.memory import peak_memory
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.vocabulary import Vocabulary
 from gausstr_ros.categories import VocabularyInForce
-from gausstr_ros.mapper import build_pipeline, rule_in_force, warm_up
+from gausstr_ros.cycle.build import build_pipeline, rule_in_force, warm_up
 from gausstr_ros.messages.grids_and_clouds import band_slice
 from gausstr_ros.output_topics import OutputTopics
 from gausstr_ros.outputs import Outputs

@@ -10,7 +10,7 @@ from nav_msgs.msg import OccupancyGrid
 from sensor_msgs.msg import Image, PointCloud2
 from visualization_msgs.msg import MarkerArray
 
-from gausstr_ros.mapper import MappedSet
+from gausstr_ros.cycle.steps import MappedSet
 from gausstr_ros.messages import grids_and_clouds, stamps
 from gausstr_ros.messages.images import image_message
 from gausstr_ros.messages.markers import gaussian_markers, voxel_markers

@@ -12,15 +12,15 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from gausstr_ros.cycle.build import build_pipeline, rule_in_force
+from gausstr_ros.cycle.steps import join_set, map_seen, see_set
 from gausstr_ros.health.diagnostics import REPLAY, Health
 from gausstr_ros.health.fault_log import FaultLog
 from gausstr_ros.listening.depth_pairing import DepthPairing, Shot
 from gausstr_ros.listening.rig_source import CameraInputs, RigSource
-from gausstr_ros.mapper import build_pipeline, map_seen, rule_in_force
 from gausstr_ros.messages.stamps import stamp_of
 from gausstr_ros.outputs import Outputs
 from gausstr_ros.replay_journal import Journal, StoredSet
-from gausstr_ros.seeing import join_set, see_set
 from gausstr_ros.sets.image_sets import ImageSet
 from gausstr_ros.sets.synchroniser import Synchroniser
 from gausstr_ros.sets.waiting import BAD_INPUT, NotReady, WaitingSet

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gausstr_core.splatting import splat
 from gausstr_core.vocabulary import Category
-from gausstr_ros.mapper import MappedSet
+from gausstr_ros.cycle.steps import MappedSet
 from gausstr_ros.messages.grids_and_clouds import color_table
 
 _COVERED = 0.5  # alpha from which a pixel counts as covered by Gaussians

@@ -23,15 +23,14 @@ from gausstr_core.parallel import follow_torch_threads
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.rules import Rule
 from gausstr_ros.categories import VocabularyInForce
+from gausstr_ros.cycle.steps import SeenImage, SeenSet, join_set, map_seen, see_images, see_set
 from gausstr_ros.health.diagnostics import Health
 from gausstr_ros.health.fault_log import FaultLog
 from gausstr_ros.health.frozen_pictures import FrozenPictures
 from gausstr_ros.health.stage_times import StuckError
 from gausstr_ros.listening.depth_pairing import Shot
 from gausstr_ros.listening.rig_source import CameraInputs, ImageInputs
-from gausstr_ros.mapper import map_seen
 from gausstr_ros.outputs import Outputs
-from gausstr_ros.seeing import SeenImage, SeenSet, join_set, see_images, see_set
 from gausstr_ros.sets.arrivals import Arrivals
 from gausstr_ros.sets.image_sets import ImageSet
 from gausstr_ros.sets.waiting import BAD_INPUT, Arrived, TakenSet

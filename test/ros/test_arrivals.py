@@ -323,7 +323,7 @@ def tiny():
     pytest.importorskip('rclpy')
     import torch
 
-    from gausstr_ros.mapper import build_pipeline
+    from gausstr_ros.cycle.build import build_pipeline
     from gausstr_ros.settings.settings import read_settings
 
     before = torch.get_num_threads()
@@ -336,10 +336,9 @@ def test_an_image_seen_as_it_comes_gives_the_very_maps_of_its_set_seen_at_once(t
     import torch
     from image_messages import camera_info, encoded
 
+    from gausstr_ros.cycle.steps import join_set, map_seen, see_images, see_set
     from gausstr_ros.listening.depth_pairing import Shot
     from gausstr_ros.listening.rig_source import CameraInputs, ImageInputs
-    from gausstr_ros.mapper import map_seen
-    from gausstr_ros.seeing import join_set, see_images, see_set
     from gausstr_ros.sets.image_sets import ImageSet
 
     chance, cameras = np.random.default_rng(3), tuple('ABCD')

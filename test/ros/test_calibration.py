@@ -14,11 +14,11 @@ from image_messages import camera_info, encoded, raw
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 
 from gausstr_core.undistortion import Undistorter
+from gausstr_ros.cycle.pinhole_views import pinhole_view
 from gausstr_ros.listening.calibration import build_rig, lens_from_info
 from gausstr_ros.listening.calibrations import LOST_INFOS, Calibrations
 from gausstr_ros.listening.depth_pairing import DepthPairing, Shot
 from gausstr_ros.messages.stamps import header_message
-from gausstr_ros.pinhole_views import pinhole_view
 
 SIZE = (90, 160)
 BENT = {'distortion_model': 'plumb_bob', 'd': [-0.25, 0.06, 0.001, -0.001, 0.0]}

@@ -23,12 +23,12 @@ from gausstr_core.rig import CameraRig
 from gausstr_core.seen import Seen
 from gausstr_core.visibility import viewed_and_observed, with_neighbours
 from gausstr_core.vocabulary import Vocabulary
+from gausstr_ros.cycle.build import rule_in_force
+from gausstr_ros.cycle.steps import join_set, see_set
 from gausstr_ros.listening.depth_pairing import Shot
 from gausstr_ros.listening.rig_source import CameraInputs, ImageInputs
-from gausstr_ros.mapper import rule_in_force
 from gausstr_ros.messages.grids_and_clouds import band_slice, occupancy_grid
 from gausstr_ros.messages.stamps import header_message
-from gausstr_ros.seeing import join_set, see_set
 from gausstr_ros.sets.limits import Grouping
 from gausstr_ros.sets.synchroniser import ImageSet, Synchroniser
 from gausstr_ros.settings.settings import read_settings

@@ -17,11 +17,11 @@ from tf_transformations import quaternion_from_matrix
 
 from gausstr_core.nuscenes import NUSCENES_CAMERAS
 from gausstr_core.pipeline import OccupancyPipeline
+from gausstr_ros.cycle.steps import join_set, see_set
 from gausstr_ros.listening.depth_pairing import Shot
 from gausstr_ros.listening.rig_source import CameraInputs, ImageInputs
 from gausstr_ros.listening.transforms import ego_from_camera
 from gausstr_ros.messages.stamps import header_message
-from gausstr_ros.seeing import join_set, see_set
 from gausstr_ros.sets.limits import Grouping
 from gausstr_ros.sets.synchroniser import ImageSet, Synchroniser
 from gausstr_training.streets.classes import (

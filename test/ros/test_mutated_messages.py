@@ -21,11 +21,11 @@ from sensor_msgs.msg import CompressedImage, Image
 from gausstr_core.compressed_images import MOST_PIXELS
 from gausstr_core.images import depth_image
 from gausstr_core.undistortion import Undistorter
+from gausstr_ros.cycle.pinhole_views import pinhole_view
 from gausstr_ros.listening.calibration import lens_from_info
 from gausstr_ros.listening.depth_pairing import Shot
 from gausstr_ros.listening.transforms import ego_from_camera
 from gausstr_ros.messages.images import rgb_image
-from gausstr_ros.pinhole_views import pinhole_view
 from gausstr_ros.sets.waiting import NotReady
 
 IMAGES, CALIBRATIONS, TRANSFORMS = 8_000, 2_500, 5_000

@@ -228,7 +228,7 @@ def test_the_first_set_has_as_many_threads_as_the_next(tmp_path):
     """numba's start set OpenMP's number of threads, and with it torch's, to that of the cores."""
     program = """
 import torch
-from gausstr_ros.mapper import build_pipeline, warm_up
+from gausstr_ros.cycle.build import build_pipeline, warm_up
 from gausstr_ros.settings.settings import read_settings
 settings = read_settings({'preset': 'tiny', 'weights': 'untrained', 'threads': 1})
 pipeline = build_pipeline(settings)

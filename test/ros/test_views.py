@@ -16,7 +16,7 @@ from gausstr_core.images import depth_image
 from gausstr_core.rig import CameraRig
 from gausstr_core.vocabulary import Category
 from gausstr_ros import outputs
-from gausstr_ros.mapper import MappedSet
+from gausstr_ros.cycle.steps import MappedSet
 from gausstr_ros.messages.images import rgb_image
 from gausstr_ros.settings.settings import read_settings
 

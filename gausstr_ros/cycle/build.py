@@ -1,4 +1,4 @@
-"""The core for the node: made from the parameters, and the second half of a cycle."""
+"""The core for the node, made from its parameters, and run once before the first set."""
 
 from __future__ import annotations
 
@@ -12,18 +12,8 @@ from gausstr_core.pipeline import OccupancyPipeline, OccupancyResult
 from gausstr_core.rig import CameraRig
 from gausstr_core.rules import CalibratedRule, ReleasedRule, Rule
 from gausstr_core.vocabulary import Vocabulary
-from gausstr_ros.seeing import SeenSet
+from gausstr_ros.cycle.steps import MappedSet
 from gausstr_ros.settings.settings import Settings
-
-
-@dataclass(frozen=True)
-class MappedSet:
-    """What one cycle produced, and from what."""
-
-    stamp: int  # nanoseconds
-    result: OccupancyResult
-    vocabulary: Vocabulary
-    seconds: dict[str, float]  # wall time per stage
 
 
 def build_pipeline(settings: Settings) -> OccupancyPipeline:
@@ -83,11 +73,3 @@ def warm_up(pipeline: OccupancyPipeline, settings: Settings, vocabulary: Vocabul
     )
     grey = [np.full((180, 320, 3), 128, np.uint8)] * count
     return MappedSet(0, pipeline.run(grey, rig, vocabulary), vocabulary, {})
-
-
-def map_seen(
-    pipeline: OccupancyPipeline, seen: SeenSet, vocabulary: Vocabulary, rule: Rule
-) -> MappedSet:
-    """The rest of the core: Gaussians, names, voxels."""
-    result = pipeline.map(seen.seen, vocabulary, rule)
-    return MappedSet(seen.stamp, result, vocabulary, {**seen.seconds, **result.seconds})

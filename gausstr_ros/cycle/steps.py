@@ -17,13 +17,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gausstr_core.pipeline import OccupancyPipeline
+from gausstr_core.pipeline import OccupancyPipeline, OccupancyResult
 from gausstr_core.rig import CameraRig
+from gausstr_core.rules import Rule
 from gausstr_core.seen import Seen
+from gausstr_core.vocabulary import Vocabulary
+from gausstr_ros.cycle.pinhole_views import PinholeView, pinhole_view
 from gausstr_ros.listening.calibration import build_rig
 from gausstr_ros.listening.depth_pairing import Shot
 from gausstr_ros.listening.rig_source import CameraInputs, ImageInputs
-from gausstr_ros.pinhole_views import PinholeView, pinhole_view
 from gausstr_ros.sets.image_sets import ImageSet
 
 Watch = Callable[[str], AbstractContextManager[None]]
@@ -54,6 +56,16 @@ class SeenSet:
 
     stamp: int  # nanoseconds
     seen: Seen
+    seconds: dict[str, float]  # wall time per stage
+
+
+@dataclass(frozen=True)
+class MappedSet:
+    """What one cycle produced, and from what."""
+
+    stamp: int  # nanoseconds
+    result: OccupancyResult
+    vocabulary: Vocabulary
     seconds: dict[str, float]  # wall time per stage
 
 
@@ -168,3 +180,11 @@ def _look(
     depths = [view.pinhole.depth for view in views.values()] if measured_depth else None
     rig = CameraRig.join([view.rig for view in views.values()])
     return pipeline.look(planes, rig, depths).split()
+
+
+def map_seen(
+    pipeline: OccupancyPipeline, seen: SeenSet, vocabulary: Vocabulary, rule: Rule
+) -> MappedSet:
+    """The rest of the core: Gaussians, names, voxels."""
+    result = pipeline.map(seen.seen, vocabulary, rule)
+    return MappedSet(seen.stamp, result, vocabulary, {**seen.seconds, **result.seconds})

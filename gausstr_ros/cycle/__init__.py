@@ -1,0 +1,1 @@
+"""One set through the core: images encoded, then mapped."""
