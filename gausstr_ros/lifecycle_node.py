@@ -25,7 +25,7 @@ from gausstr_ros.health.stage_times import StuckError
 from gausstr_ros.listening.subscriptions import Subscriptions
 from gausstr_ros.live_parameters import LiveParameters
 from gausstr_ros.messages.grids_and_clouds import band_slice
-from gausstr_ros.output_topics import NO_EVENTS, OutputTopics
+from gausstr_ros.publishing.output_topics import NO_EVENTS, OutputTopics
 from gausstr_ros.settings.declaration import declare_parameters, parameter_values
 from gausstr_ros.settings.settings import Settings, read_settings
 from gausstr_ros.vocabulary_services import VocabularyServices

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from gausstr_ros.outputs import Outputs
+from gausstr_ros.publishing.outputs import Outputs
 from gausstr_ros.settings.settings import Settings, read_parameter_file, read_settings
 
 # What rclpy, tf2_ros and the lifecycle open besides the node's own.

@@ -33,7 +33,7 @@ from gausstr_ros.categories import (
 from gausstr_ros.health.diagnostics import Health
 from gausstr_ros.health.stage_times import StuckError
 from gausstr_ros.messages.stamps import time_message
-from gausstr_ros.output_topics import LATCHED, NO_EVENTS
+from gausstr_ros.publishing.output_topics import LATCHED, NO_EVENTS
 
 _LOGGER = logging.getLogger(__name__)
 

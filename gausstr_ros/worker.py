@@ -30,7 +30,7 @@ from gausstr_ros.health.frozen_pictures import FrozenPictures
 from gausstr_ros.health.stage_times import StuckError
 from gausstr_ros.listening.depth_pairing import Shot
 from gausstr_ros.listening.rig_source import CameraInputs, ImageInputs
-from gausstr_ros.outputs import Outputs
+from gausstr_ros.publishing.outputs import Outputs
 from gausstr_ros.sets.arrivals import Arrivals
 from gausstr_ros.sets.image_sets import ImageSet
 from gausstr_ros.sets.waiting import BAD_INPUT, Arrived, TakenSet

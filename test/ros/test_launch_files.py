@@ -16,7 +16,7 @@ pytest.importorskip('rclpy')
 
 from installed_package import install
 
-from gausstr_ros.outputs import Outputs
+from gausstr_ros.publishing.outputs import Outputs
 from gausstr_ros.rviz_view import fitted
 from gausstr_ros.settings.settings import read_parameter_file, read_settings
 

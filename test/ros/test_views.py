@@ -15,9 +15,9 @@ from gausstr_core.contracts import Gaussians
 from gausstr_core.images import depth_image
 from gausstr_core.rig import CameraRig
 from gausstr_core.vocabulary import Category
-from gausstr_ros import outputs
 from gausstr_ros.cycle.steps import MappedSet
 from gausstr_ros.messages.images import rgb_image
+from gausstr_ros.publishing import outputs
 from gausstr_ros.settings.settings import read_settings
 
 WORDS = (Category('road', color=(10, 20, 30)), Category('car', color=(200, 100, 50)))
@@ -67,7 +67,7 @@ def test_only_cameras_that_are_asked_for_and_seen_are_drawn_and_once(mapped, mon
         drawn.append(rig.names)
         return splat(gaussians, rig, height, width)
 
-    from gausstr_ros import views
+    from gausstr_ros.publishing import drawn_views
 
     splat = views.splat
     monkeypatch.setattr(views, 'splat', spy)

@@ -14,8 +14,8 @@ from gausstr_ros.cycle.steps import MappedSet
 from gausstr_ros.messages import grids_and_clouds, stamps
 from gausstr_ros.messages.images import image_message
 from gausstr_ros.messages.markers import gaussian_markers, voxel_markers
+from gausstr_ros.publishing.drawn_views import View, draw
 from gausstr_ros.settings.settings import Settings
-from gausstr_ros.views import View, draw
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""What the node sends: outputs made from a mapped set, and who listens to them."""
