@@ -28,7 +28,7 @@ from gausstr_ros.messages.grids_and_clouds import band_slice
 from gausstr_ros.publishing.output_topics import NO_EVENTS, OutputTopics
 from gausstr_ros.settings.declaration import declare_parameters, parameter_values
 from gausstr_ros.settings.settings import Settings, read_settings
-from gausstr_ros.vocabulary_services import VocabularyServices
+from gausstr_ros.vocabulary.services import VocabularyServices
 from gausstr_ros.worker import Worker
 
 _LOGGER = logging.getLogger(__name__)

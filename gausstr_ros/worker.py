@@ -22,7 +22,6 @@ import torch
 from gausstr_core.parallel import follow_torch_threads
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.rules import Rule
-from gausstr_ros.categories import VocabularyInForce
 from gausstr_ros.cycle.steps import SeenImage, SeenSet, join_set, map_seen, see_images, see_set
 from gausstr_ros.health.diagnostics import Health
 from gausstr_ros.health.fault_log import FaultLog
@@ -34,6 +33,7 @@ from gausstr_ros.publishing.outputs import Outputs
 from gausstr_ros.sets.arrivals import Arrivals
 from gausstr_ros.sets.image_sets import ImageSet
 from gausstr_ros.sets.waiting import BAD_INPUT, Arrived, TakenSet
+from gausstr_ros.vocabulary.in_force import VocabularyInForce
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from sensor_msgs.msg import PointCloud2
 from gausstr_core.vocabulary import MAX_CATEGORIES, MAX_PROMPTS
 from gausstr_msgs.msg import Category
 from gausstr_msgs.srv import SetCategories
-from gausstr_ros.categories import category_from_message
+from gausstr_ros.vocabulary.messages import category_from_message
 
 MARK = 'gausstr-marked'
 STRINGS = (f'/tmp/{MARK}', f'../../{MARK}.yaml', f'$(touch {MARK})', f'{MARK}; ls', f'%{MARK}')

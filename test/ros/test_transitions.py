@@ -16,7 +16,7 @@ from gausstr_msgs.srv import GetCategories
 from gausstr_ros.health.fault_log import EVERY, MOST, FaultLog
 from gausstr_ros.lifecycle_node import GaussTRNode
 from gausstr_ros.sets.arrivals import Arrivals
-from gausstr_ros.vocabulary_services import VocabularyServices
+from gausstr_ros.vocabulary.services import VocabularyServices
 
 pytestmark = pytest.mark.ros
 GRID = '/gausstr/occupancy_grid'

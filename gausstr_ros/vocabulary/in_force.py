@@ -1,4 +1,4 @@
-"""Categories messages <-> the core's vocabulary, and the vocabulary in force."""
+"""The vocabulary in force: changed and read by different threads."""
 
 from __future__ import annotations
 
@@ -13,50 +13,6 @@ from gausstr_core.vocabulary import Category, Vocabulary
 from gausstr_msgs.msg import Categories
 from gausstr_msgs.msg import Category as CategoryMessage
 from gausstr_ros.messages.stamps import header_message
-
-_ROLES = {
-    CategoryMessage.OBJECT: 'object',
-    CategoryMessage.GROUND: 'ground',
-    CategoryMessage.SKY: 'sky',
-}
-
-
-def category_from_message(message: CategoryMessage) -> Category:
-    """Check one category.
-
-    Raises:
-        ValueError: name, prompts, colour or role are not possible; the category is named.
-    """
-    if message.role not in _ROLES:
-        raise ValueError(
-            f'category {message.name[:40]!r}: role must be one of OBJECT=0, GROUND=1, SKY=2, '
-            f'got {message.role}'
-        )
-    shade = (message.color.r, message.color.g, message.color.b)
-    if not all(math.isfinite(part) and 0 <= part <= 1 for part in shade):
-        raise ValueError(f'category {message.name[:40]!r}: color must be within 0..1, got {shade}')
-    color = None
-    if any((*shade, message.color.a)):
-        color = tuple(round(255 * part) for part in shade)
-    return Category(message.name, tuple(message.prompts), color, _ROLES[message.role])
-
-
-def categories_message(vocabulary: Vocabulary, first_stamp: int | None) -> Categories:
-    """The vocabulary as a message; `first_stamp` in nanoseconds, None before the first set."""
-    numbers = {role: number for number, role in _ROLES.items()}
-    entries = []
-    for category in vocabulary.categories:
-        r, g, b = (part / 255 for part in category.color)
-        entries.append(
-            CategoryMessage(
-                name=category.name,
-                prompts=list(category.prompts),
-                color=ColorRGBA(r=r, g=g, b=b, a=1.0),
-                role=numbers[category.role],
-            )
-        )
-    header = header_message(first_stamp or 0, '')
-    return Categories(header=header, vocabulary_id=vocabulary.id, categories=entries)
 
 
 class Term:

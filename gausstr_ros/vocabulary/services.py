@@ -24,16 +24,12 @@ from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.vocabulary import Vocabulary
 from gausstr_msgs.msg import Categories
 from gausstr_msgs.srv import GetCategories, SetCategories
-from gausstr_ros.categories import (
-    Term,
-    VocabularyInForce,
-    categories_message,
-    category_from_message,
-)
 from gausstr_ros.health.diagnostics import Health
 from gausstr_ros.health.stage_times import StuckError
 from gausstr_ros.messages.stamps import time_message
 from gausstr_ros.publishing.output_topics import LATCHED, NO_EVENTS
+from gausstr_ros.vocabulary.in_force import Term, VocabularyInForce
+from gausstr_ros.vocabulary.messages import categories_message, category_from_message
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""The words of the operator: services, messages, and which are in force."""
