@@ -68,7 +68,7 @@ setup(
             'gausstr-evaluate = gausstr_training.evaluate:main',
             'gausstr-fetch = gausstr_core.weights.catalogue:main',
             'gausstr-make-targets = gausstr_training.make_targets:main',
-            'gausstr-node = gausstr_ros.node:main',
+            'gausstr-node = gausstr_ros.node.process:main',
             'gausstr-nuscenes-to-rosbag = gausstr_training.nuscenes_to_rosbag:main',
             'gausstr-policy = gausstr_ros.security_policy:main',
             'gausstr-replay = gausstr_ros.replay:main',

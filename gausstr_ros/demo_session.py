@@ -95,7 +95,7 @@ def _start_node(weights: str, logs: Path) -> Child:
     settings = {'diagnostics_period': 0.2, 'weights': weights}
     given = [f'{name}:={value}' for name, value in settings.items() if value]
     arguments = [argument for value in given for argument in ('-p', value)]
-    return Child('node', ['gausstr_ros.node', '--ros-args', *arguments], logs)
+    return Child('node', ['gausstr_ros.node.process', '--ros-args', *arguments], logs)
 
 
 def _start_player(drive: Drive, rate: float, sent: Path, logs: Path) -> Child:

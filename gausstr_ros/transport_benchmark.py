@@ -153,7 +153,7 @@ def _node(transport: str, logs: Path) -> Iterator[Child]:
         'diagnostics_period': 0.5,
     }
     given = [word for name, value in values.items() for word in ('-p', f'{name}:={value}')]
-    node = Child('node', ['gausstr_ros.node', '--ros-args', *given], logs)
+    node = Child('node', ['gausstr_ros.node.process', '--ros-args', *given], logs)
     try:
         yield node
     finally:

@@ -86,7 +86,7 @@ sys.meta_path.insert(0, Refused())
 import torch
 from gausstr_core.contracts import Gaussians
 from gausstr_core.splatting import splat
-import gausstr_ros.node, gausstr_training.train
+import gausstr_ros.node.process, gausstr_training.train
 from test_splatting import balls, rig_of
 leaves = balls([[5.0, 0.4, -0.3]], [0.5], [0.8])
 for leaf in leaves:

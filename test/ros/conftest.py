@@ -232,7 +232,7 @@ def tester(ros):
 def start_node(ros):
     """Start a node in this process: start_node(name=value, ...); stopped after the test."""
     from gausstr_ros.health.ros_logging import RosHandler
-    from gausstr_ros.lifecycle_node import GaussTRNode
+    from gausstr_ros.node.lifecycle_node import GaussTRNode
 
     running = []
 

@@ -73,7 +73,7 @@ def test_after_a_failure_in_the_pipeline(start, tester, monkeypatch, half):
     start()
     monkeypatch.setattr(OccupancyPipeline, half, fail)
     # pytest keeps what is logged, with the frames of the error
-    monkeypatch.setattr(logging.getLogger('gausstr_ros.worker'), 'disabled', True)
+    monkeypatch.setattr(logging.getLogger('gausstr_ros.node.worker'), 'disabled', True)
     play_sets(tester)
     tester.wait_for_text('failure in the pipeline')
     assert_freed(tester, SETS)

@@ -33,7 +33,7 @@ class Process:
         words = [word for parameter in parameters for word in ('-p', parameter)]
         with log.open('w') as output:
             self.running = subprocess.Popen(
-                [sys.executable, '-m', 'gausstr_ros.node', '--ros-args', *words],
+                [sys.executable, '-m', 'gausstr_ros.node.process', '--ros-args', *words],
                 env={**os.environ, 'OMP_NUM_THREADS': '1'},
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -21,7 +21,7 @@ PARAMETERS = ['preset:=tiny', 'weights:=untrained', 'diagnostics_period:=0.1']
 
 def command(*parameters):
     given = [word for parameter in parameters for word in ('-p', parameter)]
-    return [sys.executable, '-m', 'gausstr_ros.node', '--ros-args', *given]
+    return [sys.executable, '-m', 'gausstr_ros.node.process', '--ros-args', *given]
 
 
 def test_it_configures_itself_serves_and_stops_on_interrupt(tester):

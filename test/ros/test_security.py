@@ -87,7 +87,14 @@ def test_an_unlisted_topic_is_refused(secured):
 def node(environment, *parameters):
     values = [f'{k}:={v}' for k, v in SMALL.items() if k != 'cameras']
     given = [w for v in ('cameras:=[left, right]', *values, *parameters) for w in ('-p', v)]
-    command = [sys.executable, '-m', 'gausstr_ros.node', '--ros-args', '--enclave', '/gausstr']
+    command = [
+        sys.executable,
+        '-m',
+        'gausstr_ros.node.process',
+        '--ros-args',
+        '--enclave',
+        '/gausstr',
+    ]
     return subprocess.Popen(
         [*command, *given],
         env=environment,

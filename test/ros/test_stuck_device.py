@@ -26,7 +26,7 @@ REASON = 'stage foundation has not come to its end within 0.5 s'
 PROCESS = """
 import threading
 from gausstr_core.pipeline import OccupancyPipeline
-from gausstr_ros.node import main
+from gausstr_ros.node.process import main
 look, looks = OccupancyPipeline.look, []
 
 def stuck(*arguments):

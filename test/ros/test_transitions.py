@@ -14,7 +14,7 @@ from rclpy.parameter import Parameter
 
 from gausstr_msgs.srv import GetCategories
 from gausstr_ros.health.fault_log import EVERY, MOST, FaultLog
-from gausstr_ros.lifecycle_node import GaussTRNode
+from gausstr_ros.node.lifecycle_node import GaussTRNode
 from gausstr_ros.sets.arrivals import Arrivals
 from gausstr_ros.vocabulary.services import VocabularyServices
 

@@ -31,7 +31,7 @@ class NodeProcess:
         words = [word for parameter in PARAMETERS for word in ('-p', parameter)]
         with log.open('w') as output:
             self._process = subprocess.Popen(
-                [sys.executable, '-m', 'gausstr_ros.node', '--ros-args', *words],
+                [sys.executable, '-m', 'gausstr_ros.node.process', '--ros-args', *words],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, 'OMP_NUM_THREADS': '1'},

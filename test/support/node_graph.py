@@ -11,7 +11,7 @@ from typing import Any
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from gausstr_ros.lifecycle_node import GaussTRNode
+from gausstr_ros.node.lifecycle_node import GaussTRNode
 
 SMALL = {'preset': 'tiny', 'weights': 'untrained', 'cameras': ['left', 'right']}
 

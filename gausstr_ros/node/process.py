@@ -17,10 +17,10 @@ from rclpy.signals import SignalHandlerOptions
 from gausstr_core.memory import keep_freed_memory
 from gausstr_ros.health.ros_logging import RosHandler
 from gausstr_ros.health.stage_times import StuckError
-from gausstr_ros.lifecycle_node import GaussTRNode
+from gausstr_ros.node.lifecycle_node import GaussTRNode
 from gausstr_ros.transport import use_shared_memory_profile
 
-_LOGGER = logging.getLogger('gausstr_ros.node')  # also where this file is __main__
+_LOGGER = logging.getLogger('gausstr_ros.node.process')  # also where this file is __main__
 
 NOTICE_WITHIN = 0.2  # seconds from a signal to its effect: rclpy waits without looking at them
 LAST_WORDS = 1.0  # seconds for replies and diagnostics to leave a process that gives up

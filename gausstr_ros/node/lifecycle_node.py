@@ -19,17 +19,17 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from gausstr_core.memory import return_freed_memory
-from gausstr_ros.configured import Configured, load
 from gausstr_ros.health.diagnostics import Health
 from gausstr_ros.health.stage_times import StuckError
 from gausstr_ros.listening.subscriptions import Subscriptions
-from gausstr_ros.live_parameters import LiveParameters
 from gausstr_ros.messages.grids_and_clouds import band_slice
+from gausstr_ros.node.configured import Configured, load
+from gausstr_ros.node.live_parameters import LiveParameters
+from gausstr_ros.node.worker import Worker
 from gausstr_ros.publishing.output_topics import NO_EVENTS, OutputTopics
 from gausstr_ros.settings.declaration import declare_parameters, parameter_values
 from gausstr_ros.settings.settings import Settings, read_settings
 from gausstr_ros.vocabulary.services import VocabularyServices
-from gausstr_ros.worker import Worker
 
 _LOGGER = logging.getLogger(__name__)
 

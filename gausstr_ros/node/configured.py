@@ -11,11 +11,11 @@ from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.vocabulary import Vocabulary
 from gausstr_ros.cycle.build import build_pipeline, rule_in_force, warm_up
 from gausstr_ros.messages.grids_and_clouds import band_slice
+from gausstr_ros.node.worker import Plan
 from gausstr_ros.publishing.output_topics import OutputTopics
 from gausstr_ros.publishing.outputs import Outputs
 from gausstr_ros.settings.settings import Settings
 from gausstr_ros.vocabulary.in_force import VocabularyInForce
-from gausstr_ros.worker import Plan
 
 _LOGGER = logging.getLogger(__name__)
 
