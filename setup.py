@@ -71,7 +71,7 @@ setup(
             'gausstr-node = gausstr_ros.node.process:main',
             'gausstr-nuscenes-to-rosbag = gausstr_training.nuscenes_to_rosbag:main',
             'gausstr-policy = gausstr_ros.security_policy:main',
-            'gausstr-replay = gausstr_ros.replay:main',
+            'gausstr-replay = gausstr_ros.replay.command:main',
             'gausstr-synthesize = gausstr_training.synthesize:main',
             'gausstr-train = gausstr_training.train:main',
             'gausstr-verify = gausstr_training.verify:main',

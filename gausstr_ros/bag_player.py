@@ -25,7 +25,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rosbags.interfaces import Connection, QosDurability
 
 from gausstr_core.memory import keep_freed_memory
-from gausstr_ros.bags import BagReader
+from gausstr_ros.replay.bags import BagReader
 from gausstr_ros.transport import use_shared_memory_profile
 
 EXAMPLE = 'example: python -m gausstr_ros.bag_player drive/bag --rate 1.25'

@@ -12,8 +12,8 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage
 
 from gausstr_ros.bag_player import header_stamp
-from gausstr_ros.bags import BagReader
 from gausstr_ros.messages.images import rgb_image
+from gausstr_ros.replay.bags import BagReader
 
 FREE = 17  # in the truth: nothing is there
 

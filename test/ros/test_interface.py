@@ -19,8 +19,8 @@ from node_graph import active_node, endpoints, eventually
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 
 from gausstr_msgs.msg import Category
-from gausstr_ros.replay import DEFAULT_OUTPUTS, OPTIONAL_OUTPUTS
-from gausstr_ros.replay import NODE as REPLAYED_AS
+from gausstr_ros.replay.command import DEFAULT_OUTPUTS, OPTIONAL_OUTPUTS
+from gausstr_ros.replay.command import NODE as REPLAYED_AS
 
 # REP-2011 hashes: two machines understand each other only where these agree.
 HASHES = {

@@ -22,7 +22,7 @@ from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_msgs.msg import Categories
 from gausstr_ros.messages.grids_and_clouds import VOXEL_POINT
 from gausstr_ros.messages.stamps import stamp_of
-from gausstr_ros.replay import main
+from gausstr_ros.replay.command import main
 
 PARAMETERS = """\
 /**:
@@ -139,7 +139,13 @@ def test_two_runs_give_bit_identical_voxels(street, tmp_path):
     produced = []
     for run in ('first', 'second'):
         target = tmp_path / f'{run}.mcap'
-        command = [sys.executable, '-m', 'gausstr_ros.replay', str(street / 'bag'), str(target)]
+        command = [
+            sys.executable,
+            '-m',
+            'gausstr_ros.replay.command',
+            str(street / 'bag'),
+            str(target),
+        ]
         subprocess.run(command, check=True, capture_output=True)
         produced.append(
             # decoded: the padding between the fields of a CDR message is whatever lay there

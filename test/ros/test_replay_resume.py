@@ -21,9 +21,9 @@ from nav_msgs.msg import OccupancyGrid
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image, PointCloud2
 
-from gausstr_ros import replay_run
-from gausstr_ros.replay import main
-from gausstr_ros.replay_journal import Journal, StoredSet
+from gausstr_ros.replay import run
+from gausstr_ros.replay.command import main
+from gausstr_ros.replay.journal import Journal, StoredSet
 
 FRAMES = 4
 PARAMETERS = """\
@@ -43,8 +43,8 @@ KINDS = {
 # The process is killed when it begins with a set.
 KILLED = """\
 import os, signal, sys
-from gausstr_ros import replay_run
-from gausstr_ros.replay import main
+from gausstr_ros.replay import run
+from gausstr_ros.replay.command import main
 see, calls = replay_run.see_set, []
 def see_set(*arguments, **options):
     calls.append(1)

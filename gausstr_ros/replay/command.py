@@ -25,14 +25,14 @@ from tqdm import tqdm
 
 from gausstr_core.memory import keep_freed_memory
 from gausstr_msgs.msg import Categories
-from gausstr_ros.bags import BagReader, BagWriter
 from gausstr_ros.publishing.outputs import Outputs
-from gausstr_ros.replay_journal import Journal, StoredSet, fingerprint
-from gausstr_ros.replay_run import Replay
+from gausstr_ros.replay.bags import BagReader, BagWriter
+from gausstr_ros.replay.journal import Journal, StoredSet, fingerprint
+from gausstr_ros.replay.run import Replay
 from gausstr_ros.settings.settings import Settings, read_parameter_file, read_settings
 from gausstr_ros.vocabulary.messages import categories_message
 
-_LOGGER = logging.getLogger('gausstr_ros.replay')  # also where this file is __main__
+_LOGGER = logging.getLogger('gausstr_ros.replay.command')  # also where this file is __main__
 
 DEFAULT_OUTPUTS = ('occupancy_grid', 'voxels')
 OPTIONAL_OUTPUTS = ('gaussians', 'voxel_markers')

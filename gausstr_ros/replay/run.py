@@ -20,7 +20,7 @@ from gausstr_ros.listening.depth_pairing import DepthPairing, Shot
 from gausstr_ros.listening.rig_source import CameraInputs, RigSource
 from gausstr_ros.messages.stamps import stamp_of
 from gausstr_ros.publishing.outputs import Outputs
-from gausstr_ros.replay_journal import Journal, StoredSet
+from gausstr_ros.replay.journal import Journal, StoredSet
 from gausstr_ros.sets.image_sets import ImageSet
 from gausstr_ros.sets.synchroniser import Synchroniser
 from gausstr_ros.sets.waiting import BAD_INPUT, NotReady, WaitingSet

@@ -1,0 +1,1 @@
+"""gausstr-replay: a bag in, a bag out, without a graph."""
