@@ -20,7 +20,7 @@ setup(
     packages=find_packages(include=['gausstr_*'], exclude=['gausstr_msgs', 'gausstr_msgs.*']),
     package_data={
         'gausstr_core': ['config/*', 'drawing/*.css', 'weights/*'],
-        'gausstr_ros': ['templates/*'],
+        'gausstr_ros': ['demo/templates/*'],
         'gausstr_training': ['recipes/*.yaml', 'evaluation/templates/*'],
     },
     data_files=[
@@ -64,7 +64,7 @@ setup(
     entry_points={
         'console_scripts': [
             'gausstr-convert-checkpoint = gausstr_core.transformer.convert:main',
-            'gausstr-demo = gausstr_ros.demo:main',
+            'gausstr-demo = gausstr_ros.demo.command:main',
             'gausstr-evaluate = gausstr_training.evaluate:main',
             'gausstr-fetch = gausstr_core.weights.catalogue:main',
             'gausstr-make-targets = gausstr_training.make_targets:main',

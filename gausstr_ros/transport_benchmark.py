@@ -25,8 +25,8 @@ from diagnostic_msgs.msg import DiagnosticArray
 
 from gausstr_core.memory import keep_freed_memory
 from gausstr_core.nuscenes import NUSCENES_CAMERAS
-from gausstr_ros.demo_processes import Child, DemoError, isolate
-from gausstr_ros.spinning import SpinningThread
+from gausstr_ros.demo.processes import Child, DemoError, isolate
+from gausstr_ros.demo.spinning import SpinningThread
 from gausstr_ros.transport import VARIABLES
 from gausstr_ros.transport_sender import RATE, Sender
 

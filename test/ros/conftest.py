@@ -23,8 +23,8 @@ from sensor_msgs.msg import CameraInfo, CompressedImage
 from tf2_msgs.msg import TFMessage
 from tf_transformations import quaternion_from_matrix
 
+from gausstr_ros.demo.spinning import SpinningThread
 from gausstr_ros.messages.stamps import header_message, stamp_of
-from gausstr_ros.spinning import SpinningThread
 from gausstr_ros.transport import use_shared_memory_profile
 
 CAMERAS = ('CAM_A', 'CAM_B', 'CAM_C')

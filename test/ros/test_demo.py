@@ -17,7 +17,7 @@ def test_the_demo_writes_a_page_whose_pictures_exist(tmp_path):
     # slow enough for a machine that has other things to do: what is tested is that all comes out
     command = ['--output', str(output), '--frames', '6', '--rate', '0.25']
     done = subprocess.run(
-        [sys.executable, '-m', 'gausstr_ros.demo', *command, '--weights', 'untrained'],
+        [sys.executable, '-m', 'gausstr_ros.demo.command', *command, '--weights', 'untrained'],
         capture_output=True,
         text=True,
         timeout=500,

@@ -18,13 +18,13 @@ from std_msgs.msg import Header
 
 from gausstr_core.contracts import Occupancy, VoxelGrid
 from gausstr_core.vocabulary import Category
-from gausstr_ros import bag_player
-from gausstr_ros.bag_player import header_stamp
-from gausstr_ros.demo import main
-from gausstr_ros.demo_drive import Drive, TrueFrame
-from gausstr_ros.demo_processes import Child, DemoError, free_domain
-from gausstr_ros.demo_recorder import Recorder
-from gausstr_ros.demo_result import Frame, Words, score, voxel_labels
+from gausstr_ros.demo import bag_player
+from gausstr_ros.demo.bag_player import header_stamp
+from gausstr_ros.demo.command import main
+from gausstr_ros.demo.drive import Drive, TrueFrame
+from gausstr_ros.demo.processes import Child, DemoError, free_domain
+from gausstr_ros.demo.recorder import Recorder
+from gausstr_ros.demo.result import Frame, Words, score, voxel_labels
 from gausstr_ros.messages.grids_and_clouds import voxel_cloud
 from gausstr_ros.messages.stamps import header_message, stamp_of
 
@@ -85,7 +85,7 @@ def test_the_score_by_hand():
 
 
 def test_a_child_that_fails_is_quoted(tmp_path):
-    child = Child('player', ['gausstr_ros.bag_player', str(tmp_path / 'nowhere')], tmp_path)
+    child = Child('player', ['gausstr_ros.demo.bag_player', str(tmp_path / 'nowhere')], tmp_path)
     with pytest.raises(DemoError, match=r'player ended with status 1; [\s\S]*not a readable bag'):
         child.wait(60)
     with pytest.raises(DemoError, match='ended with status 1'):

@@ -7,8 +7,8 @@ import pytest
 
 from gausstr_core.drawing.encoding import jpeg
 from gausstr_core.drawing.maps import BACKGROUND, top_view
-from gausstr_ros.demo_pictures import camera_card, color_depth, grid_view
-from gausstr_ros.voxel_view import Viewpoint, draw_voxels
+from gausstr_ros.demo.pictures import camera_card, color_depth, grid_view
+from gausstr_ros.demo.voxel_view import Viewpoint, draw_voxels
 
 COLORS = np.array([(250, 40, 30), (30, 60, 240)], np.uint8)
 

@@ -18,7 +18,7 @@ from soak import Soak
 from tqdm import tqdm
 from watcher import Watcher
 
-from gausstr_ros.spinning import SpinningThread
+from gausstr_ros.demo.spinning import SpinningThread
 from gausstr_ros.transport import use_shared_memory_profile
 
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from gausstr_core.drawing.encoding import jpeg
 from gausstr_core.drawing.maps import top_view
 from gausstr_core.drawing.page import around, style, write_files
-from gausstr_ros.demo_pictures import camera_card, grid_view
-from gausstr_ros.demo_result import LOWER, RESOLUTION, Frame, Words
-from gausstr_ros.voxel_view import draw_voxels
+from gausstr_ros.demo.pictures import camera_card, grid_view
+from gausstr_ros.demo.result import LOWER, RESOLUTION, Frame, Words
+from gausstr_ros.demo.voxel_view import draw_voxels
 
 TEMPLATE = Path(__file__).parent / 'templates' / 'demo.html'
 # What the words of the second half mean in the classes of the truth; the rest is drawn grey.

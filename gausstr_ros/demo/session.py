@@ -12,9 +12,9 @@ from pathlib import Path
 from std_msgs.msg import ColorRGBA
 
 from gausstr_msgs.msg import Category
-from gausstr_ros.demo_drive import Drive
-from gausstr_ros.demo_processes import Child, DemoError
-from gausstr_ros.demo_recorder import NODE, Recorder
+from gausstr_ros.demo.drive import Drive
+from gausstr_ros.demo.processes import Child, DemoError
+from gausstr_ros.demo.recorder import NODE, Recorder
 
 # Name, prompts, colour, role. One word for all ground is far from "asphalt": prompts help.
 NEW_WORDS = (
@@ -102,7 +102,7 @@ def _start_player(drive: Drive, rate: float, sent: Path, logs: Path) -> Child:
     say(f'playing the drive at {rate:g} times its speed')
     sent.unlink(missing_ok=True)
     arguments = [str(drive.bag), '--rate', str(rate), '--report', str(sent), '--hold']
-    return Child('player', ['gausstr_ros.bag_player', *arguments], logs)
+    return Child('player', ['gausstr_ros.demo.bag_player', *arguments], logs)
 
 
 def say(text: str) -> None:

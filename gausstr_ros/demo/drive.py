@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage
 
-from gausstr_ros.bag_player import header_stamp
+from gausstr_ros.demo.bag_player import header_stamp
 from gausstr_ros.messages.images import rgb_image
 from gausstr_ros.replay.bags import BagReader
 

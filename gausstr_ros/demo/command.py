@@ -23,12 +23,12 @@ from rclpy.signals import SignalHandlerOptions
 
 from gausstr_core.memory import keep_freed_memory
 from gausstr_core.weights import read_card, shipped_weights
-from gausstr_ros.demo_drive import Drive
-from gausstr_ros.demo_page import Report, draw_pictures, write_page
-from gausstr_ros.demo_processes import Child, DemoError, isolate
-from gausstr_ros.demo_recorder import NODE, Recorder
-from gausstr_ros.demo_result import Frame, collect, score
-from gausstr_ros.demo_session import NEW_WORDS, Change, record_drive, say
+from gausstr_ros.demo.drive import Drive
+from gausstr_ros.demo.page import Report, draw_pictures, write_page
+from gausstr_ros.demo.processes import Child, DemoError, isolate
+from gausstr_ros.demo.recorder import NODE, Recorder
+from gausstr_ros.demo.result import Frame, collect, score
+from gausstr_ros.demo.session import NEW_WORDS, Change, record_drive, say
 
 EXAMPLE = """\
 example: gausstr-demo --output demo_output

@@ -28,7 +28,7 @@ from gausstr_core.memory import keep_freed_memory
 from gausstr_ros.replay.bags import BagReader
 from gausstr_ros.transport import use_shared_memory_profile
 
-EXAMPLE = 'example: python -m gausstr_ros.bag_player drive/bag --rate 1.25'
+EXAMPLE = 'example: python -m gausstr_ros.demo.bag_player drive/bag --rate 1.25'
 # Deep enough for a burst of a bag; readers that keep up never need it.
 _DEPTH = 50
 
@@ -159,7 +159,7 @@ def _wait_for_signal() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(
-        prog='python -m gausstr_ros.bag_player',
+        prog='python -m gausstr_ros.demo.bag_player',
         description='Play a bag over DDS once every topic of it has a subscriber.',
         epilog=EXAMPLE,
     )

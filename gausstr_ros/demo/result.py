@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from gausstr_core.images import depth_image
 from gausstr_msgs.msg import Categories
-from gausstr_ros.demo_drive import Drive, TrueFrame
-from gausstr_ros.demo_processes import DemoError
-from gausstr_ros.demo_recorder import NODE, Recorder
+from gausstr_ros.demo.drive import Drive, TrueFrame
+from gausstr_ros.demo.processes import DemoError
+from gausstr_ros.demo.recorder import NODE, Recorder
 from gausstr_ros.messages.grids_and_clouds import VOXEL_POINT
 from gausstr_ros.messages.images import rgb_image
 

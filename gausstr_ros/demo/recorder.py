@@ -22,9 +22,9 @@ from visualization_msgs.msg import MarkerArray
 
 from gausstr_msgs.msg import Categories, Category
 from gausstr_msgs.srv import SetCategories
-from gausstr_ros.bag_player import header_stamp
-from gausstr_ros.demo_processes import DemoError
-from gausstr_ros.spinning import SpinningThread
+from gausstr_ros.demo.bag_player import header_stamp
+from gausstr_ros.demo.processes import DemoError
+from gausstr_ros.demo.spinning import SpinningThread
 
 NODE = '/gausstr'
 _LATCHED = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)

@@ -1,0 +1,1 @@
+"""gausstr-demo: a drive through the node, and a page about what came out."""
