@@ -56,7 +56,7 @@ lint: setup
 bench: setup
 	@$(BIN)/python -m gausstr_training.benchmarks.fast_paths
 	@$(BIN)/python -m gausstr_training.benchmarks.cycles
-	@$(BIN)/python -m gausstr_ros.transport_benchmark
+	@$(BIN)/python -m gausstr_ros.benchmarks.transport_benchmark
 
 MINUTES ?= 10
 SEED ?= 0

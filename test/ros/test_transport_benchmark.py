@@ -11,14 +11,20 @@ import pytest
 pytestmark = pytest.mark.ros
 pytest.importorskip('rclpy')
 
-from gausstr_ros.transport_benchmark import RATE, main
+from gausstr_ros.benchmarks.transport_benchmark import RATE, main
 
 SECONDS = 1.5
 
 
 def measured(tmp_path, *arguments):
     target = tmp_path / 'figures.json'
-    command = [sys.executable, '-m', 'gausstr_ros.transport_benchmark', '--json', str(target)]
+    command = [
+        sys.executable,
+        '-m',
+        'gausstr_ros.benchmarks.transport_benchmark',
+        '--json',
+        str(target),
+    ]
     command += ['--seconds', str(SECONDS), '--transports', 'compressed', *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert not done.returncode, done.stderr

@@ -25,10 +25,10 @@ from diagnostic_msgs.msg import DiagnosticArray
 
 from gausstr_core.memory import keep_freed_memory
 from gausstr_core.nuscenes import NUSCENES_CAMERAS
+from gausstr_ros.benchmarks.transport_sender import RATE, Sender
 from gausstr_ros.demo.processes import Child, DemoError, isolate
 from gausstr_ros.demo.spinning import SpinningThread
 from gausstr_ros.transport import VARIABLES
-from gausstr_ros.transport_sender import RATE, Sender
 
 TRANSPORTS = ('compressed', 'raw')
 REACHED, BUDGET = 0.98, 0.25  # share of the sets, share of one core for the executor's thread
@@ -194,9 +194,9 @@ def table(runs: Sequence[Measured]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(
-        prog='python -m gausstr_ros.transport_benchmark',
+        prog='python -m gausstr_ros.benchmarks.transport_benchmark',
         description='Six 1600x900 cameras at 12 Hz over DDS into the node, without inference.',
-        epilog='example: python -m gausstr_ros.transport_benchmark --seconds 20 --json dds.json',
+        epilog='example: python -m gausstr_ros.benchmarks.transport_benchmark --seconds 20 --json dds.json',
     )
     parser.add_argument('--seconds', type=float, default=15.0, help='of sending, default 15')
     parser.add_argument('--transports', nargs='+', choices=TRANSPORTS, default=TRANSPORTS)

@@ -1,0 +1,1 @@
+"""What make bench measures of the node: six cameras over DDS."""
