@@ -194,9 +194,9 @@ def table(runs: Sequence[Measured]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(
-        prog='python -m gausstr_ros.benchmarks.transport_benchmark',
+        prog=f'python -m {__spec__.name}',
         description='Six 1600x900 cameras at 12 Hz over DDS into the node, without inference.',
-        epilog='example: python -m gausstr_ros.benchmarks.transport_benchmark --seconds 20 --json dds.json',
+        epilog=f'example: python -m {__spec__.name} --seconds 20 --json dds.json',
     )
     parser.add_argument('--seconds', type=float, default=15.0, help='of sending, default 15')
     parser.add_argument('--transports', nargs='+', choices=TRANSPORTS, default=TRANSPORTS)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from gausstr_core.parallel import use_threads
-from gausstr_core.pipeline import OccupancyPipeline, OccupancyResult
+from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.rig import CameraRig
 from gausstr_core.rules import CalibratedRule, ReleasedRule, Rule
 from gausstr_core.vocabulary import Vocabulary

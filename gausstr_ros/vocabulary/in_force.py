@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from std_msgs.msg import ColorRGBA
-
-from gausstr_core.vocabulary import Category, Vocabulary
-from gausstr_msgs.msg import Categories
-from gausstr_msgs.msg import Category as CategoryMessage
-from gausstr_ros.messages.stamps import header_message
+from gausstr_core.vocabulary import Vocabulary
 
 
 class Term:

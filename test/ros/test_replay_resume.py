@@ -21,7 +21,6 @@ from nav_msgs.msg import OccupancyGrid
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image, PointCloud2
 
-from gausstr_ros.replay import run
 from gausstr_ros.replay.command import main
 from gausstr_ros.replay.journal import Journal, StoredSet
 
@@ -45,13 +44,13 @@ KILLED = """\
 import os, signal, sys
 from gausstr_ros.replay import run
 from gausstr_ros.replay.command import main
-see, calls = replay_run.see_set, []
+see, calls = run.see_set, []
 def see_set(*arguments, **options):
     calls.append(1)
     if len(calls) > {sets}:
         os.kill(os.getpid(), signal.SIGKILL)
     return see(*arguments, **options)
-replay_run.see_set = see_set
+run.see_set = see_set
 main(sys.argv[1:])
 """
 
@@ -99,7 +98,7 @@ class Mapped(list):
     """Stamps of the sets that are really mapped, not taken from a journal; may interrupt."""
 
     def __init__(self):
-        self.see = replay_run.see_set
+        self.see = run.see_set
         self.interrupt = None  # after how many more sets, and by which signal
 
     def see_set(self, pipeline, images, *rest, **options):
@@ -127,7 +126,7 @@ def mapped(monkeypatch):
     # what a shell starts in the background, these tests for instance, ignores Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
     made = Mapped()
-    monkeypatch.setattr(replay_run, 'see_set', made.see_set)
+    monkeypatch.setattr(run, 'see_set', made.see_set)
     yield made
     for number, handler in handlers.items():
         signal.signal(number, handler)

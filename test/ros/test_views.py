@@ -67,10 +67,8 @@ def test_only_cameras_that_are_asked_for_and_seen_are_drawn_and_once(mapped, mon
         drawn.append(rig.names)
         return splat(gaussians, rig, height, width)
 
-    from gausstr_ros.publishing import drawn_views
-
-    splat = views.splat
-    monkeypatch.setattr(views, 'splat', spy)
+    splat = drawn_views.splat
+    monkeypatch.setattr(drawn_views, 'splat', spy)
     assert list(made(mapped, 'B/depth', 'C/depth', 'B/semantics')) == ['B/depth', 'B/semantics']
     assert list(made(mapped, 'C/depth')) == []
     assert drawn == [('B',)]

@@ -17,7 +17,6 @@ from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_msgs.msg import Categories, Category
 from gausstr_msgs.srv import GetCategories, SetCategories
 from gausstr_ros.messages.stamps import stamp_of
-from gausstr_ros.vocabulary import services
 
 pytestmark = pytest.mark.ros
 LATCHED = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -45,7 +44,7 @@ def ask(tester):
 @pytest.fixture
 def mapping(start_node, tester, monkeypatch):
     """A node whose words and cubes are heard; each reply waits for the first set."""
-    monkeypatch.setattr(vocabulary_services, 'REPLY_WITHIN', 1000.0)
+    monkeypatch.setattr(services, 'REPLY_WITHIN', 1000.0)
     tester.listen(WORDS, Categories, LATCHED)
     tester.listen(CUBES, MarkerArray)
     start_node()
@@ -78,7 +77,7 @@ def test_a_request_too_many_is_refused_at_once_and_the_others_are_not(
 
     start_node()
     monkeypatch.setattr(OccupancyPipeline, 'words', slow)
-    waiting = [ask(f'word {number}') for number in range(vocabulary_services.MOST_WAITING)]
+    waiting = [ask(f'word {number}') for number in range(services.MOST_WAITING)]
     try:
         refused = ask('one too many')
         tester.wait(refused.done, what='refusal')
@@ -92,7 +91,7 @@ def test_a_request_too_many_is_refused_at_once_and_the_others_are_not(
     tester.wait(lambda: all(future.done() for future in waiting), what='replies')
     *replaced, last = [future.result() for future in waiting]
     assert last.success
-    assert all(reply.message == vocabulary_services.REPLACED for reply in replaced)
+    assert all(reply.message == services.REPLACED for reply in replaced)
 
 
 def test_a_request_does_not_wait_for_the_first_set_of_the_one_before(mapping, tester, ask):
@@ -102,7 +101,7 @@ def test_a_request_does_not_wait_for_the_first_set_of_the_one_before(mapping, te
     announced(tester, 'lorry')
     tester.wait(first.done, what='reply to the words that were replaced')
     assert not first.result().success
-    assert first.result().message == vocabulary_services.REPLACED
+    assert first.result().message == services.REPLACED
     assert not second.done()
     stamp = tester.play_set(0)
     tester.wait(second.done, what='reply with the first set')
@@ -165,7 +164,7 @@ def test_words_that_are_replaced_while_a_set_is_mapped_with_them_were_used(
 
 
 def test_a_cleanup_answers_who_waits_and_later_requests(start_node, tester, ask, monkeypatch):
-    monkeypatch.setattr(vocabulary_services, 'REPLY_WITHIN', 1000.0)
+    monkeypatch.setattr(services, 'REPLY_WITHIN', 1000.0)
     tester.listen(WORDS, Categories, LATCHED)
     start_node()
     waiting = ask('automobile')
@@ -176,7 +175,7 @@ def test_a_cleanup_answers_who_waits_and_later_requests(start_node, tester, ask,
     late = ask('lorry')
     tester.wait(late.done, what='reply while nothing is configured')
     for reply in (waiting.result(), late.result()):
-        assert (reply.success, reply.message) == (False, vocabulary_services.NOT_CONFIGURED)
+        assert (reply.success, reply.message) == (False, services.NOT_CONFIGURED)
     known = tester.call(GET, GetCategories, GetCategories.Request())
     assert not known.categories.categories
     change_state(tester, 'configure')
