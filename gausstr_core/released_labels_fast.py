@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gausstr_core.parallel import kernel, parallel_kernel, run
+from gausstr_core.process.parallel import kernel, parallel_kernel, run
 from gausstr_core.voxels.exponential import exponentiate
 
 SHARPNESS = np.float32(100.0)

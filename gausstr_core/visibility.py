@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gausstr_core.contracts import VoxelGrid
-from gausstr_core.parallel import parallel_kernel, run
+from gausstr_core.process.parallel import parallel_kernel, run
 from gausstr_core.rig import CameraRig
 
 

@@ -18,7 +18,7 @@ ENVIRONMENT = {
 
 # For the processes beside the node that send and receive images, such as RViz and a bag's player:
 # glibc keeps what is freed, so that not every image faults its pages in anew. The node and our
-# commands do it for themselves (gausstr_core.memory), with one heap for all threads.
+# commands do it for themselves (gausstr_core.process.memory), with one heap for all threads.
 ALLOCATOR = {
     'MALLOC_MMAP_THRESHOLD_': '67108864',
     'MALLOC_TRIM_THRESHOLD_': '536870912',

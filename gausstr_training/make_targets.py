@@ -13,8 +13,8 @@ import torch
 from tqdm import tqdm
 
 from gausstr_core.foundation.released import DEPTH_NETWORKS
-from gausstr_core.memory import keep_freed_memory
 from gausstr_core.presets import UNTRAINED
+from gausstr_core.process.memory import keep_freed_memory
 from gausstr_training.bags.dataset import open_frames
 from gausstr_training.bags.sets import BagSettings
 from gausstr_training.targets import cluster, processes

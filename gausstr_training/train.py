@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from gausstr_core.foundation.released import DEPTH_NETWORKS
-from gausstr_core.memory import keep_freed_memory
-from gausstr_core.parallel import keep_torch_threads
+from gausstr_core.process.memory import keep_freed_memory
+from gausstr_core.process.parallel import keep_torch_threads
 from gausstr_training.compact.job import CompactJob
 from gausstr_training.engine.job import Job
 from gausstr_training.engine.provenance import commit

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gausstr_core.contracts import Gaussians
-from gausstr_core.parallel import run
+from gausstr_core.process.parallel import run
 from gausstr_core.rig import CameraRig
 from gausstr_core.splatting.cpu_kernels import (
     Gradients,

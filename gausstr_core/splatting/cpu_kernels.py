@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from gausstr_core.parallel import kernel, parallel_kernel
+from gausstr_core.process.parallel import kernel, parallel_kernel
 from gausstr_core.splatting import projection
 
 ALPHA_MAX = np.float32(projection.ALPHA_MAX)

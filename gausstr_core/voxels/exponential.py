@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gausstr_core.parallel import kernel
+from gausstr_core.process.parallel import kernel
 
 PER_LN2 = np.float32(1.4426950408889634)
 # ln 2 in two parts: the first has few digits, so that whole multiples of it are exact

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gausstr_core.contracts import VoxelGrid
-from gausstr_core.parallel import kernel, parallel_kernel, run
+from gausstr_core.process.parallel import kernel, parallel_kernel, run
 from gausstr_core.voxels.ellipsoids import Ellipsoids
 from gausstr_core.voxels.exponential import exponentiate
 from gausstr_core.voxels.fast import HALF, Arrays, members_of_planes

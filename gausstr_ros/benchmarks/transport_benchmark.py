@@ -23,8 +23,8 @@ from typing import Any
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 
-from gausstr_core.memory import keep_freed_memory
 from gausstr_core.nuscenes import NUSCENES_CAMERAS
+from gausstr_core.process.memory import keep_freed_memory
 from gausstr_ros.benchmarks.transport_sender import RATE, Sender
 from gausstr_ros.demo.processes import Child, DemoError, isolate
 from gausstr_ros.demo.spinning import SpinningThread

@@ -24,7 +24,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rosbags.interfaces import Connection, QosDurability
 
-from gausstr_core.memory import keep_freed_memory
+from gausstr_core.process.memory import keep_freed_memory
 from gausstr_ros.replay.bags import BagReader
 from gausstr_ros.transport import use_shared_memory_profile
 

@@ -21,7 +21,7 @@ import numpy as np
 import rclpy
 from rclpy.signals import SignalHandlerOptions
 
-from gausstr_core.memory import keep_freed_memory
+from gausstr_core.process.memory import keep_freed_memory
 from gausstr_core.weights import read_card, shipped_weights
 from gausstr_ros.demo.drive import Drive
 from gausstr_ros.demo.page import Report, draw_pictures, write_page

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 
-from gausstr_core.memory import peak_memory, resident_memory
+from gausstr_core.process.memory import peak_memory, resident_memory
 from gausstr_ros.health.camera_health import CameraHealth, status
 from gausstr_ros.health.clock_check import clock_status
 from gausstr_ros.health.stage_times import Stages

@@ -14,7 +14,7 @@ import torch
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
-from gausstr_core.memory import keep_freed_memory
+from gausstr_core.process.memory import keep_freed_memory
 from gausstr_ros.health.ros_logging import RosHandler
 from gausstr_ros.health.stage_times import StuckError
 from gausstr_ros.node.lifecycle_node import GaussTRNode

@@ -19,8 +19,8 @@ from typing import Any, TypeAlias
 
 import torch
 
-from gausstr_core.parallel import follow_torch_threads
 from gausstr_core.pipeline import OccupancyPipeline
+from gausstr_core.process.parallel import follow_torch_threads
 from gausstr_core.rules import Rule
 from gausstr_ros.cycle.steps import SeenImage, SeenSet, join_set, map_seen, see_images, see_set
 from gausstr_ros.health.diagnostics import Health

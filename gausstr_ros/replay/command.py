@@ -23,7 +23,7 @@ from rclpy.serialization import deserialize_message
 from tf2_msgs.msg import TFMessage
 from tqdm import tqdm
 
-from gausstr_core.memory import keep_freed_memory
+from gausstr_core.process.memory import keep_freed_memory
 from gausstr_msgs.msg import Categories
 from gausstr_ros.publishing.outputs import Outputs
 from gausstr_ros.replay.bags import BagReader, BagWriter

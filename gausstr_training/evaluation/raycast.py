@@ -8,7 +8,7 @@ import numba
 import numpy as np
 
 from gausstr_core.contracts import VoxelGrid
-from gausstr_core.parallel import kernel, parallel_kernel, run
+from gausstr_core.process.parallel import kernel, parallel_kernel, run
 
 HIGHEST_PITCH = 0.21  # rad; where the upper end of the field of view of nuScenes' lidar is
 GROUND_RINGS = 10

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from gausstr_core.parallel import kernel
+from gausstr_core.process.parallel import kernel
 from gausstr_training.streets import shapes
 from gausstr_training.streets.geometry import Geometry
 from gausstr_training.streets.road import Road

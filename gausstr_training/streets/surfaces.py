@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from gausstr_core.parallel import kernel
+from gausstr_core.process.parallel import kernel
 from gausstr_training.streets import shapes
 from gausstr_training.streets.textures import band, grain, hashed, markings, noise, stripe
 

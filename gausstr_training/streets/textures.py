@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from gausstr_core.parallel import kernel
+from gausstr_core.process.parallel import kernel
 
 
 @kernel

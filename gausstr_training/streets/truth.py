@@ -14,7 +14,7 @@ import torch
 
 from gausstr_core.contracts import VoxelGrid
 from gausstr_core.nuscenes import NUSCENES_CAMERAS
-from gausstr_core.parallel import kernel
+from gausstr_core.process.parallel import kernel
 from gausstr_core.rig import CameraRig
 from gausstr_core.visibility import observed_voxels
 from gausstr_training.streets import shapes

@@ -13,7 +13,7 @@ import pytest
 # whether a thread that fills 150 MB again and again makes the pages fault in again and again.
 PROGRAM = """
 import ctypes, resource, threading
-from gausstr_core.memory import keep_freed_memory
+from gausstr_core.process.memory import keep_freed_memory
 
 class Info(ctypes.Structure):
     _fields_ = [(name, ctypes.c_size_t) for name in (
@@ -75,7 +75,7 @@ def test_what_the_user_chose_stays() -> None:
 
 RETURNED = """
 import ctypes
-from gausstr_core.memory import keep_freed_memory, resident_memory, return_freed_memory
+from gausstr_core.process.memory import keep_freed_memory, resident_memory, return_freed_memory
 library = ctypes.CDLL(None)
 library.malloc.restype = ctypes.c_void_p
 assert keep_freed_memory()

@@ -9,7 +9,7 @@ import numba
 import pytest
 import torch
 
-from gausstr_core.parallel import follow_torch_threads, use_threads
+from gausstr_core.process.parallel import follow_torch_threads, use_threads
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ pytest.importorskip('rclpy')
 from lifecycle_msgs.srv import ChangeState
 from nav_msgs.msg import OccupancyGrid
 
-from gausstr_core.memory import resident_memory
+from gausstr_core.process.memory import resident_memory
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.timeout(900)]
 GRID = '/gausstr/occupancy_grid'

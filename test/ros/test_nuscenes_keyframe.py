@@ -14,7 +14,7 @@ from nuscenes_keyframe import FRAME, KeyframePublisher, moved, read_frame, stamp
 from sensor_msgs.msg import PointCloud2
 
 from gausstr_core.contracts import VoxelGrid
-from gausstr_core.memory import peak_memory
+from gausstr_core.process.memory import peak_memory
 from gausstr_core.weights import FOLDER as WEIGHTS
 from gausstr_ros.messages.grids_and_clouds import VOXEL_POINT
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cameras import CAMERAS
 
-from gausstr_core.memory import resident_memory
+from gausstr_core.process.memory import resident_memory
 
 PARAMETERS = (
     'preset:=tiny',

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from gausstr_core.parallel import keep_torch_threads
+from gausstr_core.process.parallel import keep_torch_threads
 from gausstr_training.compact.job import CompactJob
 from gausstr_training.engine.stepping import Stepper
 from gausstr_training.full.job import FullJob, Sources

@@ -1,0 +1,1 @@
+"""The process that the method runs in: its memory and its threads."""
