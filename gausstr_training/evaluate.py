@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gausstr_core.checksum import sha256_of
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.presets import UNTRAINED
 from gausstr_core.process.memory import keep_freed_memory
 from gausstr_core.transformer.build import COMPACT_PRESETS, build
 from gausstr_core.weights import read_card, shipped_weights
+from gausstr_core.weights.checksum import sha256_of
 from gausstr_training.evaluation import occ3d
 from gausstr_training.evaluation.methods import Contest
 from gausstr_training.evaluation.options import parser

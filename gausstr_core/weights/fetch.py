@@ -22,7 +22,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from gausstr_core.checksum import sha256_of
+from gausstr_core.weights.checksum import sha256_of
 from gausstr_core.weights.transfer import transfer
 
 log = logging.getLogger(__name__)

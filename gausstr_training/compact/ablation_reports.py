@@ -13,13 +13,13 @@ from typing import Any
 
 import torch
 
-from gausstr_core.checksum import sha256_of
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.presets import Assembly
 from gausstr_core.rules import CalibratedRule
 from gausstr_core.text_encoder import TextEncoder
 from gausstr_core.vocabulary import SHIPPED_VOCABULARY
 from gausstr_core.weights import read_card
+from gausstr_core.weights.checksum import sha256_of
 from gausstr_training.compact.variants import Variant
 from gausstr_training.evaluation.methods import Contest
 from gausstr_training.evaluation.report import UNTRAINED_IOU, UNTRAINED_MIOU, document

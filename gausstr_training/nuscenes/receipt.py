@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gausstr_core.checksum import sha256_of
+from gausstr_core.weights.checksum import sha256_of
 from gausstr_training.nuscenes.scene import Scene
 
 RECEIPT = 'conversion.json'
