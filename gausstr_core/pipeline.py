@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import FoundationMaps, Gaussians, Occupancy, VoxelGrid
 from gausstr_core.foundation.interface import DepthNetwork
 from gausstr_core.presets import Assembly, assemble
-from gausstr_core.rig import CameraRig
 from gausstr_core.rules import Rule
 from gausstr_core.seen import Seen
 from gausstr_core.visibility import viewed_and_observed, with_neighbours

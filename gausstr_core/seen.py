@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import FoundationMaps
-from gausstr_core.rig import CameraRig
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import VoxelGrid
 from gausstr_core.process.parallel import parallel_kernel, run
-from gausstr_core.rig import CameraRig
 
 
 def observed_voxels(

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import FoundationMaps
 from gausstr_core.foundation.interface import DepthNetwork, FeatureNetwork, resize_images
-from gausstr_core.rig import CameraRig
 
 FAR = 51.2  # metres: where the released models end, and the depth of what nothing measures
 

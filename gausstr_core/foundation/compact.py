@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import FoundationMaps
 from gausstr_core.foundation.efficientnet_lite import (
     CHANNELS,
@@ -28,7 +29,6 @@ from gausstr_core.foundation.efficientnet_lite import (
     fuse_batch_norms,
 )
 from gausstr_core.foundation.interface import resize_images
-from gausstr_core.rig import CameraRig
 
 REFERENCE_FOCAL = 253.0  # pixels at 320x180; free depth is predicted for this focal length
 GROUND_CORRECTION = 0.3  # the ground may deviate by a factor exp(+-0.3)

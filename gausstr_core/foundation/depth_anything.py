@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.foundation.interface import NetworkCard, normalised, resize_images
 from gausstr_core.foundation.pretrained import load_pretrained
-from gausstr_core.rig import CameraRig
 from gausstr_core.weights.catalogue import DEPTH_ANYTHING, locate_folder
 
 CARD = NetworkCard(

@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.foundation.interface import NetworkCard, normalised
 from gausstr_core.foundation.pretrained import load_pretrained
-from gausstr_core.rig import CameraRig
 from gausstr_core.weights.catalogue import DEPTH_PRO, locate_folder
 
 CARD = NetworkCard(

@@ -16,9 +16,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.foundation.interface import NetworkCard, check_patches, normalised
 from gausstr_core.foundation.pretrained import configuration, load_pretrained
-from gausstr_core.rig import CameraRig
 from gausstr_core.weights.catalogue import DINOV2, locate_folder
 from gausstr_core.weights.tensors import read_tensors
 

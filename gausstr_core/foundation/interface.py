@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import FoundationMaps
-from gausstr_core.rig import CameraRig
 from gausstr_core.weights.fetch import RemoteFile
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

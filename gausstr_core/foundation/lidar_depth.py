@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.foundation.interface import NetworkCard
-from gausstr_core.rig import CameraRig
 
 
 @dataclass(frozen=True)

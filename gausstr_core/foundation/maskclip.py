@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.foundation.clip_vision import ClipVision
 from gausstr_core.foundation.interface import (
     CLIP_MEAN,
@@ -24,7 +25,6 @@ from gausstr_core.foundation.interface import (
     normalised,
 )
 from gausstr_core.foundation.jbu import JointBilateralStack
-from gausstr_core.rig import CameraRig
 from gausstr_core.weights.catalogue import CLIP, FEATUP
 from gausstr_core.weights.fetch import locate
 from gausstr_core.weights.tensors import fill, read_tensors, under

@@ -19,9 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.foundation.interface import NetworkCard, normalised
 from gausstr_core.foundation.onnx_network import OnnxNetwork
-from gausstr_core.rig import CameraRig
 from gausstr_core.weights.catalogue import METRIC3D, METRIC3D_TORCH
 from gausstr_core.weights.fetch import locate
 from gausstr_core.weights.tensors import read_tensors

@@ -26,8 +26,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.foundation.interface import NetworkCard
-from gausstr_core.rig import CameraRig
 
 SUFFIXES = ('.npy', '.npz', '.safetensors')
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import Gaussians
-from gausstr_core.rig import CameraRig
 from gausstr_core.splatting.projection import SplatImages
 
 __all__ = ['SplatImages', 'splat']

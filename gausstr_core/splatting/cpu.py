@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import Gaussians
 from gausstr_core.process.parallel import run
-from gausstr_core.rig import CameraRig
 from gausstr_core.splatting.cpu_kernels import (
     Gradients,
     Images,

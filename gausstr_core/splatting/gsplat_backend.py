@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import Gaussians
-from gausstr_core.rig import CameraRig
 from gausstr_core.splatting.projection import BLUR, FAR, NEAR, SplatImages
 
 CHANNELS_AT_ONCE = 32  # the backward kernel of 128 channels fits only data-centre cards

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import Gaussians, matrix_from_quaternion
-from gausstr_core.rig import CameraRig
 
 NEAR, FAR = 0.1, 100.0  # metres
 BLUR = 0.3  # px^2 added to the image covariance: no Gaussian falls between pixels

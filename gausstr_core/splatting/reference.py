@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import Gaussians
-from gausstr_core.rig import CameraRig
 from gausstr_core.splatting.projection import (
     ALPHA_MAX,
     ALPHA_MIN,

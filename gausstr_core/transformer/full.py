@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import FoundationMaps, Gaussians
-from gausstr_core.rig import CameraRig
 from gausstr_core.transformer.decoder import DecoderLayer, PositionEncoding
 from gausstr_core.transformer.formulation import RELEASED, Formulation
 from gausstr_core.transformer.gaussian_head import (

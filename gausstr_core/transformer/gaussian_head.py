@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import Gaussians, quaternion_from_matrix
-from gausstr_core.rig import CameraRig
 from gausstr_core.transformer.formulation import Formulation
 from gausstr_core.transformer.head import TURN, compose, small_rotation
 from gausstr_core.transformer.image_position import moved

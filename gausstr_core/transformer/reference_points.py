@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gausstr_core.rig import CameraRig
+from gausstr_core.camera.rig import CameraRig
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import quaternion_from_matrix
-from gausstr_core.rig import CameraRig
 
 FOOTPRINT = 0.55  # standard deviation per seat spacing: neighbours overlap into a closed surface
 ASPECT = 8.0  # the longer tangent is at most this many times the shorter one

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import FoundationMaps, Gaussians
-from gausstr_core.rig import CameraRig
 from gausstr_core.transformer.decoder import DecoderLayer, Neck, PositionEncoding
 from gausstr_core.transformer.head import GaussianState, RefinementHead, SeatCode
 from gausstr_core.transformer.reference_points import Lattice, seat_points

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.process.parallel import use_threads
-from gausstr_core.rig import CameraRig
 from gausstr_core.rules import CalibratedRule, ReleasedRule, Rule
 from gausstr_core.vocabulary import Vocabulary
 from gausstr_ros.cycle.steps import MappedSet

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo
 
-from gausstr_core.images import depth_image
-from gausstr_core.undistortion import Undistorter
+from gausstr_core.camera.images import depth_image
+from gausstr_core.camera.undistortion import Undistorter
 from gausstr_ros.listening.calibration import lens_from_info
 from gausstr_ros.listening.depth_pairing import Shot
 from gausstr_ros.messages.images import rgb_image

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.pipeline import OccupancyPipeline, OccupancyResult
-from gausstr_core.rig import CameraRig
 from gausstr_core.rules import Rule
 from gausstr_core.seen import Seen
 from gausstr_core.vocabulary import Vocabulary

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gausstr_core.images import depth_image
+from gausstr_core.camera.images import depth_image
 from gausstr_msgs.msg import Categories
 from gausstr_ros.demo.drive import Drive, TrueFrame
 from gausstr_ros.demo.processes import DemoError

@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo
 
-from gausstr_core.lens import Lens
-from gausstr_core.rig import CameraRig
+from gausstr_core.camera.lens import Lens
+from gausstr_core.camera.rig import CameraRig
 
 
 def lens_from_info(

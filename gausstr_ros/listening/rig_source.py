@@ -9,7 +9,7 @@ import tf2_ros
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo
 
-from gausstr_core.undistortion import Undistorter
+from gausstr_core.camera.undistortion import Undistorter
 from gausstr_ros.listening.calibrations import Calibrations
 from gausstr_ros.listening.depth_pairing import Shot
 from gausstr_ros.listening.transforms import Outrun, ego_from_camera

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from gausstr_core import images
-from gausstr_core.images import COLOR, DEPTH
+from gausstr_core.camera import images
+from gausstr_core.camera.images import COLOR, DEPTH
 
 _OUTGOING = {'rgb8': (np.uint8, 3), 'mono8': (np.uint8, 1), '32FC1': (np.float32, 1)}
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.foundation.interface import resize_images
-from gausstr_core.rig import CameraRig
 from gausstr_training.bags.frame import BagFrame
 from gausstr_training.bags.photometry import degraded, photometric
 

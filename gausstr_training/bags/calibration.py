@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from gausstr_core.lens import EQUIDISTANT, Lens
-from gausstr_core.undistortion import Undistortion
+from gausstr_core.camera.lens import EQUIDISTANT, Lens
+from gausstr_core.camera.undistortion import Undistortion
 
 KEPT = 24  # lenses whose maps stay in memory: 6 bytes per pixel each
 

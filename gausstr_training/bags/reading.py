@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gausstr_core.images import rgb_image
-from gausstr_core.rig import CameraRig
-from gausstr_core.undistortion import Undistortion
+from gausstr_core.camera.images import rgb_image
+from gausstr_core.camera.rig import CameraRig
+from gausstr_core.camera.undistortion import Undistortion
 from gausstr_training.bags.calibration import undistortion_of
 from gausstr_training.bags.clouds import cloud_points
 from gausstr_training.bags.frame import BagFrame

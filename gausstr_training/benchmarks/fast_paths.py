@@ -22,9 +22,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import Gaussians, VoxelGrid
 from gausstr_core.process.memory import keep_freed_memory
-from gausstr_core.rig import CameraRig
 from gausstr_core.splatting import splat
 from gausstr_core.transformer.deformable import DeformableAttention, grid_sample_attention
 from gausstr_core.transformer.full import TALK2DINO

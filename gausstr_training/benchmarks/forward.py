@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import FoundationMaps, VoxelGrid
 from gausstr_core.presets import untrained_transformer
 from gausstr_core.released_labels import released_labels, released_owners
-from gausstr_core.rig import CameraRig
 from gausstr_core.transformer.full import TALK2DINO, FullTransformer
 from gausstr_core.voxels.released import released_voxels
 

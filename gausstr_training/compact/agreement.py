@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import Gaussians, VoxelGrid
-from gausstr_core.rig import CameraRig
 from gausstr_core.vocabulary import TEMPERATURE
 from gausstr_training.compact.draws import Sample
 from gausstr_training.compact.frames import Batch

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gausstr_core.rig import CameraRig
+from gausstr_core.camera.rig import CameraRig
 from gausstr_training.bags.augment import mirrored_rig
 from gausstr_training.bags.photometry import degraded, photometric
 from gausstr_training.compact.frames import Batch

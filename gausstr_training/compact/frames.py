@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.foundation.interface import resize_images
-from gausstr_core.rig import CameraRig
 from gausstr_training.bags.sampler import drawn
 from gausstr_training.processes.read_ahead import ReadAhead
 from gausstr_training.streets.reader import Street, StreetFrame, find_streets, read_street

@@ -14,8 +14,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import Gaussians, matrix_from_quaternion
-from gausstr_core.rig import CameraRig
 from gausstr_core.splatting import splat
 
 GRAZING = 0.01  # smallest cosine between ray and normal that still counts

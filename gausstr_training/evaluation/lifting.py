@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import VoxelGrid
-from gausstr_core.rig import CameraRig
 from gausstr_training.evaluation.tally import COUNT, Guess
 from gausstr_training.losses.landing import landing_voxels
 

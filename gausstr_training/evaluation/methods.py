@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import FoundationMaps, Gaussians, VoxelGrid
 from gausstr_core.pipeline import OccupancyPipeline, check_images
-from gausstr_core.rig import CameraRig
 from gausstr_core.rules import CalibratedRule, drop_sky
 from gausstr_core.text_encoder import heldout_synonyms
 from gausstr_core.vocabulary import Category, Vocabulary

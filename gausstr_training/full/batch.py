@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import FoundationMaps
-from gausstr_core.rig import CameraRig
 from gausstr_training.bags.frame import BagFrame
 from gausstr_training.full.target_source import TargetSource
 from gausstr_training.losses.paper import directions_of_moments, feature_moments

@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import Gaussians, VoxelGrid
-from gausstr_core.rig import CameraRig
 from gausstr_core.visibility import half_diagonal, observed_voxels
 from gausstr_core.voxels import voxelise
 from gausstr_training.losses.landing import landing_voxels

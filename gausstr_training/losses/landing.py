@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import VoxelGrid
-from gausstr_core.rig import CameraRig
 
 
 def landing_voxels(depth: Tensor, rig: CameraRig, grid: VoxelGrid) -> tuple[Tensor, Tensor]:

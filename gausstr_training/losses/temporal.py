@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gausstr_core.rig import CameraRig
+from gausstr_core.camera.rig import CameraRig
 
 AGREEMENT = 0.1  # of the depth: about what estimated depth agrees with itself over half a second
 

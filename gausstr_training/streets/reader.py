@@ -17,7 +17,7 @@ from rosbags.rosbag2 import Reader, ReaderError
 from rosbags.typesys import Stores, get_typestore
 from scipy.spatial.transform import Rotation
 
-from gausstr_core.rig import CameraRig
+from gausstr_core.camera.rig import CameraRig
 from gausstr_training.bags.writing import BASE_FRAME, IMAGE, TF, TRANSFORMS, image_topic
 from gausstr_training.streets.classes import CLASSES
 from gausstr_training.streets.drive_settings import FORMAT, DriveSettings

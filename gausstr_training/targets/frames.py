@@ -7,7 +7,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from gausstr_core.rig import CameraRig
+from gausstr_core.camera.rig import CameraRig
 
 
 class TargetFrame(Protocol):

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gausstr_core.rig import CameraRig
+from gausstr_core.camera.rig import CameraRig
 from gausstr_training.targets.container import DamagedFile, Section
 
 PATCHES = 8  # along each side of an image

@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import FoundationMaps
 from gausstr_core.foundation.interface import FoundationNetwork
-from gausstr_core.rig import CameraRig
 from gausstr_training.targets.cache import TargetCache, read_card
 from gausstr_training.targets.codec import CodecSettings, PackedTargets, encode
 from gausstr_training.targets.container import DamagedFile

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import FoundationMaps, VoxelGrid
-from gausstr_core.rig import CameraRig
 from gausstr_core.transformer.checkpoint import Checkpoint, from_official
 from gausstr_core.transformer.checkpoint_files import read_tensors
 

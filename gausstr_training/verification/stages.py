@@ -7,8 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import Gaussians
-from gausstr_core.rig import CameraRig
 from gausstr_core.splatting import splat
 from gausstr_core.transformer.checkpoint import Checkpoint, to_official
 from gausstr_core.transformer.full import FullTransformer

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.foundation.compact import ROWS, CompactNetwork, _Joint
 from gausstr_core.foundation.interface import resize_images
-from gausstr_core.rig import CameraRig
 
 
 def rig_of(focals: list[float], height: int = 48, width: int = 80) -> CameraRig:

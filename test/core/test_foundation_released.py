@@ -5,11 +5,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.foundation import released
 from gausstr_core.foundation.combined import CombinedFoundation
 from gausstr_core.foundation.interface import NetworkCard
 from gausstr_core.foundation.metric3d import Metric3DDepth
-from gausstr_core.rig import CameraRig
 from gausstr_core.weights.fetch import cache_folder
 
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.foundation.image_transform import ImageTransform
 from gausstr_core.foundation.lidar_depth import (
     LidarDepth,
@@ -28,7 +29,6 @@ from gausstr_core.foundation.precomputed import (
     read_map,
     stem_of,
 )
-from gausstr_core.rig import CameraRig
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FOUND = [p / 'shared' / 'reference' / 'units.npz' for p in (REPOSITORY, *REPOSITORY.parents)]

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gausstr_core.images import rgb_image
+from gausstr_core.camera.images import rgb_image
 
 PICTURE = cv2.GaussianBlur(
     np.random.default_rng(0).integers(0, 255, (24, 40, 3), dtype=np.uint8), (0, 0), 3

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import VoxelGrid
 from gausstr_core.pipeline import OccupancyPipeline
-from gausstr_core.rig import CameraRig
 from gausstr_core.rules import CalibratedRule, drop_sky
 from gausstr_core.text_encoder import TextEncoder
 from gausstr_core.vocabulary import Category, Vocabulary

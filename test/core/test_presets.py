@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import VoxelGrid
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.presets import assemble
 from gausstr_core.released_labels import released_labels
-from gausstr_core.rig import CameraRig
 from gausstr_core.rules import CalibratedRule, ReleasedRule
 from gausstr_core.transformer.checkpoint import TrainedOn, load_any, load_official, save
 from gausstr_core.visibility import viewed_and_observed, with_neighbours

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import (
     FoundationMaps,
     Gaussians,
     matrix_from_quaternion,
     quaternion_from_matrix,
 )
-from gausstr_core.rig import CameraRig
 from gausstr_core.transformer.deformable import DeformableAttention, grid_sample_attention
 from gausstr_core.transformer.formulation import PAPER, RELEASED, Formulation
 from gausstr_core.transformer.full import FullConfig, FullTransformer

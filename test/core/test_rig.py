@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import matrix_from_quaternion
-from gausstr_core.rig import CameraRig
 
 numbers = st.floats(-1, 1, width=32)
 

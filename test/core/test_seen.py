@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import FoundationMaps
-from gausstr_core.rig import CameraRig
 from gausstr_core.seen import Seen
 
 

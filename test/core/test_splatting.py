@@ -13,8 +13,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import Gaussians
-from gausstr_core.rig import CameraRig
 from gausstr_core.splatting import SplatImages, splat
 
 HEIGHT, WIDTH, FOCAL = 12, 20, 18.0

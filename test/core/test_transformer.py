@@ -7,9 +7,9 @@ import dataclasses
 import pytest
 import torch
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import FoundationMaps, Gaussians, matrix_from_quaternion
 from gausstr_core.foundation.compact import HINT_SCALE, geometry_hints
-from gausstr_core.rig import CameraRig
 from gausstr_core.transformer.build import COMPACT_PRESETS, build
 from gausstr_core.transformer.reference_points import Lattice, horizon_rows, seat_points
 from gausstr_core.transformer.surface import THICKNESS, sample_depth

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gausstr_core.lens import EQUIDISTANT, PLUMB_BOB, RATIONAL, Lens
-from gausstr_core.undistortion import WIDEST, Undistorter, Undistortion
+from gausstr_core.camera.lens import EQUIDISTANT, PLUMB_BOB, RATIONAL, Lens
+from gausstr_core.camera.undistortion import WIDEST, Undistorter, Undistortion
 
 SIZE = (90, 160)
 

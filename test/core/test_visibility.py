@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import VoxelGrid, matrix_from_quaternion
-from gausstr_core.rig import CameraRig
 from gausstr_core.visibility import observed_voxels, viewed_and_observed, with_neighbours
 
 GRID = VoxelGrid((-4.0, -4.0, -1.0), (12.0, 4.0, 3.0), 0.5)

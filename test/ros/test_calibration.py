@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from image_messages import camera_info, encoded, raw
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 
-from gausstr_core.undistortion import Undistorter
+from gausstr_core.camera.undistortion import Undistorter
 from gausstr_ros.cycle.pinhole_views import pinhole_view
 from gausstr_ros.listening.calibration import build_rig, lens_from_info
 from gausstr_ros.listening.calibrations import LOST_INFOS, Calibrations

@@ -16,10 +16,10 @@ import torch
 from image_messages import camera_info, raw
 from street_frames import StreetCycle, street_cycle
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import Occupancy, VoxelGrid
 from gausstr_core.nuscenes import NUSCENES_CAMERAS
 from gausstr_core.pipeline import OccupancyPipeline
-from gausstr_core.rig import CameraRig
 from gausstr_core.seen import Seen
 from gausstr_core.visibility import viewed_and_observed, with_neighbours
 from gausstr_core.vocabulary import Vocabulary

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from image_messages import compressed, encoded, inverse_depth, raw
 from std_msgs.msg import Header
 
-from gausstr_core import images
-from gausstr_core.compressed_images import MOST_PIXELS
-from gausstr_core.images import depth_image
+from gausstr_core.camera import images
+from gausstr_core.camera.compressed_images import MOST_PIXELS
+from gausstr_core.camera.images import depth_image
 from gausstr_ros.messages.images import image_message, rgb_image
 
 # Where red, green, green and blue lie in the first two rows and columns of each pattern.

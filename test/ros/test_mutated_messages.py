@@ -18,9 +18,9 @@ from geometry_msgs.msg import TransformStamped
 from image_messages import camera_info, encoded, inverse_depth, raw
 from sensor_msgs.msg import CompressedImage, Image
 
-from gausstr_core.compressed_images import MOST_PIXELS
-from gausstr_core.images import depth_image
-from gausstr_core.undistortion import Undistorter
+from gausstr_core.camera.compressed_images import MOST_PIXELS
+from gausstr_core.camera.images import depth_image
+from gausstr_core.camera.undistortion import Undistorter
 from gausstr_ros.cycle.pinhole_views import pinhole_view
 from gausstr_ros.listening.calibration import lens_from_info
 from gausstr_ros.listening.depth_pairing import Shot

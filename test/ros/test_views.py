@@ -11,9 +11,9 @@ pytest.importorskip('rclpy')
 
 import torch
 
+from gausstr_core.camera.images import depth_image
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import Gaussians
-from gausstr_core.images import depth_image
-from gausstr_core.rig import CameraRig
 from gausstr_core.vocabulary import Category
 from gausstr_ros.cycle.steps import MappedSet
 from gausstr_ros.messages.images import rgb_image

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gausstr_core.rig import CameraRig
+from gausstr_core.camera.rig import CameraRig
 from gausstr_training.bags import photometry
 from gausstr_training.compact.augmentation import augmented, mirrored, zoomed
 from gausstr_training.compact.frames import Batch

@@ -33,7 +33,7 @@ from rosbags.interfaces import (
 )
 from rosbags.rosbag2 import StoragePlugin, Writer
 
-from gausstr_core.images import rgb_image
+from gausstr_core.camera.images import rgb_image
 from gausstr_training.bags.calibration import undistortion_of
 from gausstr_training.bags.dataset import BagDataset
 from gausstr_training.bags.discovery import bag_name, find_bags

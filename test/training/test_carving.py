@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import Gaussians, VoxelGrid
-from gausstr_core.rig import CameraRig
 from gausstr_training.losses.carving import EMPTY, Carving, carve, carving_loss
 
 GRID = VoxelGrid((0.0, -2.0, -2.0), (8.0, 2.0, 2.0), 0.5)

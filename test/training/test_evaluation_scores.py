@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import VoxelGrid
-from gausstr_core.rig import CameraRig
 from gausstr_training.evaluation.lifting import lift, pixel_labels, upsample_inverse_depth
 from gausstr_training.evaluation.report import write_json
 from gausstr_training.evaluation.tally import COUNT, SCORED, Guess, Scores, Tally

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import Occupancy, VoxelGrid
 from gausstr_core.foundation.combined import CombinedFoundation
 from gausstr_core.foundation.lidar_depth import depth_from_cloud
 from gausstr_core.foundation.precomputed import PrecomputedFeatures
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.presets import Assembly, assemble
-from gausstr_core.rig import CameraRig
 from gausstr_core.transformer.build import GaussTR
 from gausstr_training.evaluation.lidar_agreement import Box, agreement, passed_voxels
 

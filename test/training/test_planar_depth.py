@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import FoundationMaps, Gaussians
 from gausstr_core.foundation.compact import HINT_SCALE, geometry_hints
-from gausstr_core.rig import CameraRig
 from gausstr_core.splatting import splat
 from gausstr_core.transformer.build import build
 from gausstr_training.compact.planar_depth import meet_planes, plane_parameters, splat_surfaces

@@ -18,7 +18,7 @@ import torch
 from bag_files import picture
 from foundation_files import write_dinov2, write_metric3d
 
-from gausstr_core.rig import CameraRig
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.transformer.build import build
 from gausstr_core.weights import save_weights
 from gausstr_training.targets.cache import TargetCache, sweep

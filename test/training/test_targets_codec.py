@@ -11,8 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import FoundationMaps
-from gausstr_core.rig import CameraRig
 from gausstr_training.targets.codec import CodecSettings, decode, encode, summary
 from gausstr_training.targets.container import DamagedFile, Section, assemble, disassemble
 from gausstr_training.targets.depth_codec import error_at, level_for, pack_depth, unpack_depth

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from gausstr_core.rig import CameraRig
+from gausstr_core.camera.rig import CameraRig
 from gausstr_core.text_encoder import TextEncoder
 from gausstr_core.transformer.build import build
 from gausstr_core.weights import load_weights

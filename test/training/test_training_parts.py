@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gausstr_core.rig import CameraRig
+from gausstr_core.camera.rig import CameraRig
 from gausstr_training.engine.schedules import learning_rate
 from gausstr_training.full.immediate import immediately
 from gausstr_training.full.job import FullJob, Sources

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gausstr_core.compressed_images import decode_color, decode_depth
+from gausstr_core.camera.compressed_images import decode_color, decode_depth
 
 # encoding -> channels of 8 bits, and what makes RGB of them
 COLOR: dict[str, tuple[int, int | None]] = {

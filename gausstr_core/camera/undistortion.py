@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gausstr_core.lens import EQUIDISTANT, Lens
+from gausstr_core.camera.lens import EQUIDISTANT, Lens
 
 WIDEST = 70.0  # degrees from the optical axis; beyond, most pixels of a pinhole show the rim
 _HALVINGS = 40

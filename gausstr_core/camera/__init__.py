@@ -1,0 +1,1 @@
+"""Cameras: how they project, where they hang, and what their images hold."""
