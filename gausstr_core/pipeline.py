@@ -19,7 +19,7 @@ from gausstr_core.presets import Assembly, assemble
 from gausstr_core.rules import Rule
 from gausstr_core.seen import Seen
 from gausstr_core.visibility import viewed_and_observed, with_neighbours
-from gausstr_core.vocabulary import Category, Vocabulary
+from gausstr_core.vocabulary.vocabulary import Category, Vocabulary
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gausstr_core.text_encoder import CONFIG
-from gausstr_core.vocabulary import Category, read_categories
+from gausstr_core.vocabulary.text_encoder import CONFIG
+from gausstr_core.vocabulary.vocabulary import Category, read_categories
 
 RELEASED_VOCABULARY = CONFIG / 'vocabulary_released.yaml'
 FREE = 17  # of Occ3D; what is sky or empty

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gausstr_core.contracts import Gaussians, Occupancy, VoxelGrid
 from gausstr_core.released_labels import OCCUPIED, released_labels
-from gausstr_core.vocabulary import MAX_CATEGORIES, Vocabulary
+from gausstr_core.vocabulary.vocabulary import MAX_CATEGORIES, Vocabulary
 from gausstr_core.voxels import label, voxelise
 from gausstr_core.voxels.released import averaged_voxels, released_voxels
 

@@ -12,7 +12,7 @@ from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Header
 
 from gausstr_core.contracts import Occupancy
-from gausstr_core.vocabulary import Category
+from gausstr_core.vocabulary.vocabulary import Category
 
 UNKNOWN, FREE, OCCUPIED = -1, 0, 100
 

@@ -19,7 +19,7 @@ from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from gausstr_core.contracts import Gaussians, Occupancy
-from gausstr_core.vocabulary import Category
+from gausstr_core.vocabulary.vocabulary import Category
 from gausstr_ros.messages.grids_and_clouds import color_table, occupied_voxels
 
 # Numbers that are looked for in the bytes; they hold 0xff, which no text in UTF-8 does.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.process.memory import peak_memory
-from gausstr_core.vocabulary import Vocabulary
+from gausstr_core.vocabulary.vocabulary import Vocabulary
 from gausstr_ros.cycle.build import build_pipeline, rule_in_force, warm_up
 from gausstr_ros.messages.grids_and_clouds import band_slice
 from gausstr_ros.node.worker import Plan

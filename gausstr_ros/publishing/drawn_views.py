@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gausstr_core.splatting import splat
-from gausstr_core.vocabulary import Category
+from gausstr_core.vocabulary.vocabulary import Category
 from gausstr_ros.cycle.steps import MappedSet
 from gausstr_ros.messages.grids_and_clouds import color_table
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from gausstr_core.vocabulary import Vocabulary
+from gausstr_core.vocabulary.vocabulary import Vocabulary
 
 
 class Term:

@@ -6,7 +6,7 @@ import math
 
 from std_msgs.msg import ColorRGBA
 
-from gausstr_core.vocabulary import Category, Vocabulary
+from gausstr_core.vocabulary.vocabulary import Category, Vocabulary
 from gausstr_msgs.msg import Categories
 from gausstr_msgs.msg import Category as CategoryMessage
 from gausstr_ros.messages.stamps import header_message

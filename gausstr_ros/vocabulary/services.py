@@ -21,7 +21,7 @@ from rclpy.node import Node
 from rclpy.task import Future
 
 from gausstr_core.pipeline import OccupancyPipeline
-from gausstr_core.vocabulary import Vocabulary
+from gausstr_core.vocabulary.vocabulary import Vocabulary
 from gausstr_msgs.msg import Categories
 from gausstr_msgs.srv import GetCategories, SetCategories
 from gausstr_ros.health.diagnostics import Health

@@ -25,7 +25,7 @@ import torch
 from gausstr_core.pipeline import OccupancyPipeline, OccupancyResult, Seen
 from gausstr_core.process.memory import keep_freed_memory
 from gausstr_core.process.parallel import follow_torch_threads, keep_torch_threads, use_threads
-from gausstr_core.vocabulary import Vocabulary
+from gausstr_core.vocabulary.vocabulary import Vocabulary
 from gausstr_training.benchmarks.fast_paths import device_name
 from gausstr_training.evaluation.report import write_json
 from gausstr_training.streets.drive_settings import DriveSettings

@@ -26,7 +26,7 @@ import torch
 from tqdm import tqdm
 
 from gausstr_core.process.parallel import keep_torch_threads
-from gausstr_core.text_encoder import TextEncoder
+from gausstr_core.vocabulary.text_encoder import TextEncoder
 from gausstr_training.compact.ablation_reports import MODULE, Jury, summary
 from gausstr_training.compact.frames import FrameStore
 from gausstr_training.compact.stages import TransformerStage

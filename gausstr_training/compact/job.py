@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from gausstr_core.text_encoder import TextEncoder
 from gausstr_core.transformer.build import GaussTR, build
+from gausstr_core.vocabulary.text_encoder import TextEncoder
 from gausstr_core.weights import load_weights, save_weights
 from gausstr_training.compact.frames import FrameStore
 from gausstr_training.compact.stages import STAGES

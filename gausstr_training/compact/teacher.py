@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gausstr_core.text_encoder import TextEncoder, training_synonyms
+from gausstr_core.vocabulary.text_encoder import TextEncoder, training_synonyms
 from gausstr_training.streets.classes import CLASSES
 
 

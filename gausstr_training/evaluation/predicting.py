@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from gausstr_core.contracts import Occupancy
 from gausstr_core.pipeline import OccupancyPipeline
-from gausstr_core.vocabulary import Vocabulary
+from gausstr_core.vocabulary.vocabulary import Vocabulary
 from gausstr_training.bags.dataset import BagDataset
 from gausstr_training.bags.frame import BagFrame
 from gausstr_training.bags.sets import BagSettings

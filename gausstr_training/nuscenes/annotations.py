@@ -12,7 +12,7 @@ import yaml
 from gausstr_training.bags.writing import FIXED_FRAME, TYPES, header
 from gausstr_training.nuscenes.scene import Box, Scene
 
-# Not through gausstr_core.vocabulary: workers without torch take a tenth of the memory.
+# Not through gausstr_core.vocabulary.vocabulary: workers without torch take a tenth of the memory.
 _VOCABULARY = files('gausstr_core.config') / 'vocabulary_occ3d.yaml'
 MARKERS = 'visualization_msgs/msg/MarkerArray'
 _OPACITY = 0.5

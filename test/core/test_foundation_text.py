@@ -5,14 +5,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gausstr_core.foundation import clip_text
-from gausstr_core.foundation.clip_text import (
+from gausstr_core.transformer.checkpoint import load_prototypes
+from gausstr_core.vocabulary import clip_text
+from gausstr_core.vocabulary.clip_text import (
     clip_encoder,
     known_words,
     talk2dino_encoder,
 )
-from gausstr_core.transformer.checkpoint import load_prototypes
-from gausstr_core.vocabulary import Vocabulary
+from gausstr_core.vocabulary.vocabulary import Vocabulary
 from gausstr_core.weights.tensors import read_tensors
 
 open_clip = pytest.importorskip('open_clip')

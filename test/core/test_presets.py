@@ -20,7 +20,7 @@ from gausstr_core.released_labels import released_labels
 from gausstr_core.rules import CalibratedRule, ReleasedRule
 from gausstr_core.transformer.checkpoint import TrainedOn, load_any, load_official, save
 from gausstr_core.visibility import viewed_and_observed, with_neighbours
-from gausstr_core.vocabulary import Category, Vocabulary
+from gausstr_core.vocabulary.vocabulary import Category, Vocabulary
 from gausstr_core.voxels.released import released_voxels
 
 pytest.importorskip('onnx')

@@ -23,7 +23,7 @@ from gausstr_core.released_labels import (
     released_owners,
     surviving_prompts,
 )
-from gausstr_core.vocabulary import Vocabulary, read_categories
+from gausstr_core.vocabulary.vocabulary import Vocabulary, read_categories
 from gausstr_core.voxels.released import released_voxels
 
 BACKENDS = ('reference', 'fast')

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from gausstr_core import text_encoder
-from gausstr_core.text_encoder import (
+from gausstr_core.vocabulary import text_encoder
+from gausstr_core.vocabulary.text_encoder import (
     CACHE,
     TextEncoder,
     load_minilm,
@@ -31,7 +31,9 @@ def fresh() -> dict[str, Tensor]:
 
 def test_the_cache_equals_fresh_encodings(fresh: dict[str, Tensor]) -> None:
     cache = read_cache(CACHE)
-    assert sorted(cache) == sorted(fresh), 'run python -m gausstr_core.text_encoder --refresh'
+    assert sorted(cache) == sorted(fresh), (
+        'run python -m gausstr_core.vocabulary.text_encoder --refresh'
+    )
     for word, vector in fresh.items():
         torch.testing.assert_close(cache[word], vector, atol=5e-4, rtol=0)
 

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gausstr_core.text_encoder import TextEncoder, heldout_synonyms, training_synonyms
-from gausstr_core.vocabulary import Category, Vocabulary, stable_color
+from gausstr_core.vocabulary.text_encoder import TextEncoder, heldout_synonyms, training_synonyms
+from gausstr_core.vocabulary.vocabulary import Category, Vocabulary, stable_color
 
 ENCODER = TextEncoder.default()
 

@@ -16,7 +16,7 @@ from sensor_msgs.msg import PointField
 from std_msgs.msg import Header
 
 from gausstr_core.contracts import Occupancy, VoxelGrid
-from gausstr_core.vocabulary import Category
+from gausstr_core.vocabulary.vocabulary import Category
 from gausstr_ros.messages import grids_and_clouds, stamps
 
 WORDS = (

@@ -17,7 +17,7 @@ from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 
 from gausstr_core.contracts import Occupancy, VoxelGrid
-from gausstr_core.vocabulary import Category
+from gausstr_core.vocabulary.vocabulary import Category
 from gausstr_ros.demo import bag_player
 from gausstr_ros.demo.bag_player import header_stamp
 from gausstr_ros.demo.command import main

@@ -17,7 +17,7 @@ from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from gausstr_core.contracts import Gaussians, Occupancy, VoxelGrid
-from gausstr_core.vocabulary import Category
+from gausstr_core.vocabulary.vocabulary import Category
 from gausstr_ros.messages import markers
 
 WORDS = (

@@ -11,7 +11,7 @@ pytest.importorskip('rclpy')
 
 from sensor_msgs.msg import PointCloud2
 
-from gausstr_core.vocabulary import MAX_CATEGORIES, MAX_PROMPTS
+from gausstr_core.vocabulary.vocabulary import MAX_CATEGORIES, MAX_PROMPTS
 from gausstr_msgs.msg import Category
 from gausstr_msgs.srv import SetCategories
 from gausstr_ros.vocabulary.messages import category_from_message

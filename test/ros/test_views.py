@@ -14,7 +14,7 @@ import torch
 from gausstr_core.camera.images import depth_image
 from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import Gaussians
-from gausstr_core.vocabulary import Category
+from gausstr_core.vocabulary.vocabulary import Category
 from gausstr_ros.cycle.steps import MappedSet
 from gausstr_ros.messages.images import rgb_image
 from gausstr_ros.publishing import outputs

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gausstr_core.text_encoder import TextEncoder
 from gausstr_core.transformer.build import build
+from gausstr_core.vocabulary.text_encoder import TextEncoder
 from gausstr_training import synthesize
 from gausstr_training.compact.draws import DrawnRigs
 from gausstr_training.compact.frames import Batch, FrameStore

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from gausstr_core.camera.rig import CameraRig
-from gausstr_core.text_encoder import TextEncoder
 from gausstr_core.transformer.build import build
+from gausstr_core.vocabulary.text_encoder import TextEncoder
 from gausstr_core.weights import load_weights
 from gausstr_training import synthesize, train
 from gausstr_training.compact.augmentation import mirrored

@@ -19,8 +19,8 @@ import torch
 import yaml
 from torch import Tensor
 
-from gausstr_core.likeness import Likeness
-from gausstr_core.text_encoder import CONFIG, TextEncoder
+from gausstr_core.vocabulary.likeness import Likeness
+from gausstr_core.vocabulary.text_encoder import CONFIG, TextEncoder
 
 ROLES = ('object', 'ground', 'sky')
 MAX_CATEGORIES = 255  # a label fits into a byte

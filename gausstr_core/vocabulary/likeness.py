@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gausstr_core.text_encoder import TextEncoder
+from gausstr_core.vocabulary.text_encoder import TextEncoder
 
 
 class Likeness:

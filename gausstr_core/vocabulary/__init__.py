@@ -1,0 +1,1 @@
+"""Words: categories, the encoders of text, and what features say of them."""
