@@ -16,10 +16,10 @@ from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import FoundationMaps, Gaussians, Occupancy, VoxelGrid
 from gausstr_core.foundation.interface import DepthNetwork
 from gausstr_core.presets import Assembly, assemble
-from gausstr_core.rules import Rule
 from gausstr_core.seen import Seen
-from gausstr_core.visibility import viewed_and_observed, with_neighbours
 from gausstr_core.vocabulary.vocabulary import Category, Vocabulary
+from gausstr_core.voxels.rules import Rule
+from gausstr_core.voxels.visibility import viewed_and_observed, with_neighbours
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,14 @@ from torch import Tensor
 from gausstr_core.foundation import released
 from gausstr_core.foundation.combined import CombinedFoundation
 from gausstr_core.foundation.interface import DepthNetwork
-from gausstr_core.released_labels import RELEASED_VOCABULARY
-from gausstr_core.rules import CalibratedRule, ReleasedRule, Rule
 from gausstr_core.transformer.build import COMPACT_PRESETS, UNTRAINED_SEED, GaussTR, build
 from gausstr_core.transformer.checkpoint import Checkpoint, TrainedOn, load_any
 from gausstr_core.transformer.full import FEATUP, TALK2DINO, FullConfig, FullTransformer
 from gausstr_core.vocabulary.clip_text import clip_encoder, known_words, talk2dino_encoder
 from gausstr_core.vocabulary.text_encoder import TextEncoder
 from gausstr_core.vocabulary.vocabulary import SHIPPED_VOCABULARY, read_categories
+from gausstr_core.voxels.released_labels import RELEASED_VOCABULARY
+from gausstr_core.voxels.rules import CalibratedRule, ReleasedRule, Rule
 from gausstr_core.weights import load_weights, read_card, shipped_weights
 from gausstr_core.weights.catalogue import GAUSSTR_FEATUP, GAUSSTR_TALK2DINO
 from gausstr_core.weights.fetch import RemoteFile, locate

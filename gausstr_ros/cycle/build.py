@@ -10,8 +10,8 @@ import torch
 from gausstr_core.camera.rig import CameraRig
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.process.parallel import use_threads
-from gausstr_core.rules import CalibratedRule, ReleasedRule, Rule
 from gausstr_core.vocabulary.vocabulary import Vocabulary
+from gausstr_core.voxels.rules import CalibratedRule, ReleasedRule, Rule
 from gausstr_ros.cycle.steps import MappedSet
 from gausstr_ros.settings.settings import Settings
 

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from gausstr_core.camera.rig import CameraRig
 from gausstr_core.pipeline import OccupancyPipeline, OccupancyResult
-from gausstr_core.rules import Rule
 from gausstr_core.seen import Seen
 from gausstr_core.vocabulary.vocabulary import Vocabulary
+from gausstr_core.voxels.rules import Rule
 from gausstr_ros.cycle.pinhole_views import PinholeView, pinhole_view
 from gausstr_ros.listening.calibration import build_rig
 from gausstr_ros.listening.depth_pairing import Shot

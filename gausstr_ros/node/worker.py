@@ -21,7 +21,7 @@ import torch
 
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.process.parallel import follow_torch_threads
-from gausstr_core.rules import Rule
+from gausstr_core.voxels.rules import Rule
 from gausstr_ros.cycle.steps import SeenImage, SeenSet, join_set, map_seen, see_images, see_set
 from gausstr_ros.health.diagnostics import Health
 from gausstr_ros.health.fault_log import FaultLog

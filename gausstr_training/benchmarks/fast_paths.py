@@ -30,8 +30,8 @@ from gausstr_core.transformer.deformable import DeformableAttention, grid_sample
 from gausstr_core.transformer.full import TALK2DINO
 from gausstr_core.transformer.pyramid import Pyramid
 from gausstr_core.transformer.reference_points import spread_points
-from gausstr_core.visibility import observed_voxels
 from gausstr_core.voxels import voxelise
+from gausstr_core.voxels.visibility import observed_voxels
 from gausstr_training.benchmarks.forward import DEPTH_SIZE as FORWARD_SIZE
 from gausstr_training.benchmarks.forward import forward_stages, stage_table
 from gausstr_training.benchmarks.released import released_post_processing

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from gausstr_core.contracts import VoxelGrid
-from gausstr_core.released_labels import released_labels, released_owners
 from gausstr_core.voxels.released import released_voxels
+from gausstr_core.voxels.released_labels import released_labels, released_owners
 
 PIXELS, FOCAL = 7.5, 1266.0  # of the released scale law: metres = (1..16) * depth * 7.5 / focal
 TOLERANCE = 1e-4

@@ -15,9 +15,9 @@ import torch
 
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.presets import Assembly
-from gausstr_core.rules import CalibratedRule
 from gausstr_core.vocabulary.text_encoder import TextEncoder
 from gausstr_core.vocabulary.vocabulary import SHIPPED_VOCABULARY
+from gausstr_core.voxels.rules import CalibratedRule
 from gausstr_core.weights import read_card
 from gausstr_core.weights.checksum import sha256_of
 from gausstr_training.compact.variants import Variant

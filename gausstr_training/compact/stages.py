@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from gausstr_core.contracts import Gaussians
-from gausstr_core.rules import CalibratedRule
 from gausstr_core.transformer.build import GaussTR
 from gausstr_core.transformer.transformer import GaussianTransformer
+from gausstr_core.voxels.rules import CalibratedRule
 from gausstr_training.compact.agreement import Agreement
 from gausstr_training.compact.distillation import Distillation
 from gausstr_training.compact.draws import DrawnRigs, DrawnViews, Sample

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from gausstr_core.rules import CalibratedRule
 from gausstr_core.transformer.build import GaussTR, build
 from gausstr_core.transformer.formulation import FORMULATIONS
 from gausstr_core.transformer.full import FullConfig, FullTransformer
 from gausstr_core.transformer.reference_points import Lattice
 from gausstr_core.transformer.transformer import GaussianTransformer
+from gausstr_core.voxels.rules import CalibratedRule
 from gausstr_core.weights import load_weights
 
 SEED = 4  # of the transformers' first weights

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import FoundationMaps, Gaussians, VoxelGrid
 from gausstr_core.pipeline import OccupancyPipeline, check_images
-from gausstr_core.rules import CalibratedRule, drop_sky
 from gausstr_core.vocabulary.text_encoder import heldout_synonyms
 from gausstr_core.vocabulary.vocabulary import Category, Vocabulary
 from gausstr_core.voxels import voxelise
+from gausstr_core.voxels.rules import CalibratedRule, drop_sky
 from gausstr_training.evaluation.lifting import lift, pixel_labels, upsample_inverse_depth
 from gausstr_training.evaluation.tally import Guess
 from gausstr_training.streets.classes import CLASSES

@@ -12,8 +12,8 @@ import numpy as np
 
 from gausstr_core.contracts import VoxelGrid
 from gausstr_core.drawing.page import write_files
-from gausstr_core.released_labels import RELEASED_VOCABULARY
 from gausstr_core.vocabulary.vocabulary import SHIPPED_VOCABULARY, read_categories, stable_color
+from gausstr_core.voxels.released_labels import RELEASED_VOCABULARY
 from gausstr_training.engine.provenance import versions
 from gausstr_training.evaluation import occ3d, report
 from gausstr_training.evaluation.frame_log import FrameLog, Labels, digest

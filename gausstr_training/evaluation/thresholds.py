@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gausstr_core.rules import CalibratedRule
+from gausstr_core.voxels.rules import CalibratedRule
 from gausstr_training.evaluation.methods import METHODS
 from gausstr_training.evaluation.tally import Tally
 

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import Gaussians, VoxelGrid
-from gausstr_core.visibility import half_diagonal, observed_voxels
 from gausstr_core.voxels import voxelise
+from gausstr_core.voxels.visibility import half_diagonal, observed_voxels
 from gausstr_training.losses.landing import landing_voxels
 
 CLEARANCE = 0.1  # metres before the surface up to which a ray empties the voxels

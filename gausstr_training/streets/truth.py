@@ -16,7 +16,7 @@ from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import VoxelGrid
 from gausstr_core.nuscenes import NUSCENES_CAMERAS
 from gausstr_core.process.parallel import kernel
-from gausstr_core.visibility import observed_voxels
+from gausstr_core.voxels.visibility import observed_voxels
 from gausstr_training.streets import shapes
 from gausstr_training.streets.classes import BUILDING, CLASSES, FREE, VEGETATION
 from gausstr_training.streets.geometry import Geometry

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from gausstr_core.released_labels import released_labels, released_owners
 from gausstr_core.voxels.released import released_voxels
+from gausstr_core.voxels.released_labels import released_labels, released_owners
 from gausstr_training.verification.case import Case
 
 INPUTS = tuple(

@@ -9,9 +9,9 @@ import torch
 from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import VoxelGrid
 from gausstr_core.pipeline import OccupancyPipeline
-from gausstr_core.rules import CalibratedRule, drop_sky
 from gausstr_core.vocabulary.text_encoder import TextEncoder
 from gausstr_core.vocabulary.vocabulary import Category, Vocabulary
+from gausstr_core.voxels.rules import CalibratedRule, drop_sky
 
 GRID = VoxelGrid((-16, -16, -1), (16, 16, 5.4), 0.4)
 SIZES = ((60, 100), (48, 80))

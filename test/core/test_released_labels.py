@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gausstr_core.contracts import VoxelGrid
-from gausstr_core.released_labels import (
+from gausstr_core.vocabulary.vocabulary import Vocabulary, read_categories
+from gausstr_core.voxels.released import released_voxels
+from gausstr_core.voxels.released_labels import (
     FREE,
     LABELS,
     RELEASED_VOCABULARY,
@@ -23,8 +25,6 @@ from gausstr_core.released_labels import (
     released_owners,
     surviving_prompts,
 )
-from gausstr_core.vocabulary.vocabulary import Vocabulary, read_categories
-from gausstr_core.voxels.released import released_voxels
 
 BACKENDS = ('reference', 'fast')
 

@@ -21,8 +21,8 @@ from gausstr_core.contracts import Occupancy, VoxelGrid
 from gausstr_core.nuscenes import NUSCENES_CAMERAS
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.seen import Seen
-from gausstr_core.visibility import viewed_and_observed, with_neighbours
 from gausstr_core.vocabulary.vocabulary import Vocabulary
+from gausstr_core.voxels.visibility import viewed_and_observed, with_neighbours
 from gausstr_ros.cycle.build import rule_in_force
 from gausstr_ros.cycle.steps import join_set, see_set
 from gausstr_ros.listening.depth_pairing import Shot

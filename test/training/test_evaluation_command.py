@@ -12,10 +12,10 @@ from evaluations import THRESHOLDS, write_weights
 
 from gausstr_core.contracts import FoundationMaps
 from gausstr_core.pipeline import OccupancyPipeline
-from gausstr_core.rules import CalibratedRule
 from gausstr_core.transformer.build import build
 from gausstr_core.vocabulary.text_encoder import TextEncoder
 from gausstr_core.vocabulary.vocabulary import Vocabulary
+from gausstr_core.voxels.rules import CalibratedRule
 from gausstr_training import evaluate
 from gausstr_training.compact.teacher import thinned
 from gausstr_training.evaluation.methods import HELDOUT, METHODS, Contest

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gausstr_core.contracts import VoxelGrid
-from gausstr_core.rules import CalibratedRule
 from gausstr_core.voxels import label
 from gausstr_core.voxels.labelling import tempered
+from gausstr_core.voxels.rules import CalibratedRule
 from gausstr_training.evaluation.reliability import TEMPERATURES, Reliability, TemperatureFit
 from gausstr_training.evaluation.scoring import measure
 from gausstr_training.evaluation.tally import Guess

@@ -98,7 +98,7 @@ def released_labels(
             f'got {backend!r} for a tensor on {density.device}'
         )
     if backend == 'fast':
-        from gausstr_core import released_labels_fast
+        from gausstr_core.voxels import released_labels_fast
 
         return released_labels_fast.label(
             density, features, owners, labels, free, occupied_threshold

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from gausstr_core.contracts import Gaussians, Occupancy, VoxelGrid
-from gausstr_core.released_labels import OCCUPIED, released_labels
 from gausstr_core.vocabulary.vocabulary import MAX_CATEGORIES, Vocabulary
 from gausstr_core.voxels import label, voxelise
 from gausstr_core.voxels.released import averaged_voxels, released_voxels
+from gausstr_core.voxels.released_labels import OCCUPIED, released_labels
 
 Lap = Callable[[str], None]  # called with the name of each stage when it is done
 
