@@ -11,15 +11,15 @@ from pathlib import Path
 
 import torch
 
-from gausstr_core.foundation.clip_vision import ClipVision
 from gausstr_core.foundation.combined import CombinedFoundation
-from gausstr_core.foundation.depth_anything import DepthAnythingDepth
-from gausstr_core.foundation.depth_pro import DepthProDepth
-from gausstr_core.foundation.dinov2 import DinoV2Features
+from gausstr_core.foundation.depth.depth_anything import DepthAnythingDepth
+from gausstr_core.foundation.depth.depth_pro import DepthProDepth
+from gausstr_core.foundation.depth.metric3d import Metric3DDepth
+from gausstr_core.foundation.features.clip_vision import ClipVision
+from gausstr_core.foundation.features.dinov2 import DinoV2Features
+from gausstr_core.foundation.features.jbu import JointBilateralStack
+from gausstr_core.foundation.features.maskclip import MaskClipFeatures
 from gausstr_core.foundation.interface import DepthNetwork
-from gausstr_core.foundation.jbu import JointBilateralStack
-from gausstr_core.foundation.maskclip import MaskClipFeatures
-from gausstr_core.foundation.metric3d import Metric3DDepth
 from gausstr_core.foundation.pretrained import configuration, random_network
 
 RANDOM_SEED = 20261122

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gausstr_core.foundation.clip_vision import HEAD_WIDTH
+from gausstr_core.foundation.features.clip_vision import HEAD_WIDTH
 from gausstr_core.vocabulary.text_encoder import (
     EncodeFunction,
     TextEncoder,

@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 
 from gausstr_core.camera.rig import CameraRig
-from gausstr_core.foundation.depth_anything import DepthAnythingDepth, fitting_size
-from gausstr_core.foundation.depth_pro import DepthProDepth
+from gausstr_core.foundation.depth.depth_anything import DepthAnythingDepth, fitting_size
+from gausstr_core.foundation.depth.depth_pro import DepthProDepth
+from gausstr_core.foundation.depth.metric3d import Metric3DDepth
 from gausstr_core.foundation.interface import normalised, resize_images
-from gausstr_core.foundation.metric3d import Metric3DDepth
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 UNITS = next(

@@ -7,11 +7,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gausstr_core.foundation.clip_vision import ClipVision
-from gausstr_core.foundation.dinov2 import DinoV2Features
+from gausstr_core.foundation.features.clip_vision import ClipVision
+from gausstr_core.foundation.features.dinov2 import DinoV2Features
+from gausstr_core.foundation.features.jbu import JointBilateralStack
+from gausstr_core.foundation.features.maskclip import MaskClipFeatures
 from gausstr_core.foundation.interface import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
-from gausstr_core.foundation.jbu import JointBilateralStack
-from gausstr_core.foundation.maskclip import MaskClipFeatures
 from gausstr_core.weights.tensors import fill, read_tensors, under
 
 pytestmark = pytest.mark.filterwarnings('ignore::DeprecationWarning')

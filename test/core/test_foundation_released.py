@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from gausstr_core.camera.rig import CameraRig
 from gausstr_core.foundation import released
 from gausstr_core.foundation.combined import CombinedFoundation
+from gausstr_core.foundation.depth.metric3d import Metric3DDepth
 from gausstr_core.foundation.interface import NetworkCard
-from gausstr_core.foundation.metric3d import Metric3DDepth
 from gausstr_core.weights.fetch import cache_folder
 
 

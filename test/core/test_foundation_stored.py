@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from gausstr_core.camera.rig import CameraRig
-from gausstr_core.foundation.image_transform import ImageTransform
-from gausstr_core.foundation.lidar_depth import (
+from gausstr_core.foundation.depth.lidar_depth import (
     LidarDepth,
     LidarSettings,
     densify,
@@ -22,6 +21,7 @@ from gausstr_core.foundation.lidar_depth import (
     project_cloud,
     remove_hidden,
 )
+from gausstr_core.foundation.image_transform import ImageTransform
 from gausstr_core.foundation.precomputed import (
     PrecomputedDepth,
     PrecomputedFeatures,

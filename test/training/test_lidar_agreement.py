@@ -13,7 +13,7 @@ import torch
 from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import Occupancy, VoxelGrid
 from gausstr_core.foundation.combined import CombinedFoundation
-from gausstr_core.foundation.lidar_depth import depth_from_cloud
+from gausstr_core.foundation.depth.lidar_depth import depth_from_cloud
 from gausstr_core.foundation.precomputed import PrecomputedFeatures
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.presets import Assembly, assemble

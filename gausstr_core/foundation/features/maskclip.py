@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from gausstr_core.camera.rig import CameraRig
-from gausstr_core.foundation.clip_vision import ClipVision
+from gausstr_core.foundation.features.clip_vision import ClipVision
+from gausstr_core.foundation.features.jbu import JointBilateralStack
 from gausstr_core.foundation.interface import (
     CLIP_MEAN,
     CLIP_STD,
@@ -24,7 +25,6 @@ from gausstr_core.foundation.interface import (
     check_patches,
     normalised,
 )
-from gausstr_core.foundation.jbu import JointBilateralStack
 from gausstr_core.weights.catalogue import CLIP, FEATUP
 from gausstr_core.weights.fetch import locate
 from gausstr_core.weights.tensors import fill, read_tensors, under

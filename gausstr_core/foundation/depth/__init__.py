@@ -1,0 +1,1 @@
+"""Networks and sensors that give depth. One file each."""

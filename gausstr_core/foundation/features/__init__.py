@@ -1,0 +1,1 @@
+"""Networks that give text-aligned features. One file each."""
