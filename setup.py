@@ -63,7 +63,7 @@ setup(
     },
     entry_points={
         'console_scripts': [
-            'gausstr-convert-checkpoint = gausstr_core.transformer.convert:main',
+            'gausstr-convert-checkpoint = gausstr_core.transformer.checkpoints.convert:main',
             'gausstr-demo = gausstr_ros.demo.command:main',
             'gausstr-evaluate = gausstr_training.evaluate:main',
             'gausstr-fetch = gausstr_core.weights.catalogue:main',

@@ -18,8 +18,13 @@ from gausstr_core.foundation import released
 from gausstr_core.foundation.combined import CombinedFoundation
 from gausstr_core.foundation.interface import DepthNetwork
 from gausstr_core.transformer.build import COMPACT_PRESETS, UNTRAINED_SEED, GaussTR, build
-from gausstr_core.transformer.checkpoint import Checkpoint, TrainedOn, load_any
-from gausstr_core.transformer.full import FEATUP, TALK2DINO, FullConfig, FullTransformer
+from gausstr_core.transformer.checkpoints.checkpoint import Checkpoint, TrainedOn, load_any
+from gausstr_core.transformer.full.transformer import (
+    FEATUP,
+    TALK2DINO,
+    FullConfig,
+    FullTransformer,
+)
 from gausstr_core.vocabulary.clip_text import clip_encoder, known_words, talk2dino_encoder
 from gausstr_core.vocabulary.text_encoder import TextEncoder
 from gausstr_core.vocabulary.vocabulary import SHIPPED_VOCABULARY, read_categories

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from gausstr_core.splatting import BACKENDS
-from gausstr_core.transformer.checkpoint_files import read_tensors
-from gausstr_core.transformer.full import FullTransformer
+from gausstr_core.transformer.checkpoints.files import read_tensors
+from gausstr_core.transformer.full.transformer import FullTransformer
 from gausstr_training.verification.case import Case, arrays, load_case
 from gausstr_training.verification.comparison import (
     Row,

@@ -9,7 +9,7 @@ from torch import nn
 
 from gausstr_core.foundation.combined import CombinedFoundation
 from gausstr_core.foundation.compact import CompactNetwork
-from gausstr_core.transformer.full import FullTransformer
+from gausstr_core.transformer.full.transformer import FullTransformer
 from gausstr_core.transformer.reference_points import Lattice
 from gausstr_core.transformer.transformer import GaussianTransformer
 

@@ -27,8 +27,8 @@ from gausstr_core.contracts import Gaussians, VoxelGrid
 from gausstr_core.process.memory import keep_freed_memory
 from gausstr_core.splatting import splat
 from gausstr_core.transformer.deformable import DeformableAttention, grid_sample_attention
-from gausstr_core.transformer.full import TALK2DINO
-from gausstr_core.transformer.pyramid import Pyramid
+from gausstr_core.transformer.full.pyramid import Pyramid
+from gausstr_core.transformer.full.transformer import TALK2DINO
 from gausstr_core.transformer.reference_points import spread_points
 from gausstr_core.voxels import voxelise
 from gausstr_core.voxels.visibility import observed_voxels

@@ -15,7 +15,7 @@ from torch import nn
 from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import FoundationMaps, VoxelGrid
 from gausstr_core.presets import untrained_transformer
-from gausstr_core.transformer.full import TALK2DINO, FullTransformer
+from gausstr_core.transformer.full.transformer import TALK2DINO, FullTransformer
 from gausstr_core.voxels.released import released_voxels
 from gausstr_core.voxels.released_labels import released_labels, released_owners
 

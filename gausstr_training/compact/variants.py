@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from gausstr_core.transformer.build import GaussTR, build
-from gausstr_core.transformer.formulation import FORMULATIONS
-from gausstr_core.transformer.full import FullConfig, FullTransformer
+from gausstr_core.transformer.full.formulation import FORMULATIONS
+from gausstr_core.transformer.full.transformer import FullConfig, FullTransformer
 from gausstr_core.transformer.reference_points import Lattice
 from gausstr_core.transformer.transformer import GaussianTransformer
 from gausstr_core.voxels.rules import CalibratedRule

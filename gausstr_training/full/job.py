@@ -12,9 +12,9 @@ import torch
 
 from gausstr_core.foundation.released import FEATURES
 from gausstr_core.transformer.build import UNTRAINED_SEED
-from gausstr_core.transformer.checkpoint import Checkpoint, TrainedOn, load_any, save
-from gausstr_core.transformer.formulation import FORMULATIONS
-from gausstr_core.transformer.full import FullConfig, FullTransformer
+from gausstr_core.transformer.checkpoints.checkpoint import Checkpoint, TrainedOn, load_any, save
+from gausstr_core.transformer.full.formulation import FORMULATIONS
+from gausstr_core.transformer.full.transformer import FullConfig, FullTransformer
 from gausstr_training.bags.dataset import open_frames
 from gausstr_training.bags.sets import BagSettings
 from gausstr_training.engine.job import Job

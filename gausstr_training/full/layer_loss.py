@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 from gausstr_core.contracts import Gaussians
 from gausstr_core.splatting import splat
-from gausstr_core.transformer.gaussian_head import GaussianHead
+from gausstr_core.transformer.full.gaussian_head import GaussianHead
 from gausstr_training.full.batch import Views
 from gausstr_training.full.immediate import immediately
 from gausstr_training.losses.released import Counts, head_losses

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from gausstr_core.splatting import splat
-from gausstr_core.transformer.full import FullTransformer
-from gausstr_core.transformer.gaussian_head import GaussianHead
+from gausstr_core.transformer.full.gaussian_head import GaussianHead
+from gausstr_core.transformer.full.transformer import FullTransformer
 from gausstr_training.bags.dataset import BagDataset
 from gausstr_training.bags.frame import BagFrame
 from gausstr_training.bags.sampler import DrawnFrames, generator_at

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from gausstr_core.transformer.formulation import FORMULATIONS
+from gausstr_core.transformer.full.formulation import FORMULATIONS
 
 FEATURES = ('talk2dino', 'featup', 'maskclip')
 PRECISIONS = ('fp32', 'bf16', 'fp16')

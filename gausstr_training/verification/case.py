@@ -14,8 +14,8 @@ from torch import Tensor
 
 from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import FoundationMaps, VoxelGrid
-from gausstr_core.transformer.checkpoint import Checkpoint, from_official
-from gausstr_core.transformer.checkpoint_files import read_tensors
+from gausstr_core.transformer.checkpoints.checkpoint import Checkpoint, from_official
+from gausstr_core.transformer.checkpoints.files import read_tensors
 
 RELEASED_VOXEL = 0.4  # metres, where the meta data do not say
 RELEASED_RANGE = (-40.0, -40.0, -1.0, 40.0, 40.0, 5.4)

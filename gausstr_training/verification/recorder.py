@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from gausstr_core.transformer.decoder import DecoderLayer
-from gausstr_core.transformer.full import FullTransformer
-from gausstr_core.transformer.gaussian_head import GaussianHead
+from gausstr_core.transformer.full.gaussian_head import GaussianHead
+from gausstr_core.transformer.full.transformer import FullTransformer
 
 
 class Recorder:

@@ -10,9 +10,9 @@ from torch import Tensor
 from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import Gaussians
 from gausstr_core.splatting import splat
-from gausstr_core.transformer.checkpoint import Checkpoint, to_official
-from gausstr_core.transformer.full import FullTransformer
-from gausstr_core.transformer.gaussian_head import GaussianHead, HeadOutput
+from gausstr_core.transformer.checkpoints.checkpoint import Checkpoint, to_official
+from gausstr_core.transformer.full.gaussian_head import GaussianHead, HeadOutput
+from gausstr_core.transformer.full.transformer import FullTransformer
 from gausstr_training.losses.released import Targets, head_losses, total
 from gausstr_training.verification.case import Case
 from gausstr_training.verification.recorder import Recorder

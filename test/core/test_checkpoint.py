@@ -13,11 +13,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from gausstr_core.transformer import checkpoint
-from gausstr_core.transformer.checkpoint import Checkpoint, from_official, to_official
-from gausstr_core.transformer.convert import main
-from gausstr_core.transformer.formulation import PAPER
-from gausstr_core.transformer.full import FEATUP, TALK2DINO, FullConfig, FullTransformer
+from gausstr_core.transformer.checkpoints import checkpoint
+from gausstr_core.transformer.checkpoints.checkpoint import Checkpoint, from_official, to_official
+from gausstr_core.transformer.checkpoints.convert import main
+from gausstr_core.transformer.full.formulation import PAPER
+from gausstr_core.transformer.full.transformer import (
+    FEATUP,
+    TALK2DINO,
+    FullConfig,
+    FullTransformer,
+)
 
 SMALL = FullConfig(feature_dim=12, dim=16, queries=7, layers=2, hidden=24, reduced=5, segments=4)
 

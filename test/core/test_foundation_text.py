@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gausstr_core.transformer.checkpoint import load_prototypes
+from gausstr_core.transformer.checkpoints.checkpoint import load_prototypes
 from gausstr_core.vocabulary import clip_text
 from gausstr_core.vocabulary.clip_text import (
     clip_encoder,

@@ -16,7 +16,12 @@ from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import VoxelGrid
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.presets import assemble
-from gausstr_core.transformer.checkpoint import TrainedOn, load_any, load_official, save
+from gausstr_core.transformer.checkpoints.checkpoint import (
+    TrainedOn,
+    load_any,
+    load_official,
+    save,
+)
 from gausstr_core.vocabulary.vocabulary import Category, Vocabulary
 from gausstr_core.voxels.released import released_voxels
 from gausstr_core.voxels.released_labels import released_labels

@@ -18,10 +18,10 @@ from gausstr_core.contracts import (
     quaternion_from_matrix,
 )
 from gausstr_core.transformer.deformable import DeformableAttention, grid_sample_attention
-from gausstr_core.transformer.formulation import PAPER, RELEASED, Formulation
-from gausstr_core.transformer.full import FullConfig, FullTransformer
-from gausstr_core.transformer.image_position import clamped_logit, moved, sine_code
-from gausstr_core.transformer.pyramid import PixelNorm, Pyramid
+from gausstr_core.transformer.full.formulation import PAPER, RELEASED, Formulation
+from gausstr_core.transformer.full.image_position import clamped_logit, moved, sine_code
+from gausstr_core.transformer.full.pyramid import PixelNorm, Pyramid
+from gausstr_core.transformer.full.transformer import FullConfig, FullTransformer
 from gausstr_core.transformer.reference_points import spread_points
 from gausstr_core.transformer.sampling import sample
 

@@ -212,8 +212,8 @@ def write_metric3d(folder, size=(616, 1064), output='predicted_depth', half=Fals
 
 def write_gausstr(folder, preset, **sizes):
     """A checkpoint as mmengine leaves it, with seeded weights and unit text prototypes."""
-    from gausstr_core.transformer.checkpoint import Checkpoint, to_official
-    from gausstr_core.transformer.full import FEATUP, TALK2DINO, FullTransformer
+    from gausstr_core.transformer.checkpoints.checkpoint import Checkpoint, to_official
+    from gausstr_core.transformer.full.transformer import FEATUP, TALK2DINO, FullTransformer
 
     names = {
         'talk2dino': ('gausstr_talk2dino_e20_miou12.27.pth', TALK2DINO),

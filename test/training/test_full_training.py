@@ -20,7 +20,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from gausstr_core.presets import assemble
-from gausstr_core.transformer import checkpoint
+from gausstr_core.transformer.checkpoints import checkpoint
 from gausstr_training import make_targets, train
 from gausstr_training.bags.dataset import open_frames
 from gausstr_training.bags.sets import BagSettings

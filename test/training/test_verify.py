@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
-from gausstr_core.transformer.checkpoint import Checkpoint, to_official
-from gausstr_core.transformer.full import FullConfig, FullTransformer
+from gausstr_core.transformer.checkpoints.checkpoint import Checkpoint, to_official
+from gausstr_core.transformer.full.transformer import FullConfig, FullTransformer
 from gausstr_training.verification.comparison import compare, relative_error
 from gausstr_training.verify import main
 

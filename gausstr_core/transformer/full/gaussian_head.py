@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import Gaussians, quaternion_from_matrix
-from gausstr_core.transformer.formulation import Formulation
+from gausstr_core.transformer.full.formulation import Formulation
+from gausstr_core.transformer.full.image_position import moved
 from gausstr_core.transformer.head import TURN, compose, small_rotation
-from gausstr_core.transformer.image_position import moved
 from gausstr_core.transformer.sampling import sample
 
 

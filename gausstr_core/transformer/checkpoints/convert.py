@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from gausstr_core.transformer import checkpoint
-from gausstr_core.transformer.checkpoint_files import write_tensors
+from gausstr_core.transformer.checkpoints import checkpoint
+from gausstr_core.transformer.checkpoints.files import write_tensors
 
 EXAMPLES = """examples:
   gausstr-convert-checkpoint gausstr_talk2dino_e20_miou12.27.pth talk2dino.safetensors

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from gausstr_core.transformer.full import FullConfig
-from gausstr_core.transformer.pyramid import Pyramid
+from gausstr_core.transformer.full.pyramid import Pyramid
+from gausstr_core.transformer.full.transformer import FullConfig
 
 PROTOTYPES = re.compile(r'gauss_heads\.\d+\.text_proto_embeds')
 # In the file or not, they say nothing: the backbone is a public network, the grid configuration.

@@ -10,15 +10,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gausstr_core.transformer.checkpoint_files import read_tensors, write_tensors
-from gausstr_core.transformer.formulation import Formulation
-from gausstr_core.transformer.full import FullConfig, FullTransformer
-from gausstr_core.transformer.official_names import (
+from gausstr_core.transformer.checkpoints.files import read_tensors, write_tensors
+from gausstr_core.transformer.checkpoints.official_names import (
     IGNORED,
     PROTOTYPES,
     config_of,
     official_names,
 )
+from gausstr_core.transformer.full.formulation import Formulation
+from gausstr_core.transformer.full.transformer import FullConfig, FullTransformer
 
 FORMAT = 'gausstr-full-1'
 TRANSFORMER = 'transformer.'

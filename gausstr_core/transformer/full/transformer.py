@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import FoundationMaps, Gaussians
 from gausstr_core.transformer.decoder import DecoderLayer, PositionEncoding
-from gausstr_core.transformer.formulation import RELEASED, Formulation
-from gausstr_core.transformer.gaussian_head import (
+from gausstr_core.transformer.full.formulation import RELEASED, Formulation
+from gausstr_core.transformer.full.gaussian_head import (
     GaussianHead,
     HeadOutput,
     HeadSizes,
@@ -20,8 +20,8 @@ from gausstr_core.transformer.gaussian_head import (
     lift,
     sight_of,
 )
-from gausstr_core.transformer.image_position import ImagePosition
-from gausstr_core.transformer.pyramid import Pyramid
+from gausstr_core.transformer.full.image_position import ImagePosition
+from gausstr_core.transformer.full.pyramid import Pyramid
 from gausstr_core.transformer.reference_points import spread_points
 
 

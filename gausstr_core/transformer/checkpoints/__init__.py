@@ -1,0 +1,1 @@
+"""Checkpoints of transformers: ours and the published ones, loaded and converted."""

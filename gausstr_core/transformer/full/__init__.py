@@ -1,0 +1,1 @@
+"""The transformer of the published models, full size."""
