@@ -63,7 +63,7 @@ class ReadAhead(Generic[T]):
         order = count(first, self._stride) if size is None else range(first, size, self._stride)
         return DataLoader(
             self._items, batch_size=None, sampler=order, num_workers=self._workers,
-            # a process that has numba's threads must not fork, see gausstr_core/process/parallel.py
+            # a process that has numba's threads must not fork, see process/parallel.py of the core
             multiprocessing_context='spawn',
             worker_init_fn=_begin,
         )  # fmt: skip

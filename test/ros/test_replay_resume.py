@@ -21,6 +21,7 @@ from nav_msgs.msg import OccupancyGrid
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image, PointCloud2
 
+from gausstr_ros.replay import run
 from gausstr_ros.replay.command import main
 from gausstr_ros.replay.journal import Journal, StoredSet
 
@@ -42,6 +43,7 @@ KINDS = {
 # The process is killed when it begins with a set.
 KILLED = """\
 import os, signal, sys
+from gausstr_ros.replay import run
 from gausstr_ros.replay import run
 from gausstr_ros.replay.command import main
 see, calls = run.see_set, []

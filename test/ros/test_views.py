@@ -17,7 +17,7 @@ from gausstr_core.contracts import Gaussians
 from gausstr_core.vocabulary.vocabulary import Category
 from gausstr_ros.cycle.steps import MappedSet
 from gausstr_ros.messages.images import rgb_image
-from gausstr_ros.publishing import outputs
+from gausstr_ros.publishing import drawn_views, outputs
 from gausstr_ros.settings.settings import read_settings
 
 WORDS = (Category('road', color=(10, 20, 30)), Category('car', color=(200, 100, 50)))

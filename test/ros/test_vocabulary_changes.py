@@ -17,6 +17,7 @@ from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_msgs.msg import Categories, Category
 from gausstr_msgs.srv import GetCategories, SetCategories
 from gausstr_ros.messages.stamps import stamp_of
+from gausstr_ros.vocabulary import services
 
 pytestmark = pytest.mark.ros
 LATCHED = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
