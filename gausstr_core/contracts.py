@@ -33,7 +33,7 @@ def move(record: T, device: torch.device | str) -> T:
 
 @dataclass(frozen=True)
 class FoundationMaps:
-    """What the frozen networks see in the N images of one cycle."""
+    """What the frozen networks make of the N images of one set."""
 
     codes: Tensor  # [N, c, h, w] of which the features are made, any stride
     depth: Tensor  # [N, H, W] z-depth in metres, > 0

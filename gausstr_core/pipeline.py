@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +12,11 @@ from torch import Tensor
 
 from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import FoundationMaps, Gaussians, Occupancy, VoxelGrid
+from gausstr_core.encoded_images import EncodedImages
 from gausstr_core.foundation.interface import DepthNetwork
+from gausstr_core.measured_depth import at_known_pixels, with_measured_depth
 from gausstr_core.presets import Assembly, assemble
-from gausstr_core.seen import Seen
+from gausstr_core.process.stage_clock import StageClock
 from gausstr_core.vocabulary.vocabulary import Category, Vocabulary
 from gausstr_core.voxels.rules import Rule
 from gausstr_core.voxels.visibility import viewed_and_observed, with_neighbours
@@ -46,8 +46,8 @@ class OccupancyPipeline:
         self.encoder = assembly.encoder
         self.rule = assembly.rule
         self.grid = grid or VoxelGrid()
-        self._first_words = assembly.vocabulary
-        self._one_by_one = self._coarse = False  # see `lower`
+        self.camera_by_camera = False  # whether the network encodes them one after the other
+        self._vocabulary_file = assembly.vocabulary
 
     @classmethod
     def from_preset(
@@ -75,65 +75,21 @@ class OccupancyPipeline:
             raise ValueError(f'device {device!r} was asked for, but torch sees no CUDA device')
         return cls(assemble(preset, weights, folder, depth, rule), device, grid)
 
-    def leave_device(self) -> None:
-        """Keep the weights in main memory and give the accelerator's back; idle where it is."""
-        if self.device.type == 'cpu':
-            return
-        self.model.to('cpu')
-        if self.device.type == 'cuda':
-            torch.cuda.empty_cache()  # else torch would keep what is freed
-
-    def enter_device(self) -> None:
-        """Bring the weights to where they run; nothing is done where they are."""
-        self.model.to(self.device)
-
-    def lower(self, check: Callable[[VoxelGrid], object] | None = None) -> str | None:
-        """Need less of the accelerator's memory from the next cycle on.
-
-        First the network sees one camera at a time, which changes no map; then voxels are twice as
-        large, where the grid is a whole number of those.
-
-        Args:
-            check: raises ValueError for a grid that is of no use to the caller.
-
-        Returns:
-            What has changed, in words; None where nothing smaller is left.
-        """
-        if self.device.type == 'cuda':
-            torch.cuda.empty_cache()
-        if not self._one_by_one:
-            self._one_by_one = True
-            return 'the network sees one camera at a time'
-        if not self._coarse:
-            self._coarse = True
-            with contextlib.suppress(ValueError):
-                double = 2 * self.grid.resolution
-                coarse = VoxelGrid(self.grid.lower, self.grid.upper, double)
-                if check is not None:
-                    check(coarse)
-                self.grid = coarse
-                return f'one camera at a time, and voxels of {double:g} m'
-        return None
-
-    def vocabulary(self, path: Path | str | None = None) -> Vocabulary:
-        """The words of a vocabulary file for this model; None: those that it starts with.
+    def load_vocabulary(self, path: Path | str | None = None) -> Vocabulary:
+        """The vocabulary of a file, encoded for this model; None: the one that it starts with.
 
         Raises:
             ValueError: as `Vocabulary.from_yaml`.
         """
-        words = Vocabulary.from_yaml(path or self._first_words, self.encoder)
-        self.rule.prepare(words)
-        return words
+        return self._prepared(Vocabulary.from_yaml(path or self._vocabulary_file, self.encoder))
 
-    def words(self, categories: Sequence[Category]) -> Vocabulary:
-        """Encode categories for this model, all that a cycle will need of them.
+    def build_vocabulary(self, categories: Sequence[Category]) -> Vocabulary:
+        """The vocabulary of some categories, encoded for this model.
 
         Raises:
             ValueError: as `Vocabulary.build`.
         """
-        words = Vocabulary.build(categories, self.encoder)
-        self.rule.prepare(words)
-        return words
+        return self._prepared(Vocabulary.build(categories, self.encoder))
 
     def run(
         self,
@@ -142,125 +98,98 @@ class OccupancyPipeline:
         vocabulary: Vocabulary,
         depth: Sequence[Tensor | np.ndarray] | None = None,
     ) -> OccupancyResult:
-        """Map one cycle: `look`, then `map`.
+        """Map one set of images: `encode`, then `map`.
 
         Args:
             images: uint8 RGB [H_i, W_i, 3], one per camera of the rig, in its order and sizes.
             rig: the cameras at the size of their images.
-            vocabulary: the words.
+            vocabulary: what to look for.
             depth: measured z-depth in metres [H_i, W_i] instead of the network's; pixels that are
                 not finite or <= 0 are unknown: no Gaussian starts there and nothing is seen there.
 
         Raises:
             ValueError: images, depth and rig do not fit together; the camera is named.
         """
-        return self.map(self.look(images, rig, depth), vocabulary)
+        return self.map(self.encode(images, rig, depth), vocabulary)
 
     @torch.inference_mode()
-    def look(
+    def encode(
         self,
         images: Sequence[Tensor | np.ndarray],
         rig: CameraRig,
         depth: Sequence[Tensor | np.ndarray] | None = None,
-    ) -> Seen:
+    ) -> EncodedImages:
         """The half that knows no words and no 3D; arguments and errors as `run`."""
-        clock = _Clock()
+        clock = StageClock()
         check_images(images, rig)
-        if depth is None and not self.model.foundation.sees_depth:
+        if depth is None and not self.model.foundation.predicts_depth:
             raise ValueError('expected measured depth: the pipeline has no depth network')
-        maps, small = self.see(images, rig)
+        maps, network_rig = self.foundation_maps(images, rig)
         known = None
         if depth is not None:
-            maps, known = self._measured(maps, depth, rig)
+            maps, known = with_measured_depth(maps, depth, rig)
         clock.lap('foundation')
-        return Seen(maps, known, small, clock.seconds)
+        return EncodedImages(maps, known, network_rig, clock.seconds)
 
     @torch.inference_mode()
-    def map(self, seen: Seen, vocabulary: Vocabulary, rule: Rule | None = None) -> OccupancyResult:
-        """The other half; may run in another thread, beside the next cycle's `look`.
+    def map(
+        self, encoded: EncodedImages, vocabulary: Vocabulary, rule: Rule | None = None
+    ) -> OccupancyResult:
+        """The other half; may run in another thread, beside the `encode` of the next set.
 
         Args:
-            seen: what `look` gave.
-            vocabulary: the words.
-            rule: another than the pipeline's, for this cycle.
+            encoded: what `encode` gave.
+            vocabulary: what to look for.
+            rule: another than the pipeline's, for this set.
 
         Raises:
             ValueError: the vocabulary was encoded for another model.
         """
-        self._check_words(vocabulary)
-        grid = self.grid  # `lower` may change it meanwhile
-        clock = _Clock()
-        gaussians = self.model.transformer(seen.maps, seen.rig, measured=seen.known is not None)
-        if seen.known is not None:
-            gaussians = gaussians.select(at_known_pixels(gaussians, seen.known, seen.rig))
+        self._check_vocabulary(vocabulary)
+        grid = self.grid  # may be replaced meanwhile
+        maps, known, rig = encoded.maps, encoded.known, encoded.rig
+        clock = StageClock()
+        gaussians = self.model.transformer(maps, rig, measured=known is not None)
+        if known is not None:
+            gaussians = gaussians.select(at_known_pixels(gaussians, known, rig))
         clock.lap('transformer')
-        depth = seen.maps.depth
-        visible = depth if seen.known is None else torch.where(seen.known, depth, 0.0)
-        viewed, observed = viewed_and_observed(visible, seen.rig, grid)
+        visible = maps.depth if known is None else torch.where(known, maps.depth, 0.0)
+        viewed, observed = viewed_and_observed(visible, rig, grid)
         clock.lap('visibility')
         found = (rule or self.rule)(gaussians, vocabulary, observed, grid, clock.lap)
         # a Gaussian at the rim of an image reaches to where no camera looks
         occupancy = found.occupancy.within(with_neighbours(viewed))
         clock.lap('labelling')
-        seconds = {**seen.seconds, **clock.seconds}
-        return OccupancyResult(
-            occupancy, found.gaussians, found.probabilities, seen.maps, seen.rig, seconds
-        )
+        seconds = {**encoded.seconds, **clock.seconds}
+        return OccupancyResult(occupancy, found.gaussians, found.probabilities, maps, rig, seconds)
 
     @torch.inference_mode()
-    def see(
+    def foundation_maps(
         self, images: Sequence[Tensor | np.ndarray], rig: CameraRig
     ) -> tuple[FoundationMaps, CameraRig]:
-        """The foundation maps, and the rig at the network's size."""
+        """Features and depth of the foundation network, and the rig at the network's size."""
         tensors = [torch.as_tensor(image) for image in images]
-        if not self._one_by_one:
-            return self.model.foundation.see(tensors, rig, self.device)
+        if not self.camera_by_camera:
+            return self.model.foundation.encode(tensors, rig, self.device)
         parts = [
-            self.model.foundation.see([tensor], rig.select((name,)), self.device)
+            self.model.foundation.encode([tensor], rig.select((name,)), self.device)
             for name, tensor in zip(rig.names, tensors, strict=True)
         ]
-        maps = FoundationMaps.join([maps for maps, _ in parts])
-        return maps, CameraRig.join([small for _, small in parts])
+        maps, rigs = zip(*parts, strict=True)
+        return FoundationMaps.join(maps), CameraRig.join(rigs)
 
-    def _check_words(self, vocabulary: Vocabulary) -> None:
+    def _prepared(self, vocabulary: Vocabulary) -> Vocabulary:
+        """Have the rule make now what each set would need of the words."""
+        self.rule.prepare(vocabulary)
+        return vocabulary
+
+    def _check_vocabulary(self, vocabulary: Vocabulary) -> None:
         wanted = self.model.foundation.feature_dim
         if vocabulary.dimension != wanted:
             raise ValueError(
                 f'the words of vocabulary {vocabulary.id} have {vocabulary.dimension} channels, '
                 f'the features of the model {wanted}; encode them with the encoder of the pipeline'
             )
-
-    def _measured(
-        self, maps: FoundationMaps, depth: Sequence[Tensor | np.ndarray], rig: CameraRig
-    ) -> tuple[FoundationMaps, Tensor]:
-        """Put measured depth in place of the network's; also where it is known [N, H, W]."""
-        if len(depth) != len(rig):
-            raise ValueError(f'expected depth for {len(rig)} cameras, got {len(depth)}')
-        height, width = self.model.foundation.input_size
-        planes = []
-        for image in depth:
-            plane = torch.as_tensor(image, dtype=torch.float32)[None, None]
-            # nearest: an average of near and far would be a surface that does not exist
-            planes.append(torch.nn.functional.interpolate(plane, (height, width))[0, 0])
-        measured = torch.stack(planes).to(self.device)
-        known = torch.isfinite(measured) & (measured > 0)
-        return replace(maps, depth=torch.where(known, measured, maps.depth)), known
-
-
-def at_known_pixels(gaussians: Gaussians, known: Tensor, rig: CameraRig) -> Tensor:
-    """Which Gaussians [G], ordered by view, lie in a pixel of their own view that is known.
-
-    Args:
-        gaussians: as a transformer gives them: the same number for each of the N views.
-        known: bool [N, H, W].
-        rig: the N cameras at that size.
-    """
-    pixels, _ = rig.project(gaussians.means)
-    views = torch.arange(len(rig), device=known.device)[:, None]
-    own = pixels.unflatten(1, (len(rig), -1))[views[:, 0], views[:, 0]].long()
-    height, width = known.shape[1:]
-    column, row = own[..., 0].clamp(0, width - 1), own[..., 1].clamp(0, height - 1)
-    return known[views, row, column].flatten()
 
 
 def check_images(images: Sequence[Tensor | np.ndarray], rig: CameraRig) -> None:
@@ -274,18 +203,3 @@ def check_images(images: Sequence[Tensor | np.ndarray], rig: CameraRig) -> None:
                 f'camera {name}: expected a uint8 RGB image {height}x{width}x3, '
                 f'got {dtype} {shape}'
             )
-
-
-class _Clock:
-    """Wall time between laps; waits for the device so that a stage pays for its own work."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        now = time.perf_counter()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
-        self._last = now

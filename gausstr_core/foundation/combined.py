@@ -34,10 +34,10 @@ class CombinedFoundation(nn.Module):
             return FoundationMaps(self.features(images, rig), self._depth(images, rig))
 
     @torch.no_grad()
-    def see(
+    def encode(
         self, images: Sequence[Tensor], rig: CameraRig, device: torch.device | str = 'cpu'
     ) -> tuple[FoundationMaps, CameraRig]:
-        """Look at the original images, as the released models were trained.
+        """Encode the original images, as the released models were trained.
 
         Depth is estimated at the camera's own resolution and then brought to `input_size`;
         features see images shrunk with the bicubic filter.
@@ -62,7 +62,7 @@ class CombinedFoundation(nn.Module):
         return FoundationMaps(self.features(batch.to(device), small), torch.cat(planes)), small
 
     @property
-    def sees_depth(self) -> bool:
+    def predicts_depth(self) -> bool:
         """Whether depth comes from a network."""
         return self.depth is not None
 

@@ -41,7 +41,7 @@ SOFT = 200.0  # 1/m: how sharply the inverse depth of what stands ends at the fa
 class CompactNetwork(nn.Module):
     """Images uint8 [N, 180, 320, 3] and rig -> features [N, C, 45, 80], depth [N, 180, 320]."""
 
-    sees_depth = True
+    predicts_depth = True
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class CompactNetwork(nn.Module):
         depth = 1.0 / inverse.clamp_min(1.0 / self.max_depth)
         return FoundationMaps(codes, depth, self._basis())
 
-    def see(
+    def encode(
         self, images: Sequence[Tensor], rig: CameraRig, device: torch.device | str = 'cpu'
     ) -> tuple[FoundationMaps, CameraRig]:
         """See `FoundationNetwork`."""

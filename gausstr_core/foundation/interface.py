@@ -29,16 +29,16 @@ class FoundationNetwork(Protocol):
 
     input_size: tuple[int, int]  # (height, width) the network sees
     feature_dim: int  # C of the features, the width of the text encoder
-    sees_depth: bool  # whether its depth is more than a place for measured depth
+    predicts_depth: bool  # whether its depth is more than a place for measured depth
 
     def __call__(self, images: Tensor, rig: CameraRig) -> FoundationMaps:
-        """Look at uint8 RGB images [N, H, W, 3] at `input_size`; `rig` is at that size too."""
+        """Encode uint8 RGB images [N, H, W, 3] at `input_size`; `rig` is at that size too."""
         ...
 
-    def see(
+    def encode(
         self, images: Sequence[Tensor], rig: CameraRig, device: torch.device | str = 'cpu'
     ) -> tuple[FoundationMaps, CameraRig]:
-        """Look at original images, uint8 RGB [H_i, W_i, 3], with the rig at their sizes.
+        """Encode original images, uint8 RGB [H_i, W_i, 3], with the rig at their sizes.
 
         Returns:
             The maps on `device`, and the rig at `input_size`.

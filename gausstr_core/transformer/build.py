@@ -10,7 +10,7 @@ from torch import nn
 from gausstr_core.foundation.combined import CombinedFoundation
 from gausstr_core.foundation.compact import CompactNetwork
 from gausstr_core.transformer.full.transformer import FullTransformer
-from gausstr_core.transformer.reference_points import Lattice
+from gausstr_core.transformer.reference_points import QueryGrid
 from gausstr_core.transformer.transformer import GaussianTransformer
 
 UNTRAINED_SEED = 20261122
@@ -32,7 +32,7 @@ def compact() -> GaussTR:
     """The embedded default: 320x180 inputs, 140 queries a view, nine Gaussians a query."""
     foundation = CompactNetwork(feature_dim=384, input_size=(180, 320))
     transformer = GaussianTransformer(
-        feature_dim=384, lattice=Lattice(rows=10, columns=14, sub=3), dim=128, layers=3
+        feature_dim=384, query_grid=QueryGrid(rows=10, columns=14, sub=3), dim=128, layers=3
     )
     return GaussTR(foundation, transformer)
 
@@ -41,7 +41,11 @@ def tiny() -> GaussTR:
     """A model that tests can run in milliseconds; its outputs mean nothing."""
     foundation = CompactNetwork(feature_dim=384, input_size=(48, 80), width=16)
     transformer = GaussianTransformer(
-        feature_dim=384, lattice=Lattice(rows=4, columns=6, sub=2), dim=32, layers=2, hidden=32
+        feature_dim=384,
+        query_grid=QueryGrid(rows=4, columns=6, sub=2),
+        dim=32,
+        layers=2,
+        hidden=32,
     )
     return GaussTR(foundation, transformer)
 

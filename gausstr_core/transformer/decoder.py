@@ -15,8 +15,8 @@ class Neck(nn.Module):
     """Foundation maps -> memory levels at 1/2, 1/4 and 1/8 of the feature map, D channels.
 
     Depth enters beside the features as its logarithm: what a Gaussian should do to its depth
-    depends on the depth around it. The finest map itself is read only at the seats: projecting all
-    of it would cost more than the rest of the decoder.
+    depends on the depth around it. The finest map itself is read only at the anchors: projecting
+    all of it would cost more than the rest of the decoder.
     """
 
     def __init__(self, feature_dim: int, dim: int, levels: int) -> None:

@@ -1,4 +1,4 @@
-"""The Gaussian head: per layer it refines position, scale, rotation and opacity of each seat."""
+"""The Gaussian head: per layer it refines position, scale, rotation and opacity of each anchor."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOG_MIDDLE = 2.7  # logarithm of 15 m, where depth codes are zero
 # How far one layer may go. The start is a good one, and ground seen at a grazing angle forgives
 # neither a turn nor a step in depth: with free turns and steps twice as wide, trained on splatted
 # images alone, the ground lost more than objects gained (docs/training.md).
-MOVE = 0.5  # of the seat spacing, in the image
+MOVE = 0.5  # of the anchor spacing, in the image
 DEPTH = 0.2  # of the logarithm of the depth
 SCALE = 0.5  # of the logarithm of the scales
 TURN = 0.1  # half the angle in radians, about each axis
@@ -23,7 +23,7 @@ TURN = 0.1  # half the angle in radians, about each axis
 
 @dataclass(frozen=True)
 class GaussianState:
-    """What the layers refine; N views, Q queries, K seats per query."""
+    """What the layers refine; N views, Q queries, K anchors per query."""
 
     points: Tensor  # [N, Q, K, 2] image point, normalised
     log_depth: Tensor  # [N, Q, K] logarithm of the z-depth in metres
@@ -48,10 +48,10 @@ class GaussianState:
         return replace(self, points=self.points.detach(), log_depth=self.log_depth.detach())
 
 
-class SeatCode(nn.Module):
-    """What a Gaussian's own seat shows, beside what its query knows of the cell.
+class AnchorCode(nn.Module):
+    """What a Gaussian's own anchor shows, beside what its query knows of the cell.
 
-    Features, depth, and the depth against the cell's mean: at an edge the seats of a cell differ.
+    Features, depth, and the depth against the mean of the cell, whose anchors differ at an edge.
     """
 
     def __init__(self, feature_dim: int, dim: int) -> None:
@@ -68,7 +68,7 @@ class SeatCode(nn.Module):
 
 
 class RefinementHead(nn.Module):
-    """Query [N, Q, D] and its seats [N, Q, K, S] -> a small step for each of the K Gaussians.
+    """Query [N, Q, D] and its anchors [N, Q, K, S] -> a small step for each of the K Gaussians.
 
     Starts at zero: the untrained transformer returns the surface-aligned start unchanged. Steps
     are bounded, so that no query can throw a Gaussian out of its neighbourhood in one layer.
@@ -76,19 +76,20 @@ class RefinementHead(nn.Module):
 
     NUMBERS = 2 + 1 + 3 + 3 + 1
 
-    def __init__(self, dim: int, seat_dim: int) -> None:
+    def __init__(self, dim: int, anchor_dim: int) -> None:
         super().__init__()
         self.from_query = nn.Linear(dim, dim)
-        self.from_seat = nn.Linear(seat_dim, dim, bias=False)
+        # its name in weights files, where anchors are called seats
+        self.from_seat = nn.Linear(anchor_dim, dim, bias=False)
         self.step = nn.Linear(dim, self.NUMBERS)
         nn.init.zeros_(self.step.weight)
         nn.init.zeros_(self.step.bias)
 
     def forward(
-        self, query: Tensor, seats: Tensor, state: GaussianState, spacing: Tensor
+        self, query: Tensor, anchors: Tensor, state: GaussianState, spacing: Tensor
     ) -> GaussianState:
-        """Apply one step; `spacing` [N, Q, K, 2] is the distance of neighbouring seats."""
-        hidden = torch.relu(self.from_query(query)[:, :, None] + self.from_seat(seats))
+        """Apply one step; `spacing` [N, Q, K, 2] is the distance of neighbouring anchors."""
+        hidden = torch.relu(self.from_query(query)[:, :, None] + self.from_seat(anchors))
         move, depth, scales, turn, opacity = self.step(hidden).split([2, 1, 3, 3, 1], dim=-1)
         points = (state.points + MOVE * spacing * torch.tanh(move)).clamp(0, 1)
         return GaussianState(

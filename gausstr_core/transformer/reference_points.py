@@ -1,6 +1,6 @@
-"""Where the queries look first: a fixed lattice of cells that covers every image.
+"""Where the queries look first: a fixed query grid of cells that covers every image.
 
-The released model draws its points with torch.rand at every forward; a fixed lattice makes
+The released model draws its points with torch.rand at every forward; a fixed query grid makes
 inference deterministic and leaves no part of the image unseen. Rows are packed near the horizon,
 because there a pixel of height spans metres of ground.
 """
@@ -16,8 +16,8 @@ from gausstr_core.camera.rig import CameraRig
 
 
 @dataclass(frozen=True)
-class Lattice:
-    """Cells per view (rows x columns), each split into sub x sub seats for Gaussians."""
+class QueryGrid:
+    """Cells per view (rows x columns), each split into sub x sub anchors for Gaussians."""
 
     rows: int = 10
     columns: int = 14
@@ -31,7 +31,7 @@ class Lattice:
         return self.rows * self.columns
 
     @property
-    def seats(self) -> int:
+    def anchors(self) -> int:
         """Gaussians per cell."""
         return self.sub * self.sub
 
@@ -48,21 +48,21 @@ def spread_points(count: int) -> Tensor:
     return torch.frac(0.5 + index[:, None] * step).float()
 
 
-def seat_points(rig: CameraRig, lattice: Lattice) -> tuple[Tensor, Tensor]:
+def anchor_points(rig: CameraRig, query_grid: QueryGrid) -> tuple[Tensor, Tensor]:
     """Seats and their spacing, both normalised to the image.
 
     Returns:
-        points [N, Q, K, 2] (x, y) in (0, 1) and spacing [N, Q, K, 2] between neighbouring seats,
+        points [N, Q, K, 2] (x, y) in (0, 1) and spacing [N, Q, K, 2] between neighbouring anchors,
         Q row-major over the cells, K row-major inside the cell.
     """
-    edges_y = _row_edges(rig, lattice)  # [N, rows * sub + 1]
+    edges_y = _row_edges(rig, query_grid)  # [N, rows * sub + 1]
     y, dy = (edges_y[:, 1:] + edges_y[:, :-1]) / 2, edges_y[:, 1:] - edges_y[:, :-1]
-    count = lattice.columns * lattice.sub
+    count = query_grid.columns * query_grid.sub
     x = ((torch.arange(count, device=y.device) + 0.5) / count).expand(len(rig), count)
     dx = torch.full_like(x, 1 / count)
 
     def spread(horizontal: Tensor, vertical: Tensor) -> Tensor:
-        n, sub = len(rig), lattice.sub
+        n, sub = len(rig), query_grid.sub
         grid = torch.stack(
             [
                 horizontal[:, None, :].expand(n, vertical.shape[1], count),
@@ -70,22 +70,22 @@ def seat_points(rig: CameraRig, lattice: Lattice) -> tuple[Tensor, Tensor]:
             ],
             dim=-1,
         )
-        grid = grid.reshape(n, lattice.rows, sub, lattice.columns, sub, 2)
-        return grid.permute(0, 1, 3, 2, 4, 5).reshape(n, lattice.queries, lattice.seats, 2)
+        grid = grid.reshape(n, query_grid.rows, sub, query_grid.columns, sub, 2)
+        return grid.permute(0, 1, 3, 2, 4, 5).reshape(n, query_grid.queries, query_grid.anchors, 2)
 
     return spread(x, y), spread(dx, dy)
 
 
-def _row_edges(rig: CameraRig, lattice: Lattice) -> Tensor:
+def _row_edges(rig: CameraRig, query_grid: QueryGrid) -> Tensor:
     """[N, rows * sub + 1] edges in [0, 1], dense around each camera's own horizon."""
     steps = 256
     horizon = horizon_rows(rig)
     centre = (torch.arange(steps, device=horizon.device) + 0.5) / steps
-    bump = torch.exp(-0.5 * ((centre - horizon[:, None]) / lattice.horizon_width) ** 2)
-    density = 1 + lattice.horizon_gain * bump
+    bump = torch.exp(-0.5 * ((centre - horizon[:, None]) / query_grid.horizon_width) ** 2)
+    density = 1 + query_grid.horizon_gain * bump
     cumulative = torch.cat([torch.zeros_like(density[:, :1]), density.cumsum(1)], dim=1)
     cumulative = cumulative / cumulative[:, -1:]
-    count = lattice.rows * lattice.sub
+    count = query_grid.rows * query_grid.sub
     wanted = (torch.arange(count + 1, device=horizon.device) / count).expand(len(rig), -1)
     upper = torch.searchsorted(cumulative, wanted.contiguous()).clamp(1, steps)
     low, high = cumulative.gather(1, upper - 1), cumulative.gather(1, upper)

@@ -1,7 +1,7 @@
 """Surface-aligned start: the depth map says where a Gaussian lies and how it is turned.
 
 An isotropic start wastes most of a Gaussian in front of and behind the surface. The Jacobian of
-the unprojection gives the two tangents that one seat of the lattice spans on the surface.
+the unprojection gives the two tangents that one anchor of the query_grid spans on the surface.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import quaternion_from_matrix
 
-FOOTPRINT = 0.55  # standard deviation per seat spacing: neighbours overlap into a closed surface
+FOOTPRINT = 0.55  # standard deviation per anchor spacing: neighbours overlap into a closed surface
 ASPECT = 8.0  # the longer tangent is at most this many times the shorter one
 THICKNESS = 0.08  # metres, along the normal
 SMALLEST = 0.04  # metres, along the tangents
@@ -22,7 +22,7 @@ SMALLEST = 0.04  # metres, along the tangents
 
 @dataclass(frozen=True)
 class Surface:
-    """Where each seat's Gaussian starts."""
+    """Where each anchor's Gaussian starts."""
 
     depth: Tensor  # [N, Q, K] z-depth in metres
     scales: Tensor  # [N, Q, K, 3] metres: longer tangent, shorter tangent, normal
@@ -77,8 +77,8 @@ def surface_start(depth: Tensor, points: Tensor, spacing: Tensor, rig: CameraRig
 
     Args:
         depth: [N, H, W] z-depth in metres at the rig's size.
-        points: [N, Q, K, 2] seats, normalised.
-        spacing: [N, Q, K, 2] distance between neighbouring seats, normalised.
+        points: [N, Q, K, 2] anchors, normalised.
+        spacing: [N, Q, K, 2] distance between neighbouring anchors, normalised.
         rig: N cameras at the size of `depth`.
     """
     n, height, width = depth.shape
@@ -105,7 +105,7 @@ def surface_start(depth: Tensor, points: Tensor, spacing: Tensor, rig: CameraRig
 
 
 def isotropic_start(depth: Tensor, points: Tensor, spacing: Tensor, rig: CameraRig) -> Surface:
-    """Balls as wide as a seat at its depth, for comparison with `surface_start`."""
+    """Balls as wide as an anchor at its depth, for comparison with `surface_start`."""
     shape = points.shape[:3]
     flat = points.reshape(shape[0], -1, 2)
     z, _ = sample_depth(depth, flat)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import FoundationMaps, Gaussians
 from gausstr_core.transformer.decoder import DecoderLayer, Neck, PositionEncoding
-from gausstr_core.transformer.head import GaussianState, RefinementHead, SeatCode
-from gausstr_core.transformer.reference_points import Lattice, seat_points
+from gausstr_core.transformer.head import AnchorCode, GaussianState, RefinementHead
+from gausstr_core.transformer.reference_points import QueryGrid, anchor_points
 from gausstr_core.transformer.sampling import sample
 from gausstr_core.transformer.surface import isotropic_start, surface_start
 
@@ -22,35 +22,36 @@ class GaussianTransformer(nn.Module):
 
     Queries cross-attend to their own view and self-attend across all views with PE(mu_3D);
     position, scale, rotation and opacity are refined by every layer. Beyond the paper, each query
-    carries K Gaussians on neighbouring seats, and the head sees each seat beside the query.
+    carries K Gaussians on neighbouring anchors, and the head sees each anchor beside the query.
     `aligned` says whether they start in the surface that the depth shows, or as balls.
     """
 
     def __init__(
         self,
         feature_dim: int,
-        lattice: Lattice,
+        query_grid: QueryGrid,
         dim: int = 128,
         layers: int = 3,
         heads: int = 4,
         levels: int = 3,
         points: int = 4,
         hidden: int = 256,
-        seat_dim: int = 64,
+        anchor_dim: int = 64,
         aligned: bool = True,
     ) -> None:
         super().__init__()
         self._start = surface_start if aligned else isotropic_start
-        self.lattice, self.feature_dim = lattice, feature_dim
+        self.query_grid, self.feature_dim = query_grid, feature_dim
         self.neck = Neck(feature_dim, dim, levels)
-        self.query_embeddings = nn.Parameter(torch.randn(lattice.queries, dim) * 0.02)
+        self.query_embeddings = nn.Parameter(torch.randn(query_grid.queries, dim) * 0.02)
         self.position = PositionEncoding(dim)
         self.layers = nn.ModuleList(
             DecoderLayer(dim, heads, levels, points, hidden) for _ in range(layers)
         )
-        self.seat_code = SeatCode(feature_dim, seat_dim)
-        self.from_seats = nn.Linear(seat_dim, dim)
-        self.heads = nn.ModuleList(RefinementHead(dim, seat_dim) for _ in range(layers))
+        # weights files call anchors seats: the names of their tensors stay
+        self.seat_code = AnchorCode(feature_dim, anchor_dim)
+        self.from_seats = nn.Linear(anchor_dim, dim)
+        self.heads = nn.ModuleList(RefinementHead(dim, anchor_dim) for _ in range(layers))
         self.feature_head = nn.Sequential(
             nn.Linear(dim, 2 * dim), nn.ReLU(), nn.Linear(2 * dim, feature_dim)
         )
@@ -60,7 +61,7 @@ class GaussianTransformer(nn.Module):
         nn.init.zeros_(last.bias)
 
     def forward(self, maps: FoundationMaps, rig: CameraRig, measured: bool = False) -> Gaussians:
-        """Gaussians [N * Q * K] of the last layer, ordered by view, query, seat.
+        """Gaussians [N * Q * K] of the last layer, ordered by view, query, anchor.
 
         Args:
             maps: what the foundation network saw.
@@ -85,20 +86,20 @@ class GaussianTransformer(nn.Module):
             only_last: leave out the layers before the last.
             attached: let gradients of a layer's places reach the layers before it and the depth.
         """
-        points, spacing = seat_points(rig, self.lattice)
+        points, spacing = anchor_points(rig, self.query_grid)
         start = self._start(maps.depth, points, spacing, rig)
         state = GaussianState.start(points, start)
         memory = self.neck(maps)
         read = sample(maps.codes, points.flatten(1, 2))
         seen = F.normalize(maps.feature_map.decoded(read), dim=-1)
-        seats = self.seat_code(seen.unflatten(1, points.shape[1:3]), state.log_depth)
-        query = self.query_embeddings + self.from_seats(seats.mean(2))
+        anchors = self.seat_code(seen.unflatten(1, points.shape[1:3]), state.log_depth)
+        query = self.query_embeddings + self.from_seats(anchors.mean(2))
         outputs = []
         for layer, head in zip(self.layers, self.heads, strict=True):
             state = state if attached else state.detached_geometry()
             position = self.position(_means(state, rig).mean(2))
             query = layer(query, position, state.points.mean(2), memory)
-            state = head(query, seats, state, spacing)
+            state = head(query, anchors, state, spacing)
             if measured:
                 state = replace(state, points=points, log_depth=start.depth.log())
             if not only_last or head is self.heads[-1]:

@@ -1,4 +1,4 @@
-"""The words in force: categories, and the probability of each category for a feature.
+"""The vocabulary: categories, and the probability of each category for a feature.
 
 The probabilities are a softmax over how alike feature and words are (likeness.py), or, for the
 released rule, over raw products of features and prompts.

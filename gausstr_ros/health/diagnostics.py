@@ -14,7 +14,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from gausstr_core.process.memory import peak_memory, resident_memory
 from gausstr_ros.health.camera_health import CameraHealth, status
 from gausstr_ros.health.clock_check import clock_status
-from gausstr_ros.health.stage_times import Stages
+from gausstr_ros.health.stage_times import StageTimes
 from gausstr_ros.health.throughput import Throughput
 from gausstr_ros.messages.stamps import header_message
 from gausstr_ros.sets.waiting import SUPERSEDED
@@ -44,7 +44,7 @@ class Health:
     def _restart(self) -> None:
         self._sets: Counter[str] = Counter()
         self._dropped: Counter[str] = Counter()
-        self._stages = Stages()
+        self._stage_times = StageTimes()
         self._throughput = Throughput()
         self._errors: list[str] = []  # since the last message
         self._warnings: list[str] = []
@@ -131,17 +131,17 @@ class Health:
         """Watch what runs inside: longer than watchdog_timeout is an error."""
         now = self._clock()
         with self._lock:
-            self._stages.begin(name, now)
+            self._stage_times.begin(name, now)
         try:
             yield
         finally:
             with self._lock:
-                self._stages.end(name)
+                self._stage_times.end(name)
 
     def running(self) -> list[str]:
         """The stages that have begun and not ended."""
         with self._lock:
-            return self._stages.running()
+            return self._stage_times.running()
 
     def lowered(self, text: str) -> None:
         """Note that the node does less than it was asked to, until it is configured anew."""
@@ -188,10 +188,10 @@ class Health:
                 self._errors.append(text[:_MAX_TEXT])
                 self._last_error = text[:_MAX_TEXT]
 
-    def seen(self, early: int, images: int) -> None:
-        """Note how many of the images of a set were seen before the set was complete."""
+    def encoded(self, early: int, images: int) -> None:
+        """Note how many of the images of a set were encoded before the set was complete."""
         with self._lock:
-            self._throughput.seen(early, images)
+            self._throughput.encoded(early, images)
 
     def failed(self, text: str) -> None:
         """Note an error that belongs to no set."""
@@ -204,7 +204,7 @@ class Health:
         with self._lock:
             self._sets['complete' if not missing else 'partial'] += 1
             self._throughput.mapped()
-            self._stages.took(seconds)
+            self._stage_times.took(seconds)
             if missing:
                 self._warnings.append(f'a set without {", ".join(missing)}')
 
@@ -235,7 +235,7 @@ class Health:
         return DiagnosticArray(header=header_message(stamp, ''), status=statuses)
 
     def _pipeline_status(self, now: float) -> DiagnosticStatus:
-        stuck = self._stages.stuck(now, self._watchdog)
+        stuck = self._stage_times.stuck(now, self._watchdog)
         under_way = ''
         if self._transition is not None:
             name, since = self._transition
@@ -266,7 +266,7 @@ class Health:
         values |= {f'sets {kind}': str(count) for kind, count in self._sets.items()}
         values |= {f'sets dropped: {why}': str(n) for why, n in self._dropped.items()}
         values |= self._throughput.values()
-        values |= self._stages.values()
+        values |= self._stage_times.values()
         values['resident memory [MiB]'] = f'{resident_memory() / 2**20:.0f}'
         values['peak memory'] = peak_memory(values.get('device', 'cpu'))
         if values.get('device', 'cpu').startswith('cuda') and torch.cuda.is_available():

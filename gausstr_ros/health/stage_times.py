@@ -22,7 +22,7 @@ class StuckError(RuntimeError):
         )
 
 
-class Stages:
+class StageTimes:
     """Wall times of named stages, in seconds; not locked."""
 
     def __init__(self) -> None:

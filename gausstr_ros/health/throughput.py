@@ -22,8 +22,8 @@ class Throughput:
         """A set was given up for a newer one, as the machine was too slow."""
         self._skipped.append(True)
 
-    def seen(self, early: int, images: int) -> None:
-        """A set of some images was seen, some of them before the set was complete."""
+    def encoded(self, early: int, images: int) -> None:
+        """A set of some images was encoded, some of them before the set was complete."""
         self._seen.append((early, images))
 
     def values(self) -> dict[str, str]:
@@ -34,5 +34,5 @@ class Throughput:
             shown[f'sets skipped, of the last {_SETS} [%]'] = f'{100 * share:.0f}'
         if images := sum(images for _, images in self._seen):
             share = sum(early for early, _ in self._seen) / images
-            shown['images seen on arrival [%]'] = f'{100 * share:.0f}'
+            shown['images encoded on arrival [%]'] = f'{100 * share:.0f}'
         return shown

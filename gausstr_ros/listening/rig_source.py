@@ -23,7 +23,7 @@ NO_INFO = 'no CameraInfo'
 
 @dataclass(frozen=True)
 class ImageInputs:
-    """What an image needs to be seen, before it is known which set it will be in."""
+    """What an image needs to be encoded, before it is known which set it will be in."""
 
     info: CameraInfo
     # [4, 4] ego_from_camera, both at the image's stamp: how the camera hangs over the ground
@@ -61,7 +61,7 @@ class RigSource:
         self._calibrations[camera].heard(stamp)
 
     def image_inputs(self, camera: str, shot: Shot) -> ImageInputs:
-        """What an image needs to be seen; never waits.
+        """What an image needs to be encoded; never waits.
 
         Raises:
             NotReady: a CameraInfo or a transform has not come yet; camera and topic are named.
@@ -75,12 +75,12 @@ class RigSource:
     def camera_inputs(
         self, camera: str, images: ImageSet[Shot], own: ImageInputs | None = None
     ) -> CameraInputs:
-        """What a camera's image needs to be seen and mapped with its set.
+        """What a camera's image needs to be encoded and mapped with its set.
 
         Args:
             camera: one of the set's.
             images: the set.
-            own: what its image was seen with, if that was before.
+            own: what its image was encoded with, if that was before.
 
         Raises:
             NotReady, ValueError: as `image_inputs`.

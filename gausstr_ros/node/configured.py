@@ -1,4 +1,4 @@
-"""What the node has between configure and cleanup: the model, its words, and its settings."""
+"""What the node has between configure and cleanup: the model, its vocabulary, and its settings."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import time
 from dataclasses import dataclass, replace
 
+from gausstr_core.device_memory import DeviceMemory
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.process.memory import peak_memory
 from gausstr_core.vocabulary.vocabulary import Vocabulary
@@ -25,7 +26,7 @@ class Loaded:
     """A model that has run once."""
 
     pipeline: OccupancyPipeline
-    words: Vocabulary  # that it starts with
+    vocabulary: Vocabulary  # that it starts with
     plan: Plan
 
 
@@ -35,6 +36,7 @@ class Configured:
 
     settings: Settings
     pipeline: OccupancyPipeline
+    memory: DeviceMemory
     vocabulary: VocabularyInForce
     topics: OutputTopics
     plan: Plan
@@ -60,20 +62,20 @@ def load(settings: Settings) -> Loaded:
         ValueError: as `build_pipeline`, `rule_in_force`, or the vocabulary file is wrong.
     """
     pipeline = build_pipeline(settings)
-    words = pipeline.vocabulary(settings.vocabulary_file or None)
+    vocabulary = pipeline.load_vocabulary(settings.vocabulary_file or None)
     chosen = plan(pipeline, settings)
     started = time.monotonic()
     # every output once: on a fresh machine compiling what draws them takes as long as a drive;
     # nothing is left out of what nobody sees, so that no warning is spent on it
     unlimited = Outputs(replace(settings, max_gaussians=10**6, max_cubes=10**7))
-    for _ in unlimited.make(list(unlimited.types), warm_up(pipeline, settings, words)):
+    for _ in unlimited.make(list(unlimited.types), warm_up(pipeline, settings, vocabulary)):
         pass
     _LOGGER.info(
         '%s on %s is ready, first run took %.1f s, peak memory %s',
         settings.preset, settings.device, time.monotonic() - started,
         peak_memory(settings.device),
     )  # fmt: skip
-    return Loaded(pipeline, words, chosen)
+    return Loaded(pipeline, vocabulary, chosen)
 
 
 def plan(pipeline: OccupancyPipeline, settings: Settings) -> Plan:

@@ -18,6 +18,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
+from gausstr_core.device_memory import DeviceMemory
 from gausstr_core.process.memory import return_freed_memory
 from gausstr_ros.health.diagnostics import Health
 from gausstr_ros.health.stage_times import StuckError
@@ -56,7 +57,7 @@ class GaussTRNode(LifecycleNode):
         self._running: tuple[Subscriptions, Worker] | None = None
         self._halt_reason = ''
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._words = VocabularyServices(self, self.health)
+        self._vocabulary_services = VocabularyServices(self, self.health)
         self._diagnostics = self.create_publisher(
             DiagnosticArray, '/diagnostics', 10, event_callbacks=NO_EVENTS
         )
@@ -67,7 +68,7 @@ class GaussTRNode(LifecycleNode):
         self._halting = self.create_guard_condition(self._halt)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Read the parameters, load the model and the words, offer outputs and services."""
+        """Read the parameters, load the model and the vocabulary, offer outputs and services."""
         return self._attempt('configure', self._configure)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -138,9 +139,16 @@ class GaussTRNode(LifecycleNode):
         with contextlib.ExitStack() as undo:
             topics = OutputTopics(self, loaded.plan.outputs.types, self.health)
             undo.callback(topics.close)
-            vocabulary = self._words.open(loaded.pipeline, loaded.words)
+            vocabulary = self._vocabulary_services.open(loaded.pipeline, loaded.vocabulary)
             undo.pop_all()
-        self._configured = Configured(settings, loaded.pipeline, vocabulary, topics, loaded.plan)
+        self._configured = Configured(
+            settings,
+            loaded.pipeline,
+            DeviceMemory(loaded.pipeline),
+            vocabulary,
+            topics,
+            loaded.plan,
+        )
         self._reporting.timer_period_ns = round(settings.diagnostics_period * 1e9)
         self._live = LiveParameters(self, self._configured.check, self._use)
         self.health.state('inactive')
@@ -160,7 +168,7 @@ class GaussTRNode(LifecycleNode):
     def _activate(self, state: LifecycleState) -> None:
         parts = self._configured
         assert parts is not None
-        parts.pipeline.enter_device()
+        parts.memory.enter()
         LifecycleNode.on_activate(self, state)
         subscriptions = Subscriptions(self, parts.settings, self.health)
         worker = Worker(
@@ -182,7 +190,7 @@ class GaussTRNode(LifecycleNode):
     def _deactivate(self, state: LifecycleState) -> None:
         self._stop()
         assert self._configured is not None
-        self._configured.pipeline.leave_device()
+        self._configured.memory.leave()
         LifecycleNode.on_deactivate(self, state)
         self.health.state('inactive')
 
@@ -198,7 +206,7 @@ class GaussTRNode(LifecycleNode):
             self._live.close()
             self._live = None
         if self._configured is not None:
-            self._within_limit(self._words.close)
+            self._within_limit(self._vocabulary_services.close)
             self._configured.topics.close()
             self._configured = None
             return_freed_memory()
@@ -221,7 +229,7 @@ class GaussTRNode(LifecycleNode):
         self.health.dropped(OUT_OF_MEMORY, f'{OUT_OF_MEMORY}: {error}')
         step = None
         if parts.settings.lower_on_out_of_memory:
-            step = parts.pipeline.lower(partial(band_slice, band=parts.settings.band))
+            step = parts.memory.lower(partial(band_slice, band=parts.settings.band))
         if step is not None:
             text = f'{OUT_OF_MEMORY}, from now on: {step}'
             _LOGGER.warning(text)

@@ -1,9 +1,9 @@
 """The two threads that do the work: images and sets in, messages out.
 
-One sees: it decodes and runs the foundation network, image by image as they come. The other maps
-and publishes the sets that the first has seen, meanwhile the first sees the next one. Both halves
-take about as long, and neither alone keeps two cores busy: a second torch thread makes the first
-half 1.3 times as fast and the second not at all.
+One runs the foundation network, image by image as they come. The other maps and publishes the
+sets that the first has encoded, meanwhile the first encodes the next one. Both halves take about
+as long, and neither alone keeps two cores busy: a second torch thread makes the first half 1.3
+times as fast and the second not at all.
 """
 
 from __future__ import annotations
@@ -22,7 +22,14 @@ import torch
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.process.parallel import follow_torch_threads
 from gausstr_core.voxels.rules import Rule
-from gausstr_ros.cycle.steps import SeenImage, SeenSet, join_set, map_seen, see_images, see_set
+from gausstr_ros.cycle.steps import (
+    EncodedImage,
+    EncodedSet,
+    encode_images,
+    encode_set,
+    join_set,
+    map_set,
+)
 from gausstr_ros.health.diagnostics import Health
 from gausstr_ros.health.fault_log import FaultLog
 from gausstr_ros.health.frozen_pictures import FrozenPictures
@@ -37,11 +44,11 @@ from gausstr_ros.vocabulary.in_force import VocabularyInForce
 
 _LOGGER = logging.getLogger(__name__)
 
-# An image that could not be seen ahead fails with its set, as it would have then.
-Part: TypeAlias = SeenImage | Exception
+# An image that could not be encoded ahead fails with its set, as it would have then.
+Part: TypeAlias = EncodedImage | Exception
 
 FAILURE = 'failure in the pipeline'
-AT_ONCE = 16  # images that an accelerator sees together at most
+AT_ONCE = 16  # images that an accelerator encodes together at most
 
 
 @dataclass(frozen=True)
@@ -60,16 +67,16 @@ class _Task:
     arrival: float  # when the set was complete, time.monotonic()
     started: float  # when the first thread took it
     images: ImageSet[Shot]
-    seen: SeenSet | None  # None where nobody listens
+    encoded: EncodedSet | None  # None where nobody listens
     missing: tuple[str, ...]  # cameras that the map is made without
     handed: float
 
 
 class Worker:
-    """Sees images, takes the newest set that is ready, maps and publishes it, until it is stopped.
+    """Encodes images, takes the newest set that is ready, maps and publishes it, until stopped.
 
-    Images are seen ahead of their set only while there is room for one more set before the thread
-    that maps: where the machine is too slow, work on sets that will be skipped is not begun.
+    Images are encoded ahead of their set only while there is room for one more set before the
+    thread that maps: a machine that is too slow begins no work on sets that will be skipped.
 
     A set that fails is reported in /diagnostics and counted, then comes the next one.
 
@@ -117,7 +124,7 @@ class Worker:
         self._room = threading.Semaphore(1)
         self._threads = [
             threading.Thread(target=self._run, args=[work], name=f'gausstr {name}', daemon=True)
-            for work, name in ((self._see_all, 'seeing'), (self._map_all, 'mapping'))
+            for work, name in ((self._encode_all, 'encoding'), (self._map_all, 'mapping'))
         ]
 
     def start(self) -> None:
@@ -156,47 +163,47 @@ class Worker:
             self._handed.put(None)
             self._room.release()
 
-    def _see_all(self) -> None:
+    def _encode_all(self) -> None:
         while True:
             self._room.acquire()
             taken = self._next_set()
             if taken is None:
                 return
-            if not self._attempt(taken.images, partial(self._see, taken)):
+            if not self._attempt(taken.images, partial(self._encode, taken)):
                 self._room.release()
 
     def _next_set(self) -> TakenSet[Shot, CameraInputs, Part] | None:
-        """See images as they come until a set is ready."""
+        """Encode images as they come until a set is ready."""
         on_cpu = self._pipeline.device.type == 'cpu'
         while True:
             taken = self._arrivals.take(lambda: bool(self._wanted()), 1 if on_cpu else AT_ONCE)
-            self._health.note('queue: images seen ahead', str(self._arrivals.seen))
+            self._health.note('queue: images encoded ahead', str(self._arrivals.encoded))
             if not isinstance(taken, list):
                 return taken
-            self._see_ahead(taken)
+            self._encode_ahead(taken)
 
-    def _see_ahead(self, images: list[Arrived[Shot, ImageInputs]]) -> None:
+    def _encode_ahead(self, images: list[Arrived[Shot, ImageInputs]]) -> None:
         parts: Mapping[str, Part]
         try:
-            parts = see_images(
+            parts = encode_images(
                 self._pipeline,
                 {image.camera: (image.payload, image.needs) for image in images},
                 measured_depth=self._measured_depth,
                 watch=self._health.stage,
             )
         except Exception as error:  # its set fails with it
-            _LOGGER.debug('images not seen', exc_info=True)
+            _LOGGER.debug('images not encoded', exc_info=True)
             parts = dict.fromkeys((image.camera for image in images), _bare(error))
         for image in images:
             part = parts[image.camera]
             self._arrivals.keep(image, part, failed=isinstance(part, Exception))
-        self._health.note('queue: images seen ahead', str(self._arrivals.seen))
+        self._health.note('queue: images encoded ahead', str(self._arrivals.encoded))
 
-    def _see(self, taken: TakenSet[Shot, CameraInputs, Part]) -> None:
-        started, seen = time.monotonic(), None
+    def _encode(self, taken: TakenSet[Shot, CameraInputs, Part]) -> None:
+        started, encoded = time.monotonic(), None
         missing = (*taken.images.missing, *taken.faults)
         if self._wanted():
-            parts = see_set(
+            parts = encode_set(
                 self._pipeline,
                 taken.images,
                 taken.inputs,
@@ -205,12 +212,12 @@ class Worker:
                 before=_without_failures(taken.parts),
                 watch=self._health.stage,
             )
-            self._health.seen(taken.early, len(taken.images.payloads))
+            self._health.encoded(taken.early, len(taken.images.payloads))
             self._tell(taken.images, parts.faults)
             missing = (*taken.images.missing, *parts.faults)
-            seen = join_set(parts, self._plan.min_cameras)
+            encoded = join_set(parts, self._plan.min_cameras)
         self._handed.put(
-            _Task(taken.arrival, started, taken.images, seen, missing, time.monotonic())
+            _Task(taken.arrival, started, taken.images, encoded, missing, time.monotonic())
         )
 
     def _tell(self, images: ImageSet[Shot], faults: dict[str, str]) -> None:
@@ -230,14 +237,14 @@ class Worker:
     def _map(self, task: _Task) -> None:
         begun, plan = time.monotonic(), self._plan
         names = self._wanted()
-        with self._vocabulary.cycle() as term:
-            if task.seen is None or not names:
-                self._vocabulary.used(term, task.images.stamp)
+        with self._vocabulary.hold() as period:
+            if task.encoded is None or not names:
+                self._vocabulary.used(period, task.images.stamp)
                 self._health.idle()
                 return
             with self._health.stage('mapping'):
-                mapped = map_seen(self._pipeline, task.seen, term.vocabulary, plan.rule)
-            self._vocabulary.used(term, task.images.stamp)
+                mapped = map_set(self._pipeline, task.encoded, period.vocabulary, plan.rule)
+            self._vocabulary.used(period, task.images.stamp)
         done = time.monotonic()
         with self._health.stage('publishing'):
             for name, message in plan.outputs.make(names, mapped):
@@ -284,11 +291,11 @@ def _bare(error: Exception) -> Exception:
     return error.with_traceback(None)
 
 
-def _without_failures(parts: Mapping[str, Part]) -> dict[str, SeenImage]:
-    """Raise what was raised when an image was seen ahead."""
-    seen = {}
+def _without_failures(parts: Mapping[str, Part]) -> dict[str, EncodedImage]:
+    """Raise what was raised when an image was encoded ahead."""
+    encoded = {}
     for camera, part in parts.items():
         if isinstance(part, Exception):
             raise part
-        seen[camera] = part
-    return seen
+        encoded[camera] = part
+    return encoded

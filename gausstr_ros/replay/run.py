@@ -13,7 +13,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from gausstr_ros.cycle.build import build_pipeline, rule_in_force
-from gausstr_ros.cycle.steps import join_set, map_seen, see_set
+from gausstr_ros.cycle.steps import encode_set, join_set, map_set
 from gausstr_ros.health.diagnostics import REPLAY, Health
 from gausstr_ros.health.fault_log import FaultLog
 from gausstr_ros.listening.depth_pairing import DepthPairing, Shot
@@ -48,7 +48,7 @@ class Replay:
         self._journal = journal
         self._pipeline = build_pipeline(settings)
         self._rule = rule_in_force(self._pipeline, settings)
-        self.vocabulary = self._pipeline.vocabulary(settings.vocabulary_file or None)
+        self.vocabulary = self._pipeline.load_vocabulary(settings.vocabulary_file or None)
         self._now = 0  # of the bag, nanoseconds
         self.health = Health(clock=lambda: self._now / 1e9)
         self.health.configured(settings)
@@ -152,7 +152,7 @@ class Replay:
         return result
 
     def _map(self, entry: WaitingSet[Shot, CameraInputs]) -> StoredSet:
-        images = see_set(
+        images = encode_set(
             self._pipeline,
             entry.images,
             entry.inputs,
@@ -160,8 +160,8 @@ class Replay:
             faults=entry.faults,
         )
         self.health.read(entry.images.payloads, images.faults, {})
-        seen = join_set(images, self.settings.min_cameras)
-        mapped = map_seen(self._pipeline, seen, self.vocabulary, self._rule)
+        encoded = join_set(images, self.settings.min_cameras)
+        mapped = map_set(self._pipeline, encoded, self.vocabulary, self._rule)
         messages = [
             (name, message if isinstance(message, bytes) else serialize_message(message))
             for name, message in self._outputs.make(self._names, mapped)

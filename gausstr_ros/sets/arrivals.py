@@ -1,7 +1,7 @@
-"""What to see next: images as they come, and sets that are complete, the newest first.
+"""What to encode next: images as they come, and sets that are complete, the newest first.
 
-The foundation network sees each camera by itself, so its work need not wait for the last image of
-a set. Pure logic: it knows neither ROS nor networks; one thread puts in, another takes out.
+The foundation network encodes each image by itself, so its work need not wait for the last image
+of a set. Pure logic: it knows neither ROS nor networks; one thread puts in, another takes out.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from gausstr_ros.sets.waiting import (
 
 # Seconds after which what is not ready is looked at again; nothing is looked at while none waits.
 RETRY = 0.01
-# So many sets' images may be seen ahead: one in the making, and one that waits for a transform.
+# So many sets' images may be encoded ahead: one in the making, and one that waits for a transform.
 SETS_AHEAD = 2
 
 
@@ -41,23 +41,23 @@ class _Kept(Generic[Payload, Needs, Part]):
 
 
 class Arrivals(Generic[Payload, Needs, Inputs, Part]):
-    """Sets that are complete and sets in the making, and what has been seen of their images.
+    """Sets that are complete and sets in the making, and their images as far as they are encoded.
 
-    What was seen belongs to an image, not to a set: a set gets what was seen of exactly the
-    images that it holds, wherever the synchroniser had put them before. What was seen of images
-    that are in no set any more is thrown away.
+    What was encoded belongs to an image, not to a set: a set gets it for exactly the images that
+    it holds, wherever the synchroniser had put them before. What was encoded of images that are in
+    no set any more is thrown away.
 
     Args:
         prepare_image: called with camera and image from the thread that takes; gives what it
-            takes to see the image, or raises NotReady (tried again) or another error (left to
+            takes to encode the image, or raises NotReady (tried again) or another error (left to
             `prepare`).
-        prepare: called likewise with a camera, its set and what it took to see the image if that
-            was seen ahead; see `WaitingSet.gather`.
+        prepare: called likewise with a camera, its set and what it took to encode the image if
+            that was done ahead; see `WaitingSet.gather`.
         dropped: called with reason and message for each set that is dropped.
         timeout: seconds that a set may wait for what is not ready; once one has waited in vain
             for a camera, those that come after it do not, until there is news of what it lacks.
         min_cameras: fewest cameras that make a set.
-        cameras: how many there are; bounds how much is seen ahead.
+        cameras: how many there are; bounds how much is encoded ahead.
         limit: sets that may wait; the oldest goes first.
         clock: seconds that only go forward.
     """
@@ -99,8 +99,8 @@ class Arrivals(Generic[Payload, Needs, Inputs, Part]):
             return len(self._sets)
 
     @property
-    def seen(self) -> int:
-        """How many images are seen whose set has not been taken."""
+    def encoded(self) -> int:
+        """How many images are encoded whose set has not been taken."""
         return len(self._kept)
 
     def update(
@@ -136,13 +136,13 @@ class Arrivals(Generic[Payload, Needs, Inputs, Part]):
     def take(
         self, wanted: Callable[[], bool], at_once: int = 1
     ) -> list[Arrived[Payload, Needs]] | TakenSet[Payload, Inputs, Part] | None:
-        """Wait for something to do: finish the newest set that is ready, else see images ahead.
+        """Wait for something to do: finish the newest set that is ready, else encode images ahead.
 
         A set that was begun is gone on with before another one is begun, and that is the newest.
 
         Args:
-            wanted: whether images shall be seen ahead at all.
-            at_once: how many images of one set are best seen together.
+            wanted: whether images shall be encoded ahead at all.
+            at_once: how many images of one set are best encoded together.
         """
         while True:
             with self._changed:
@@ -168,15 +168,15 @@ class Arrivals(Generic[Payload, Needs, Inputs, Part]):
             sets = [*(entry.images for entry in self._sets), *self._forming]
             self._unready = bool(self._sets)
         self._forget(sets)
-        return taken or self._to_see(sets, wanted, at_once) or None
+        return taken or self._to_encode(sets, wanted, at_once) or None
 
     def keep(self, image: Arrived[Payload, Needs], part: Part, *, failed: bool = False) -> None:
-        """Remember what was seen of an image that was taken.
+        """Remember what came of an image that was taken.
 
         Args:
             image: as it was taken.
             part: given back with the set that holds the image.
-            failed: its set will fail with it, so that no more of its images need be seen.
+            failed: its set will fail with it, so that no more of its images need be encoded.
         """
         self._kept[id(image.payload)] = _Kept(image, part, self._clock(), failed)
 
@@ -243,14 +243,14 @@ class Arrivals(Generic[Payload, Needs, Inputs, Part]):
             return before - len(self._sets)
 
     def _forget(self, sets: list[ImageSet[Payload]]) -> None:
-        """Throw away what was seen of images that are in no set any more."""
+        """Throw away what was encoded of images that are in no set any more."""
         held = {id(payload) for images in sets for payload in images.payloads.values()}
         self._kept = {key: kept for key, kept in self._kept.items() if key in held}
 
-    def _to_see(
+    def _to_encode(
         self, sets: list[ImageSet[Payload]], wanted: Callable[[], bool], at_once: int
     ) -> list[Arrived[Payload, Needs]]:
-        """Images of one set to see next."""
+        """Images of one set to encode next."""
         room = self._ahead - len(self._kept)
         if not sets or room <= 0 or not wanted():
             return []

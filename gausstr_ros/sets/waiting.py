@@ -98,11 +98,11 @@ class WaitingSet(Generic[Payload, Inputs]):
 
 @dataclass(frozen=True)
 class Arrived(Generic[Payload, Needs]):
-    """An image that can be seen before its set is complete."""
+    """An image that can be encoded before its set is complete."""
 
     camera: str
     payload: Payload
-    needs: Needs  # what it takes to see it
+    needs: Needs  # what it takes to encode it
 
 
 @dataclass(frozen=True)
@@ -113,5 +113,5 @@ class TakenSet(Generic[Payload, Inputs, Part]):
     images: ImageSet[Payload]
     inputs: dict[str, Inputs]  # of its cameras that can be used
     faults: dict[str, str]  # why the others cannot
-    parts: dict[str, Part]  # of the cameras that were seen already
+    parts: dict[str, Part]  # of the cameras that were encoded already
     early: int  # how many of them before the set was complete

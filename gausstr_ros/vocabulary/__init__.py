@@ -1,1 +1,1 @@
-"""The words of the operator: services, messages, and which are in force."""
+"""The vocabulary of the operator: services, messages, and which one is in force."""

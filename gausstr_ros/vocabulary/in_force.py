@@ -9,19 +9,19 @@ from contextlib import contextmanager
 from gausstr_core.vocabulary.vocabulary import Vocabulary
 
 
-class Term:
+class VocabularyPeriod:
     """The time that one vocabulary is in force."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
         self.first_stamp: int | None = None  # of the first set that used it, nanoseconds
         self.ended = False
-        self.cycles = 0  # under way
+        self.sets = 0  # under way
 
     @property
     def decided(self) -> bool:
         """Whether it is clear if a set has used it."""
-        return self.first_stamp is not None or (self.ended and not self.cycles)
+        return self.first_stamp is not None or (self.ended and not self.sets)
 
 
 class VocabularyInForce:
@@ -39,54 +39,54 @@ class VocabularyInForce:
     ) -> None:
         self._changed = threading.Condition()
         self._announce = announce
-        self._term = Term(vocabulary)
+        self._period = VocabularyPeriod(vocabulary)
         announce(vocabulary, None)
 
     @property
     def now(self) -> tuple[Vocabulary, int | None]:
         """The vocabulary, and the stamp of the first set that used it, if one has."""
         with self._changed:
-            return self._term.vocabulary, self._term.first_stamp
+            return self._period.vocabulary, self._period.first_stamp
 
-    def replace(self, vocabulary: Vocabulary) -> Term:
+    def replace(self, vocabulary: Vocabulary) -> VocabularyPeriod:
         """Use another vocabulary from the next set on."""
         with self._changed:
-            self._term.ended = True
-            self._term = Term(vocabulary)
+            self._period.ended = True
+            self._period = VocabularyPeriod(vocabulary)
             self._announce(vocabulary, None)
             self._changed.notify_all()
-            return self._term
+            return self._period
 
     @contextmanager
-    def cycle(self) -> Iterator[Term]:
+    def hold(self) -> Iterator[VocabularyPeriod]:
         """Map one set with the vocabulary that is in force as it begins."""
         with self._changed:
-            term = self._term
-            term.cycles += 1
+            period = self._period
+            period.sets += 1
         try:
-            yield term
+            yield period
         finally:
             with self._changed:
-                term.cycles -= 1
+                period.sets -= 1
                 self._changed.notify_all()
 
-    def used(self, term: Term, stamp: int) -> None:
+    def used(self, period: VocabularyPeriod, stamp: int) -> None:
         """Note that the set at `stamp` was mapped with a vocabulary; before it is published."""
         with self._changed:
-            if term.first_stamp is not None:
+            if period.first_stamp is not None:
                 return
-            self._announce(term.vocabulary, stamp)
-            term.first_stamp = stamp
-            if term is not self._term:  # replaced meanwhile: what was announced last holds
-                self._announce(self._term.vocabulary, self._term.first_stamp)
+            self._announce(period.vocabulary, stamp)
+            period.first_stamp = stamp
+            if period is not self._period:  # replaced meanwhile: what was announced last holds
+                self._announce(self._period.vocabulary, self._period.first_stamp)
 
-    def wait_for_use(self, term: Term, timeout: float) -> None:
+    def wait_for_use(self, period: VocabularyPeriod, timeout: float) -> None:
         """Wait until a set uses a vocabulary or none will, at most `timeout` seconds."""
         with self._changed:
-            self._changed.wait_for(lambda: term.decided, timeout)
+            self._changed.wait_for(lambda: period.decided, timeout)
 
     def close(self) -> None:
         """Let nobody wait any longer."""
         with self._changed:
-            self._term.ended = True
+            self._period.ended = True
             self._changed.notify_all()

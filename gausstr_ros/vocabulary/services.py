@@ -1,9 +1,9 @@
-"""The services set_categories and get_categories, and the topic of the words in force.
+"""The services set_categories and get_categories, and the topic of the vocabulary in force.
 
 The services are there for as long as the node is, so that a reply can be sent in every state. Text
 is encoded in a thread of its own, one request after the other, and delays neither images nor maps.
-Another thread waits for the first set that uses the new words, so that a request does not wait for
-the set of the one before it.
+Another thread waits for the first set that uses the new vocabulary, so that a request does not
+wait for the set of the one before it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from gausstr_ros.health.diagnostics import Health
 from gausstr_ros.health.stage_times import StuckError
 from gausstr_ros.messages.stamps import time_message
 from gausstr_ros.publishing.output_topics import LATCHED, NO_EVENTS
-from gausstr_ros.vocabulary.in_force import Term, VocabularyInForce
+from gausstr_ros.vocabulary.in_force import VocabularyInForce, VocabularyPeriod
 from gausstr_ros.vocabulary.messages import categories_message, category_from_message
 
 _LOGGER = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class VocabularyServices:
 
     Args:
         node: whose services they are.
-        health: told of the words in force and of refused ones.
+        health: told of the vocabulary in force and of refused ones.
     """
 
     def __init__(self, node: Node, health: Health) -> None:
@@ -75,7 +75,7 @@ class VocabularyServices:
         node.create_service(GetCategories, '~/get_categories', self._get_categories)
 
     def open(self, pipeline: OccupancyPipeline, vocabulary: Vocabulary) -> VocabularyInForce:
-        """Put the first words in force and take requests."""
+        """Put the first vocabulary in force and take requests."""
         publisher = self._node.create_publisher(
             Categories, '~/categories', LATCHED, event_callbacks=NO_EVENTS
         )
@@ -157,15 +157,15 @@ class VocabularyServices:
                 raise ValueError(NOT_CONFIGURED)
             wanted = [category_from_message(message) for message in request.categories]
             with self._health.stage(ENCODING):
-                vocabulary = parts.pipeline.words(wanted)
-            term = parts.in_force.replace(vocabulary)
+                vocabulary = parts.pipeline.build_vocabulary(wanted)
+            period = parts.in_force.replace(vocabulary)
         except ValueError as error:
             self._refuse(response, str(error))
         except Exception as error:  # the caller must get a reply
             _LOGGER.exception('set_categories failed')
             self._refuse(response, f'{type(error).__name__}: {error}')
         else:
-            parts.replying.submit(self._reply, parts, term, response, done)
+            parts.replying.submit(self._reply, parts, period, response, done)
             return
         finally:
             parts.room.release()
@@ -173,15 +173,19 @@ class VocabularyServices:
         self._finish(done, response)
 
     def _reply(
-        self, parts: _Open, term: Term, response: SetCategories.Response, done: Future
+        self,
+        parts: _Open,
+        period: VocabularyPeriod,
+        response: SetCategories.Response,
+        done: Future,
     ) -> None:
         """Wait for the first set, fill in the reply."""
-        parts.in_force.wait_for_use(term, REPLY_WITHIN)
-        response.success = term.first_stamp is not None or not term.ended
+        parts.in_force.wait_for_use(period, REPLY_WITHIN)
+        response.success = period.first_stamp is not None or not period.ended
         if response.success:
-            response.message = '; '.join(term.vocabulary.remarks) or 'ok'
-            response.vocabulary_id = term.vocabulary.id
-            response.first_stamp = time_message(term.first_stamp or 0)
+            response.message = '; '.join(period.vocabulary.remarks) or 'ok'
+            response.vocabulary_id = period.vocabulary.id
+            response.first_stamp = time_message(period.first_stamp or 0)
         else:
             response.message = NOT_CONFIGURED if parts.closed.is_set() else REPLACED
             response.vocabulary_id = parts.in_force.now[0].id

@@ -2,10 +2,10 @@
 
     python -m gausstr_training.benchmarks.cycles [STREET] [--cycles 40] [--json FILE]
 
-As in the node, one thread looks at the images, with the foundation network, and another maps what
-the first has seen, meanwhile the first looks at the next set. Beside it, in turn, the same in one
-thread. Six cameras of 448x252, decoded already; nothing is published. Without STREET, one frame is
-synthesised.
+As in the node, one thread encodes the images, with the foundation network, and another maps what
+the first has encoded, meanwhile the first encodes the next set. Beside it, in turn, the same in
+one thread. Six cameras of 448x252, decoded already; nothing is published. Without STREET, one
+frame is synthesised.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from gausstr_core.pipeline import OccupancyPipeline, OccupancyResult, Seen
+from gausstr_core.encoded_images import EncodedImages
+from gausstr_core.pipeline import OccupancyPipeline, OccupancyResult
 from gausstr_core.process.memory import keep_freed_memory
 from gausstr_core.process.parallel import follow_torch_threads, keep_torch_threads, use_threads
 from gausstr_core.vocabulary.vocabulary import Vocabulary
@@ -42,35 +43,35 @@ class Cycles:
     def __init__(self, pipeline: OccupancyPipeline, frame: StreetFrame) -> None:
         self._pipeline, self._rig = pipeline, frame.rig
         self._images = [torch.from_numpy(image) for image in frame.images]
-        self._words: Vocabulary = pipeline.vocabulary()
+        self._vocabulary: Vocabulary = pipeline.load_vocabulary()
         self._cores = torch.get_num_threads()
 
     def in_turn(self, cycles: int) -> list[OccupancyResult]:
-        """One thread, with all cores: look, map, look, map."""
+        """One thread, with all cores: encode, map, encode, map."""
         use_threads(self._cores)
-        return [self._map(self._look()) for _ in range(cycles)]
+        return [self._map(self._encode()) for _ in range(cycles)]
 
     def overlapped(self, cycles: int) -> list[OccupancyResult]:
-        """Two threads, with half of the cores each: one looks at the next set, one maps."""
-        handed: Queue[Seen] = Queue(1)
+        """Two threads, with half of the cores each: one encodes the next set, one maps."""
+        handed: Queue[EncodedImages] = Queue(1)
         use_threads(max(1, self._cores // 2))
 
-        def look_at_all() -> None:
+        def encode_all() -> None:
             follow_torch_threads()
             for _ in range(cycles):
-                handed.put(self._look())
+                handed.put(self._encode())
 
-        looking = threading.Thread(target=look_at_all, daemon=True)
-        looking.start()
+        encoding = threading.Thread(target=encode_all, daemon=True)
+        encoding.start()
         found = [self._map(handed.get()) for _ in range(cycles)]
-        looking.join()
+        encoding.join()
         return found
 
-    def _look(self) -> Seen:
-        return self._pipeline.look(self._images, self._rig)
+    def _encode(self) -> EncodedImages:
+        return self._pipeline.encode(self._images, self._rig)
 
-    def _map(self, seen: Seen) -> OccupancyResult:
-        return self._pipeline.map(seen, self._words)
+    def _map(self, encoded: EncodedImages) -> OccupancyResult:
+        return self._pipeline.map(encoded, self._vocabulary)
 
 
 def timed(run: Callable[[int], Sequence[OccupancyResult]], cycles: int) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def main() -> None:
     assert isinstance(network, CompactNetwork)
     every = [frames[index] for index in range(len(frames))]
     with torch.no_grad():
-        own = [tokens_of(network.see(frame.images, frame.rig)[0].features) for frame in every]
+        own = [tokens_of(network.encode(frame.images, frame.rig)[0].features) for frame in every]
         encoder = [tokens_of(encoder_maps(network, frame)) for frame in every]
     print(f'{every[-1].key}, directions of the data set from {len(every) - 1} frames')
     for name, tokens in (('compact network', own), ('maps of its encoder', encoder)):

@@ -14,7 +14,7 @@ from torch import nn
 from gausstr_core.transformer.build import GaussTR, build
 from gausstr_core.transformer.full.formulation import FORMULATIONS
 from gausstr_core.transformer.full.transformer import FullConfig, FullTransformer
-from gausstr_core.transformer.reference_points import Lattice
+from gausstr_core.transformer.reference_points import QueryGrid
 from gausstr_core.transformer.transformer import GaussianTransformer
 from gausstr_core.voxels.rules import CalibratedRule
 from gausstr_core.weights import load_weights
@@ -52,8 +52,8 @@ class Variant:
 
 
 def _ours(sub: int = 3, aligned: bool = True) -> GaussianTransformer:
-    lattice = Lattice(rows=10, columns=14, sub=sub)
-    return GaussianTransformer(FEATURES, lattice, DIM, LAYERS, HEADS, aligned=aligned)
+    query_grid = QueryGrid(rows=10, columns=14, sub=sub)
+    return GaussianTransformer(FEATURES, query_grid, DIM, LAYERS, HEADS, aligned=aligned)
 
 
 def _published(formulation: str, queries: int = 300) -> FullTransformer:

@@ -57,7 +57,7 @@ class Contest:
             rig: the cameras at that size.
         """
         check_images(images, rig)
-        maps, small = self.pipeline.see(images, rig)
+        maps, small = self.pipeline.foundation_maps(images, rig)
         return self.from_maps(maps, small)
 
     @torch.inference_mode()

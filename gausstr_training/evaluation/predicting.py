@@ -73,7 +73,7 @@ def predict(
         ValueError: the folder holds labels of another model, or as `occ3d_labels`.
     """
     _claim(output, about, first=rank == 0)
-    frames, vocabulary = keyframes.frames, pipeline.vocabulary()
+    frames, vocabulary = keyframes.frames, pipeline.load_vocabulary()
     wanted = occ3d_labels(vocabulary)
     written = 0
     for index in tqdm(range(rank, len(frames), ranks), desc='keyframes', disable=rank > 0):

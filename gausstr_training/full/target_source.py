@@ -71,5 +71,5 @@ class OnlineTargets:
 
     def __call__(self, frame: BagFrame) -> Targets:
         """See `TargetSource`."""
-        maps, _ = self._foundation.see(frame.images, frame.rig, self._device)
+        maps, _ = self._foundation.encode(frame.images, frame.rig, self._device)
         return Targets(maps.features, maps.depth)

@@ -198,7 +198,7 @@ class Teacher:
                 f'{self._cache.path(key)} is missing or not usable, and there is no network to '
                 'make it: fill the cache with gausstr-make-targets'
             )
-        maps, _ = self._network.see(images, rig, self._device)
+        maps, _ = self._network.encode(images, rig, self._device)
         size = (maps.depth.shape[1], maps.depth.shape[2])
         labels = masks(size) if masks else None
         teacher = self._cache.teacher if self._cache else ''

@@ -56,7 +56,7 @@ def test_originals_of_any_size_give_depth_at_their_own_resolution():
     sizes = [(90, 160), (48, 80)]
     images = [torch.randint(0, 256, (*size, 3), dtype=torch.uint8) for size in sizes]
     cameras = rig(sizes)
-    maps, small = both.see(images, cameras)
+    maps, small = both.encode(images, cameras)
     assert small.image_sizes == ((48, 80),) * 2
     large = stand_in()(images[0][None], cameras.select(('camera0',)))
     expected = F.interpolate(large[None], (48, 80), mode='bilinear')[0, 0]
@@ -106,7 +106,7 @@ def full_size(preset, device):
     card = both.features.card
     height, width = card.input_size
     images = [torch.randint(0, 256, (900, 1600, 3), dtype=torch.uint8)]
-    maps, _ = both.see(images, rig([(900, 1600)]), device)
+    maps, _ = both.encode(images, rig([(900, 1600)]), device)
     assert both.input_size == (height, width) and both.feature_dim == card.channels
     shape = (1, card.channels, height // card.stride, width // card.stride)
     assert maps.features.shape == shape and maps.depth.shape == (1, height, width)
@@ -132,5 +132,5 @@ def test_full_size_on_a_gpu(preset):
 def test_published_weights_load(preset):
     both = getattr(released, preset)()
     images = [torch.randint(0, 256, (900, 1600, 3), dtype=torch.uint8)]
-    maps, _ = both.see(images, rig([(900, 1600)]))
+    maps, _ = both.encode(images, rig([(900, 1600)]))
     assert torch.isfinite(maps.features).all() and (maps.depth > 0).all()

@@ -8,6 +8,7 @@ import torch
 
 from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import VoxelGrid
+from gausstr_core.device_memory import DeviceMemory
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.vocabulary.text_encoder import TextEncoder
 from gausstr_core.vocabulary.vocabulary import Category, Vocabulary
@@ -107,7 +108,7 @@ def test_sky_is_left_out_whether_named_or_not() -> None:
     features = encoder.encode(['sky', 'car', 'clouds'])
     pipeline = OccupancyPipeline.from_preset('tiny', weights='untrained')
     with torch.inference_mode():
-        found = pipeline.model.transformer(*pipeline.see(images(), rig()))
+        found = pipeline.model.transformer(*pipeline.foundation_maps(images(), rig()))
     gaussians = found.select(torch.arange(3))
     gaussians = type(gaussians)(
         gaussians.means, gaussians.scales, gaussians.rotations, gaussians.opacities, features
@@ -160,11 +161,11 @@ def test_a_cycle_after_leaving_and_entering_the_device_is_the_same(
 ) -> None:
     """Where the device is main memory: that nothing is lost, and a second time does no harm."""
     before = pipeline.run(images(), rig(), vocabulary).occupancy
-    for step in (pipeline.leave_device, pipeline.leave_device, pipeline.enter_device):
+    memory = DeviceMemory(pipeline)
+    for step in (memory.leave, memory.leave, memory.enter, memory.enter):
         step()
-    pipeline.enter_device()
-    seen = pipeline.look(images(), rig())
-    after = pipeline.map(seen, vocabulary).occupancy
+    encoded = pipeline.encode(images(), rig())
+    after = pipeline.map(encoded, vocabulary).occupancy
     assert torch.equal(before.labels, after.labels)
     assert torch.equal(before.density, after.density)
 
@@ -173,29 +174,31 @@ def test_lower_asks_for_less_in_two_steps_and_the_first_changes_no_map(
     vocabulary: Vocabulary,
 ) -> None:
     lowered = OccupancyPipeline.from_preset('tiny', grid=GRID, weights='untrained')
+    memory = DeviceMemory(lowered)
     sizes: list[int] = []
     lowered.model.foundation.register_forward_pre_hook(
         lambda _, given: sizes.append(len(given[0]))
     )
     full = lowered.run(images(), rig(), vocabulary).occupancy
-    assert lowered.lower() == 'the network sees one camera at a time'
+    assert memory.lower() == 'the network encodes one camera at a time'
     single = lowered.run(images(), rig(), vocabulary).occupancy
     assert sizes == [2, 1, 1]
     torch.testing.assert_close(single.density, full.density)
     assert (single.labels == full.labels).float().mean() > 0.999
-    assert lowered.lower() == 'one camera at a time, and voxels of 0.8 m'
+    assert memory.lower() == 'one camera at a time, and voxels of 0.8 m'
     coarse = lowered.run(images(), rig(), vocabulary).occupancy
     assert coarse.grid == VoxelGrid(GRID.lower, GRID.upper, 0.8)
     assert coarse.labels.shape == tuple(cells // 2 for cells in GRID.shape)
     assert (coarse.labels >= 0).any() == (full.labels >= 0).any()
-    assert lowered.lower() is None
+    assert memory.lower() is None
 
 
 def test_lower_leaves_a_grid_that_does_not_halve() -> None:
     odd = VoxelGrid((-2, -2, -1), (2, 2, 0.2), 0.4)  # three layers
     lowered = OccupancyPipeline.from_preset('tiny', grid=odd, weights='untrained')
-    assert lowered.lower() is not None
-    assert lowered.lower() is None
+    memory = DeviceMemory(lowered)
+    assert memory.lower() is not None
+    assert memory.lower() is None
     assert lowered.grid == odd
 
 
@@ -205,16 +208,17 @@ def test_leaving_the_device_frees_its_memory_and_coming_back_changes_nothing(pre
     start = torch.cuda.memory_allocated()
     weights = 'untrained' if preset == 'tiny' else None
     made = OccupancyPipeline.from_preset(preset, 'cuda', GRID, weights)
-    words = made.vocabulary()
+    words = made.load_vocabulary()
     before = made.run(images(), rig(), words).occupancy.labels.cpu()
     loaded = torch.cuda.memory_allocated()
     size = sum(p.numel() * p.element_size() for p in made.model.parameters())
-    made.leave_device()
+    memory = DeviceMemory(made)
+    memory.leave()
     assert loaded - torch.cuda.memory_allocated() >= size > 0
     assert all(p.device.type == 'cpu' for p in made.model.parameters())
     torch._C._cuda_clearCublasWorkspaces()  # cuBLAS' own, whatever is loaded; torch counts them
     left = torch.cuda.memory_allocated() - start
     print(f'{preset}: {loaded / 2**20:.1f} MiB loaded, {left / 2**20:.2f} MiB left')
     assert left < 2**20
-    made.enter_device()
+    memory.enter()
     assert torch.equal(made.run(images(), rig(), words).occupancy.labels.cpu(), before)

@@ -65,7 +65,7 @@ def pipeline(folder: Path, preset: str = 'talk2dino', **options) -> OccupancyPip
 def test_from_images_to_labels(folder: Path, preset: str) -> None:
     """The map is what the released steps, one by one, make of the model's Gaussians."""
     made = pipeline(folder, preset)
-    words = made.vocabulary()
+    words = made.load_vocabulary()
     result = made.run(images(), rig(), words)
     occupancy = result.occupancy
     occupied = occupancy.labels >= 0
@@ -77,7 +77,7 @@ def test_from_images_to_labels(folder: Path, preset: str) -> None:
     name = 'gausstr_talk2dino_e20_miou12.27' if preset == 'talk2dino' else None
     path = folder / 'gausstr' / f'{name or "gausstr_featup_e24_miou11.70"}.pth'
     checkpoint = load_official(path)
-    maps, small = made.see(images(), rig())
+    maps, small = made.foundation_maps(images(), rig())
     viewed, _ = viewed_and_observed(maps.depth, small, GRID)
     with torch.no_grad():
         gaussians = checkpoint.model()(maps, small)
@@ -101,7 +101,7 @@ def test_from_images_to_labels(folder: Path, preset: str) -> None:
 
 def test_two_runs_give_the_same_bits(folder: Path) -> None:
     made = pipeline(folder)
-    first, again = (made.run(images(), rig(), made.vocabulary()).occupancy for _ in range(2))
+    first, again = (made.run(images(), rig(), made.load_vocabulary()).occupancy for _ in range(2))
     assert torch.equal(first.labels, again.labels) and torch.equal(first.density, again.density)
 
 
@@ -109,8 +109,8 @@ def test_a_converted_checkpoint_gives_the_same_map(folder: Path, tmp_path: Path)
     official = folder / 'gausstr' / 'gausstr_talk2dino_e20_miou12.27.pth'
     save(load_official(official), tmp_path / 'ours.safetensors')
     plain, converted = pipeline(folder), pipeline(folder, weights=tmp_path / 'ours.safetensors')
-    first = plain.run(images(), rig(), plain.vocabulary()).occupancy
-    second = converted.run(images(), rig(), converted.vocabulary()).occupancy
+    first = plain.run(images(), rig(), plain.load_vocabulary()).occupancy
+    second = converted.run(images(), rig(), converted.load_vocabulary()).occupancy
     assert torch.equal(first.labels, second.labels)
 
 
@@ -165,7 +165,7 @@ def test_any_words_with_either_rule(folder: Path) -> None:
             Category('fire hydrant'),
             Category('lawn', ('grass', 'meadow'), None, 'ground'),
         ]
-        words = made.words(categories)
+        words = made.build_vocabulary(categories)
         assert words.remarks == () and words.columns == 3
         labels = made.run(images(), rig(), words).occupancy.labels
         assert set(labels.unique().tolist()) <= {-1, 0, 1}
@@ -174,9 +174,9 @@ def test_any_words_with_either_rule(folder: Path) -> None:
 def test_the_released_words_need_no_text_tower(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / 'files', ignore=shutil.ignore_patterns('vitb_mlp*'))
     made = pipeline(tmp_path / 'files')
-    made.run(images(), rig(), made.vocabulary())
+    made.run(images(), rig(), made.load_vocabulary())
     with pytest.raises(ValueError, match=r'vitb_mlp_infonce\.pth is not in'):
-        made.words([Category('fire hydrant')])
+        made.build_vocabulary([Category('fire hydrant')])
 
 
 def test_prototypes_of_the_checkpoint_are_its_words(folder: Path) -> None:
@@ -188,15 +188,15 @@ def test_prototypes_of_the_checkpoint_are_its_words(folder: Path) -> None:
 def test_measured_depth_needs_no_depth_network(folder: Path) -> None:
     made = pipeline(folder, depth='none')
     with pytest.raises(ValueError, match='expected measured depth'):
-        made.run(images(), rig(), made.vocabulary())
+        made.run(images(), rig(), made.load_vocabulary())
     plane = np.full(SIZE, 8.0, np.float32)
     plane[:, :80] = np.nan
-    result = made.run(images(), rig(), made.vocabulary(), depth=[plane, plane])
+    result = made.run(images(), rig(), made.load_vocabulary(), depth=[plane, plane])
     # the right half of the front view lies on the right, y < 0, that of the back on the left
     x, y, _ = result.gaussians.means.unbind(-1)
     assert len(x) > 5 and (y * x.sign() < 0.2).all()
     nothing = np.full(SIZE, np.nan, np.float32)
-    result = made.run(images(), rig(), made.vocabulary(), depth=[nothing, nothing])
+    result = made.run(images(), rig(), made.load_vocabulary(), depth=[nothing, nothing])
     assert len(result.gaussians) == 0 and not result.occupancy.observed.any()
 
 

@@ -11,7 +11,7 @@ from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import FoundationMaps, Gaussians, matrix_from_quaternion
 from gausstr_core.foundation.compact import HINT_SCALE, geometry_hints
 from gausstr_core.transformer.build import COMPACT_PRESETS, build
-from gausstr_core.transformer.reference_points import Lattice, horizon_rows, seat_points
+from gausstr_core.transformer.reference_points import QueryGrid, anchor_points, horizon_rows
 from gausstr_core.transformer.surface import THICKNESS, sample_depth
 
 HEIGHT, WIDTH, CAMERA_HEIGHT = 48, 80, 1.5
@@ -90,10 +90,10 @@ def test_spread_grows_with_distance(scene: tuple[FoundationMaps, CameraRig]) -> 
     assert gaussians.scales[far, 0].mean() > 2 * gaussians.scales[near, 0].mean()
 
 
-def test_seats_cover_the_image_and_crowd_the_horizon() -> None:
+def test_anchors_cover_the_image_and_crowd_the_horizon() -> None:
     rig = rig_of(looking(0.0, 0.0), looking(0.0, 0.15))
-    lattice = Lattice(rows=6, columns=8, sub=2)
-    points, spacing = seat_points(rig, lattice)
+    query_grid = QueryGrid(rows=6, columns=8, sub=2)
+    points, spacing = anchor_points(rig, query_grid)
     assert points.shape == (2, 48, 4, 2)
     torch.testing.assert_close(spacing.prod(-1).sum((1, 2)), torch.ones(2))  # areas fill it
     horizon = horizon_rows(rig)
@@ -116,8 +116,8 @@ def test_deterministic_and_ordered_by_view(scene: tuple[FoundationMaps, CameraRi
     first, again = untrained_gaussians(maps, rig), untrained_gaussians(maps, rig)
     for field in dataclasses.fields(Gaussians):
         assert torch.equal(getattr(first, field.name), getattr(again, field.name))
-    lattice = build('tiny').transformer.lattice
-    per_view = lattice.queries * lattice.seats
+    query_grid = build('tiny').transformer.query_grid
+    per_view = query_grid.queries * query_grid.anchors
     alone = untrained_gaussians(
         FoundationMaps(maps.features[1:], maps.depth[1:]), rig.select((rig.names[1],))
     )
@@ -158,7 +158,7 @@ def test_every_parameter_learns(scene: tuple[FoundationMaps, CameraRig]) -> None
 
 
 def test_steps_are_bounded(scene: tuple[FoundationMaps, CameraRig]) -> None:
-    """Whatever the weights, a layer moves a Gaussian by half a seat and e^0.2 in depth at most."""
+    """Whatever the weights, a layer moves a Gaussian by half an anchor, e^0.2 in depth at most."""
     maps, rig = scene
     model = build('tiny').transformer
     start = untrained_gaussians(maps, rig)

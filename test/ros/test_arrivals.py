@@ -1,4 +1,4 @@
-"""Images are seen as they come, each at most once, and only for the sets that hold them."""
+"""Images are encoded as they come, each at most once, and only for the sets that hold them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Robot:
     at_once: int
     wanted: bool = True
     now: int = 0
-    seen: Counter = field(default_factory=Counter)
+    encoded: Counter = field(default_factory=Counter)
     waited_for: set[str] = field(default_factory=set)  # cameras that a set has waited for
     taken: list[TakenSet] = field(default_factory=list)
     drops: Counter = field(default_factory=Counter)
@@ -98,9 +98,9 @@ class Robot:
             assert self.wanted and len(job) <= self.at_once
             for image in job:
                 assert image.needs == (image.camera, image.payload.stamp)
-                self.seen[image.payload] += 1
+                self.encoded[image.payload] += 1
                 self.arrivals.keep(image, image.payload)
-        assert self.arrivals.seen <= SETS_AHEAD * len(self.cameras)
+        assert self.arrivals.encoded <= SETS_AHEAD * len(self.cameras)
         return True
 
     def finish(self, job: TakenSet) -> None:
@@ -116,7 +116,7 @@ class Robot:
             assert image.wrong or known or waited >= PATIENCE / 1e3
             self.waited_for.add(camera)
         for camera in job.inputs.keys() - job.parts.keys():
-            self.seen[payloads[camera]] += 1
+            self.encoded[payloads[camera]] += 1
         assert 0 <= job.early <= len(payloads)
         self.taken.append(job)
 
@@ -161,11 +161,11 @@ def test_whatever_comes_in_whatever_order(drive, min_cameras, at_once, wanted):
         while robot.step():
             pass
         robot.now += PATIENCE + 1
-    # each set came to one end, each image was seen once at most, and nothing is left behind
+    # each set came to one end, each image was encoded once at most, and nothing is left behind
     assert robot.complete == len(robot.taken) + robot.drops.total()
     assert robot.drops.keys() <= {SUPERSEDED, NEWS}
-    assert all(count == 1 for count in robot.seen.values())
-    assert len(robot.arrivals) == 0 and not robot.step() and robot.arrivals.seen == 0
+    assert all(count == 1 for count in robot.encoded.values())
+    assert len(robot.arrivals) == 0 and not robot.step() and robot.arrivals.encoded == 0
     stamps = [job.images.stamp for job in robot.taken]
     assert robot.sync.jumps_back or stamps == sorted(set(stamps)), 'an older set after a newer'
 
@@ -198,7 +198,7 @@ def test_a_set_goes_on_without_the_camera_whose_transform_never_comes():
     cycle = spread('ABC', 1000)
     cycle[1].ready = NEVER
     play(robot, cycle)
-    assert robot.taken == [] and robot.arrivals.seen == 2
+    assert robot.taken == [] and robot.arrivals.encoded == 2
     robot.now += PATIENCE + 1
     robot.step()
     (job,) = robot.taken
@@ -259,7 +259,7 @@ def test_a_set_is_dropped_where_the_transforms_of_too_many_never_come():
     play(robot, cycle)
     robot.now += PATIENCE + 1
     assert not robot.step()
-    assert robot.taken == [] and robot.drops == {NEWS: 1} and robot.arrivals.seen == 0
+    assert robot.taken == [] and robot.drops == {NEWS: 1} and robot.arrivals.encoded == 0
 
 
 def test_a_machine_that_is_too_slow_skips_sets_whole_and_takes_the_newest():
@@ -269,7 +269,7 @@ def test_a_machine_that_is_too_slow_skips_sets_whole_and_takes_the_newest():
     robot.step()
     (job,) = robot.taken
     assert job.images.stamp == (1000 + 3 * PERIOD + 10) * MS and job.early == 0
-    assert robot.drops == {SUPERSEDED: 3} and robot.seen.total() == 3
+    assert robot.drops == {SUPERSEDED: 3} and robot.encoded.total() == 3
 
 
 def test_no_more_than_sixteen_sets_wait_for_transforms():
@@ -290,20 +290,20 @@ def test_a_set_that_is_begun_is_gone_on_with_before_the_next_one():
     play(robot, [first[1], *second[:2]], work=0)
     order = []
     while robot.step():
-        order += [p for p in robot.seen if p not in order]
+        order += [p for p in robot.encoded if p not in order]
     assert [(p.camera, p.stamp) for p in order] == [
         ('A', 1000), ('B', 1005), ('A', 1100), ('B', 1105)
     ]  # fmt: skip
 
 
-def test_no_more_is_seen_of_a_set_that_has_failed():
+def test_no_more_is_encoded_of_a_set_that_has_failed():
     robot = Robot(tuple('ABC'), 1, 1)
     first, second = spread('ABC', 1000), spread('ABC', 1000 + PERIOD)
     play(robot, first[:1], work=0)
     (image,) = robot.arrivals.find(lambda: True)
     robot.arrivals.keep(image, image.payload, failed=True)
     play(robot, first[1:2])
-    assert not robot.seen
+    assert not robot.encoded
     play(robot, first[2:])
     (job,) = robot.taken
     assert list(job.parts) == ['A']
@@ -311,10 +311,10 @@ def test_no_more_is_seen_of_a_set_that_has_failed():
     assert list(robot.taken[1].parts) == ['A', 'B']
 
 
-def test_nobody_who_wants_a_map_means_nothing_is_seen_ahead():
+def test_nobody_who_wants_a_map_means_nothing_is_encoded_ahead():
     robot = Robot(tuple('AB'), 1, 1, wanted=False)
     play(robot, spread('AB', 1000)[:1])
-    assert not robot.seen
+    assert not robot.encoded
 
 
 @pytest.fixture
@@ -332,11 +332,11 @@ def tiny():
 
 
 @pytest.mark.ros
-def test_an_image_seen_as_it_comes_gives_the_very_maps_of_its_set_seen_at_once(tiny):
+def test_an_image_encoded_as_it_comes_gives_the_maps_of_its_set_encoded_at_once(tiny):
     import torch
     from image_messages import camera_info, encoded
 
-    from gausstr_ros.cycle.steps import join_set, map_seen, see_images, see_set
+    from gausstr_ros.cycle.steps import encode_images, encode_set, join_set, map_set
     from gausstr_ros.listening.depth_pairing import Shot
     from gausstr_ros.listening.rig_source import CameraInputs, ImageInputs
     from gausstr_ros.sets.image_sets import ImageSet
@@ -356,15 +356,15 @@ def test_an_image_seen_as_it_comes_gives_the_very_maps_of_its_set_seen_at_once(t
     before = {}
     for camera in 'DBA':
         one = {camera: (shots[camera], inputs[camera].image)}
-        before |= see_images(tiny, one, measured_depth=False)
+        before |= encode_images(tiny, one, measured_depth=False)
     options = {'measured_depth': False}
-    ahead = see_set(tiny, images, inputs, before=before, **options)
-    after = see_set(tiny, images, inputs, **options)
+    ahead = encode_set(tiny, images, inputs, before=before, **options)
+    after = encode_set(tiny, images, inputs, **options)
     assert list(ahead.parts) == list(after.parts) == list(cameras)
     assert ahead.faults == after.faults and list(after.faults) == ['B']
-    vocabulary = tiny.vocabulary()
+    vocabulary = tiny.load_vocabulary()
     one, other = (
-        map_seen(tiny, join_set(images), vocabulary, tiny.rule).result for images in (ahead, after)
+        map_set(tiny, join_set(images), vocabulary, tiny.rule).result for images in (ahead, after)
     )
     assert one.rig.names == ('A', 'C', 'D')
     for a, b in (
@@ -392,7 +392,7 @@ def turned(yaw: float) -> np.ndarray:
 
 
 @pytest.mark.ros
-def test_the_cameras_that_came_are_seen_while_the_last_one_is_late(request):
+def test_the_cameras_that_came_are_encoded_while_the_last_one_is_late(request):
     from nav_msgs.msg import OccupancyGrid
 
     grid = '/gausstr/occupancy_grid'
@@ -404,12 +404,12 @@ def test_the_cameras_that_came_are_seen_while_the_last_one_is_late(request):
     tester.play_transforms()
     others, last = tester.cameras[:-1], tester.cameras[-1]
     tester.play_set(0, leave_out=[last])
-    tester.wait_for_text(f'queue: images seen ahead={len(others)}')
+    tester.wait_for_text(f'queue: images encoded ahead={len(others)}')
     assert not tester.stamps(grid)
     stamp = tester.play_set(0, leave_out=others)
     tester.wait(lambda: stamp in tester.stamps(grid), what='map')
     share = round(100 * len(others) / len(tester.cameras))
-    tester.wait_for_text(f'images seen on arrival [%]={share}')
+    tester.wait_for_text(f'images encoded on arrival [%]={share}')
     tester.wait_for_text('sets skipped, of the last 100 [%]=0')
-    tester.wait_for_text('queue: images seen ahead=0')
+    tester.wait_for_text('queue: images encoded ahead=0')
     tester.wait_for_text('sets complete=1')

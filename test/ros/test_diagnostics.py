@@ -70,13 +70,13 @@ def test_learned_phase_offsets_are_shown(start, tester):
 def test_a_stuck_stage_is_an_error_that_names_it_until_it_goes_on(start, tester, monkeypatch):
     start(watchdog_timeout=0.3)
     play(tester, 0)
-    go_on, look = threading.Event(), OccupancyPipeline.look
+    go_on, look = threading.Event(), OccupancyPipeline.encode
 
     def stuck(*arguments):
         assert go_on.wait(60)
         return look(*arguments)
 
-    monkeypatch.setattr(OccupancyPipeline, 'look', stuck)
+    monkeypatch.setattr(OccupancyPipeline, 'encode', stuck)
     try:
         stamp = tester.play_set(1)
         tester.wait_for_text('stage foundation has run for', 'watchdog_timeout is 0.3 s')

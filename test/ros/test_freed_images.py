@@ -65,7 +65,7 @@ def test_without_the_transform_of_one_camera(start_node, tester):
     assert_freed(tester, SETS)
 
 
-@pytest.mark.parametrize('half', ['look', 'map'])
+@pytest.mark.parametrize('half', ['encode', 'map'])
 def test_after_a_failure_in_the_pipeline(start, tester, monkeypatch, half):
     def fail(*_):
         raise RuntimeError('the device is upset')

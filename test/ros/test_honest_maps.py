@@ -18,13 +18,13 @@ from street_frames import StreetCycle, street_cycle
 
 from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import Occupancy, VoxelGrid
+from gausstr_core.encoded_images import EncodedImages
 from gausstr_core.nuscenes import NUSCENES_CAMERAS
 from gausstr_core.pipeline import OccupancyPipeline
-from gausstr_core.seen import Seen
 from gausstr_core.vocabulary.vocabulary import Vocabulary
 from gausstr_core.voxels.visibility import viewed_and_observed, with_neighbours
 from gausstr_ros.cycle.build import rule_in_force
-from gausstr_ros.cycle.steps import join_set, see_set
+from gausstr_ros.cycle.steps import encode_set, join_set
 from gausstr_ros.listening.depth_pairing import Shot
 from gausstr_ros.listening.rig_source import CameraInputs, ImageInputs
 from gausstr_ros.messages.grids_and_clouds import band_slice, occupancy_grid
@@ -67,9 +67,11 @@ class Scene:
         seen = np.where(depth > 0, depth, np.inf).astype(np.float32)
         return viewed_and_observed(torch.from_numpy(seen), rig, GRID)
 
-    def look(self, images: ImageSet, pipeline: OccupancyPipeline, *, measured: bool) -> Seen:
+    def encode(
+        self, images: ImageSet, pipeline: OccupancyPipeline, *, measured: bool
+    ) -> EncodedImages:
         inputs = self.inputs(images.stamps)
-        return join_set(see_set(pipeline, images, inputs, measured_depth=measured)).seen
+        return join_set(encode_set(pipeline, images, inputs, measured_depth=measured)).encoded
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -112,12 +114,12 @@ def tiny() -> OccupancyPipeline:
 
 
 @pytest.fixture(scope='module')
-def seen_alone(scene: Scene, tiny: OccupancyPipeline) -> dict[str, Seen]:
+def encoded_alone(scene: Scene, tiny: OccupancyPipeline) -> dict[str, EncodedImages]:
     """Each camera by itself with exact depth: what its part of every set would be."""
     found = {}
     for camera in NUSCENES_CAMERAS:
         (images,) = sets_of(scene, [camera])
-        found[camera] = scene.look(images, tiny, measured=True)
+        found[camera] = scene.encode(images, tiny, measured=True)
     return found
 
 
@@ -135,10 +137,10 @@ def share(mask: torch.Tensor) -> float:
 
 
 def test_every_subset_of_the_cameras_maps_only_what_it_sees(
-    scene: Scene, tiny: OccupancyPipeline, seen_alone: dict[str, Seen]
+    scene: Scene, tiny: OccupancyPipeline, encoded_alone: dict[str, EncodedImages]
 ):
     """Found here: Gaussians at the rim of an image filled voxels up to 2.8 m outside of it."""
-    vocabulary, agreements = tiny.vocabulary(), []
+    vocabulary, agreements = tiny.load_vocabulary(), []
     for count in range(7):
         for cameras in combinations(NUSCENES_CAMERAS, count):
             sets = sets_of(scene, cameras)
@@ -147,8 +149,8 @@ def test_every_subset_of_the_cameras_maps_only_what_it_sees(
                 continue
             (images,) = sets
             assert images.missing == tuple(c for c in NUSCENES_CAMERAS if c not in cameras)
-            seen = Seen.join([seen_alone[camera] for camera in images.stamps])
-            found = tiny.map(seen, vocabulary).occupancy
+            encoded = EncodedImages.join([encoded_alone[camera] for camera in images.stamps])
+            found = tiny.map(encoded, vocabulary).occupancy
             viewed, observed = scene.truth(cameras)
             occupied = found.labels >= 0
             assert occupied.any() and not (found.observed & ~with_neighbours(viewed)).any()
@@ -176,8 +178,8 @@ def assert_honest_grid(found: Occupancy, vocabulary: Vocabulary) -> None:
 def test_with_the_depth_of_the_network(scene: Scene, compact: OccupancyPipeline):
     """The rule is the same, the depth is not exact: shown, and bounded from below."""
     (images,) = sets_of(scene, NUSCENES_CAMERAS)
-    seen = scene.look(images, compact, measured=False)
-    found = compact.map(seen, compact.vocabulary()).occupancy
+    encoded = scene.encode(images, compact, measured=False)
+    found = compact.map(encoded, compact.load_vocabulary()).occupancy
     viewed, observed = scene.truth(NUSCENES_CAMERAS)
     occupied = found.labels >= 0
     assert not ((occupied | found.observed) & ~with_neighbours(viewed)).any()
@@ -190,13 +192,13 @@ def test_with_the_depth_of_the_network(scene: Scene, compact: OccupancyPipeline)
 
 
 def test_a_missing_camera_takes_only_its_part_away(
-    scene: Scene, tiny: OccupancyPipeline, seen_alone: dict[str, Seen]
+    scene: Scene, tiny: OccupancyPipeline, encoded_alone: dict[str, EncodedImages]
 ):
-    vocabulary = tiny.vocabulary()
-    complete = tiny.map(Seen.join(list(seen_alone.values())), vocabulary).occupancy
+    vocabulary = tiny.load_vocabulary()
+    complete = tiny.map(EncodedImages.join(list(encoded_alone.values())), vocabulary).occupancy
     for missing in NUSCENES_CAMERAS:
-        others = [part for name, part in seen_alone.items() if name != missing]
-        partial = tiny.map(Seen.join(others), vocabulary).occupancy
+        others = [part for name, part in encoded_alone.items() if name != missing]
+        partial = tiny.map(EncodedImages.join(others), vocabulary).occupancy
         lost = complete.observed & ~partial.observed
         viewed, _ = scene.truth([missing])
         assert share(lost) > 0.001
@@ -205,26 +207,28 @@ def test_a_missing_camera_takes_only_its_part_away(
 
 
 def test_a_higher_threshold_leaves_only_what_is_denser(
-    tiny: OccupancyPipeline, seen_alone: dict[str, Seen]
+    tiny: OccupancyPipeline, encoded_alone: dict[str, EncodedImages]
 ):
     settings = read_settings(
         {'preset': 'tiny', 'weights': 'untrained', 'map.occupied_threshold': 0.9}
     )
     strict = rule_in_force(tiny, settings)
     assert strict.occupied_threshold == 0.9 > tiny.rule.occupied_threshold
-    seen, vocabulary = seen_alone['CAM_FRONT'], tiny.vocabulary()
-    few, many = (tiny.map(seen, vocabulary, rule).occupancy.labels >= 0 for rule in (strict, None))
-    dense = tiny.map(seen, vocabulary).occupancy.density > 0.9
+    encoded, vocabulary = encoded_alone['CAM_FRONT'], tiny.load_vocabulary()
+    few, many = (
+        tiny.map(encoded, vocabulary, rule).occupancy.labels >= 0 for rule in (strict, None)
+    )
+    dense = tiny.map(encoded, vocabulary).occupancy.density > 0.9
     assert torch.equal(few, many & dense) and 0 < few.sum() < many.sum()
 
 
-def test_a_set_seen_at_once_is_that_seen_camera_by_camera(
-    scene: Scene, tiny: OccupancyPipeline, seen_alone: dict[str, Seen]
+def test_a_set_encoded_at_once_is_that_encoded_camera_by_camera(
+    scene: Scene, tiny: OccupancyPipeline, encoded_alone: dict[str, EncodedImages]
 ):
     """What the tests above rely on."""
     (images,) = sets_of(scene, NUSCENES_CAMERAS)
-    at_once = scene.look(images, tiny, measured=True)
-    parts = Seen.join(list(seen_alone.values()))
+    at_once = scene.encode(images, tiny, measured=True)
+    parts = EncodedImages.join(list(encoded_alone.values()))
     assert torch.equal(at_once.maps.depth, parts.maps.depth)
     assert torch.equal(at_once.maps.features, parts.maps.features)
     assert torch.equal(at_once.rig.ego_from_camera, parts.rig.ego_from_camera)

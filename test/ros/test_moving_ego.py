@@ -17,7 +17,7 @@ from tf_transformations import quaternion_from_matrix
 
 from gausstr_core.nuscenes import NUSCENES_CAMERAS
 from gausstr_core.pipeline import OccupancyPipeline
-from gausstr_ros.cycle.steps import join_set, see_set
+from gausstr_ros.cycle.steps import encode_set, join_set
 from gausstr_ros.listening.depth_pairing import Shot
 from gausstr_ros.listening.rig_source import CameraInputs, ImageInputs
 from gausstr_ros.listening.transforms import ego_from_camera
@@ -95,10 +95,10 @@ def position_errors(
             for frame, at in (('', stamp), (fixed_frame, images.stamp))
         )
         inputs[camera] = CameraInputs(ImageInputs(info, mount), pose)
-    seen = join_set(see_set(pipeline, images, inputs, measured_depth=True)).seen
+    encoded = join_set(encode_set(pipeline, images, inputs, measured_depth=True)).encoded
     with torch.inference_mode():
-        gaussians = pipeline.model.transformer(seen.maps, seen.rig, measured=True)
-    pixels, _ = seen.rig.project(gaussians.means)
+        gaussians = pipeline.model.transformer(encoded.maps, encoded.rig, measured=True)
+    pixels, _ = encoded.rig.project(gaussians.means)
     means = gaussians.means.unflatten(0, (6, -1)).numpy()
     own = pixels.unflatten(1, (6, -1)).numpy()
     return {

@@ -9,6 +9,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image, PointCloud2
 from visualization_msgs.msg import MarkerArray
 
+from gausstr_core.device_memory import DeviceMemory
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_msgs.msg import Categories, Category
 from gausstr_msgs.srv import GetCategories, SetCategories
@@ -168,8 +169,8 @@ def test_the_device_is_left_after_the_last_set_and_entered_before_the_next(
     """On a CPU both do nothing; that the node calls them in this order is seen anywhere."""
     calls, working = [], []
 
-    def noted(name):
-        work = getattr(OccupancyPipeline, name)
+    def noted(owner, name):
+        work = getattr(owner, name)
 
         def note(*arguments):
             calls.append((name, len(working)))
@@ -179,21 +180,26 @@ def test_the_device_is_left_after_the_last_set_and_entered_before_the_next(
             finally:
                 working.remove(name)
 
-        monkeypatch.setattr(OccupancyPipeline, name, note)
+        monkeypatch.setattr(owner, name, note)
 
     tester.listen('/gausstr/occupancy_grid', OccupancyGrid)
     start_node()
     tester.play_transforms()
-    for name in ('enter_device', 'leave_device', 'look', 'map'):
-        noted(name)
+    for owner, name in (
+        (DeviceMemory, 'enter'),
+        (DeviceMemory, 'leave'),
+        (OccupancyPipeline, 'encode'),
+        (OccupancyPipeline, 'map'),
+    ):
+        noted(owner, name)
     for round_ in range(2):
         tester.wait_matched()
         stamp = tester.play_set(10 * round_)
         tester.wait(lambda s=stamp: s in tester.stamps('/gausstr/occupancy_grid'), what='map')
         change_state(tester, 'deactivate')
         change_state(tester, 'activate')
-    looks = ['look'] * len(tester.cameras)
-    assert [name for name, _ in calls] == [*looks, 'map', 'leave_device', 'enter_device'] * 2
+    encodings = ['encode'] * len(tester.cameras)
+    assert [name for name, _ in calls] == [*encodings, 'map', 'leave', 'enter'] * 2
     assert not any(at_once for _, at_once in calls)
 
 

@@ -36,7 +36,7 @@ def dropped(tester, count):
     tester.wait_for_text(f'sets dropped: out of device memory={count}')
 
 
-@pytest.mark.parametrize('half', ['look', 'map'])
+@pytest.mark.parametrize('half', ['encode', 'map'])
 def test_less_is_asked_of_the_device_step_by_step_and_each_is_stated(
     start, tester, monkeypatch, half
 ):
@@ -44,7 +44,7 @@ def test_less_is_asked_of_the_device_step_by_step_and_each_is_stated(
     FullDevice(monkeypatch, half, 2)
     tester.play_set(0)
     dropped(tester, 1)
-    tester.wait_for_text('memory profile=the network sees one camera at a time')
+    tester.wait_for_text('memory profile=the network encodes one camera at a time')
     tester.play_set(1)
     dropped(tester, 2)
     stamp = tester.play_set(2)
@@ -70,7 +70,7 @@ def test_the_node_stops_with_the_reason_when_nothing_smaller_is_left(
     start, tester, monkeypatch, parameters, errors
 ):
     start(**parameters)
-    FullDevice(monkeypatch, 'look', errors)
+    FullDevice(monkeypatch, 'encode', errors)
     for index in range(errors):
         tester.play_set(index)
         dropped(tester, index + 1)
@@ -80,7 +80,7 @@ def test_the_node_stops_with_the_reason_when_nothing_smaller_is_left(
 
 def test_a_band_that_the_smaller_profile_has_nothing_of_is_refused(start, tester, monkeypatch):
     node = start()
-    FullDevice(monkeypatch, 'look', 2)
+    FullDevice(monkeypatch, 'encode', 2)
     for index in range(2):
         tester.play_set(index)
         dropped(tester, index + 1)

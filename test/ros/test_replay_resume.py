@@ -46,13 +46,13 @@ import os, signal, sys
 from gausstr_ros.replay import run
 from gausstr_ros.replay import run
 from gausstr_ros.replay.command import main
-see, calls = run.see_set, []
-def see_set(*arguments, **options):
+see, calls = run.encode_set, []
+def encode_set(*arguments, **options):
     calls.append(1)
     if len(calls) > {sets}:
         os.kill(os.getpid(), signal.SIGKILL)
     return see(*arguments, **options)
-run.see_set = see_set
+run.encode_set = encode_set
 main(sys.argv[1:])
 """
 
@@ -100,10 +100,10 @@ class Mapped(list):
     """Stamps of the sets that are really mapped, not taken from a journal; may interrupt."""
 
     def __init__(self):
-        self.see = run.see_set
+        self.encode = run.encode_set
         self.interrupt = None  # after how many more sets, and by which signal
 
-    def see_set(self, pipeline, images, *rest, **options):
+    def encode_set(self, pipeline, images, *rest, **options):
         if self.interrupt is not None:
             left, number = self.interrupt
             if not left:
@@ -112,7 +112,7 @@ class Mapped(list):
             else:
                 self.interrupt = (left - 1, number)
         self.append(images.stamp)
-        return self.see(pipeline, images, *rest, **options)
+        return self.encode(pipeline, images, *rest, **options)
 
     def run(self, given, sets, number=signal.SIGINT):
         """Start a replay that is interrupted when it begins with one more set than `sets`."""
@@ -128,7 +128,7 @@ def mapped(monkeypatch):
     # what a shell starts in the background, these tests for instance, ignores Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
     made = Mapped()
-    monkeypatch.setattr(run, 'see_set', made.see_set)
+    monkeypatch.setattr(run, 'encode_set', made.encode_set)
     yield made
     for number, handler in handlers.items():
         signal.signal(number, handler)
@@ -234,7 +234,7 @@ from gausstr_ros.settings.settings import read_settings
 settings = read_settings({'preset': 'tiny', 'weights': 'untrained', 'threads': 1})
 pipeline = build_pipeline(settings)
 before = torch.get_num_threads()
-warm_up(pipeline, settings, pipeline.vocabulary(None))
+warm_up(pipeline, settings, pipeline.load_vocabulary(None))
 print(before, torch.get_num_threads())
 """
     environment = os.environ | {'NUMBA_NUM_THREADS': '2'}

@@ -22,20 +22,20 @@ pytestmark = pytest.mark.ros
 GRID = '/gausstr/occupancy_grid'
 REASON = 'stage foundation has not come to its end within 0.5 s'
 
-# The node as it is, but for a second look at images that takes a minute.
+# The node as it is, but for a second encode at images that takes a minute.
 PROCESS = """
 import threading
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_ros.node.process import main
-look, looks = OccupancyPipeline.look, []
+encode, looks = OccupancyPipeline.encode, []
 
 def stuck(*arguments):
     looks.append(1)
     if len(looks) > 1:  # the first is the warm-up
         threading.Event().wait(60)
-    return look(*arguments)
+    return encode(*arguments)
 
-OccupancyPipeline.look = stuck
+OccupancyPipeline.encode = stuck
 main()
 """
 
@@ -49,19 +49,19 @@ def ask(tester, label):
 def test_deactivate_fails_with_the_stage_and_the_late_end_does_no_harm(
     start_node, tester, monkeypatch
 ):
-    go_on, returned, look = threading.Event(), threading.Event(), OccupancyPipeline.look
+    go_on, returned, encode = threading.Event(), threading.Event(), OccupancyPipeline.encode
 
     def stuck(*arguments):
         assert go_on.wait(60)
-        seen = look(*arguments)
+        encoded = encode(*arguments)
         returned.set()
-        return seen
+        return encoded
 
     tester.listen(GRID, OccupancyGrid)
     node = start_node(watchdog_timeout=0.5)
     tester.wait_matched()
     tester.play_transforms()
-    monkeypatch.setattr(OccupancyPipeline, 'look', stuck)
+    monkeypatch.setattr(OccupancyPipeline, 'encode', stuck)
     before = threading.active_count()
     try:
         tester.play_set(0)
@@ -87,14 +87,14 @@ def test_deactivate_fails_with_the_stage_and_the_late_end_does_no_harm(
 def test_a_start_that_does_not_end_is_told_although_it_holds_the_executor(
     start_node, tester, monkeypatch
 ):
-    go_on, look = threading.Event(), OccupancyPipeline.look
+    go_on, encode = threading.Event(), OccupancyPipeline.encode
 
     def stuck(*arguments):
         assert go_on.wait(60)
-        return look(*arguments)
+        return encode(*arguments)
 
     node = start_node(activate=False, watchdog_timeout=0.5)
-    monkeypatch.setattr(OccupancyPipeline, 'look', stuck)
+    monkeypatch.setattr(OccupancyPipeline, 'encode', stuck)
     request = ChangeState.Request()
     request.transition.label = 'configure'
     client = tester.node.create_client(ChangeState, '/gausstr/change_state')

@@ -76,7 +76,7 @@ def test_a_transition_that_fails_half_way_leaves_nothing(
     assert ask(tester, 'configure') and ask(tester, 'activate')
 
 
-@pytest.mark.parametrize('thread', ['seeing', 'mapping'])
+@pytest.mark.parametrize('thread', ['encoding', 'mapping'])
 def test_a_thread_that_ends_stops_the_node_with_the_reason(start, tester, monkeypatch, thread):
     node = start()
     stamp = tester.play_set(0)
@@ -86,7 +86,7 @@ def test_a_thread_that_ends_stops_the_node_with_the_reason(start, tester, monkey
         raise RuntimeError('unforeseen')
 
     with monkeypatch.context() as patched:
-        if thread == 'seeing':
+        if thread == 'encoding':
             patched.setattr(Arrivals, 'find', fail)
         else:
             patched.setattr(node.health, 'mapped', fail)

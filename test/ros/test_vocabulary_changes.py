@@ -112,13 +112,13 @@ def test_a_request_does_not_wait_for_the_first_set_of_the_one_before(mapping, te
 
 
 def test_the_reply_names_the_first_set_that_was_mapped(mapping, tester, ask, monkeypatch):
-    left, map_seen = [1], OccupancyPipeline.map
+    left, map_set = [1], OccupancyPipeline.map
 
     def fail_once(*arguments):
         if left:
             left.pop()
             raise RuntimeError('device hiccup')
-        return map_seen(*arguments)
+        return map_set(*arguments)
 
     future = ask('automobile')
     announced(tester, 'automobile')
@@ -136,12 +136,12 @@ def test_the_reply_names_the_first_set_that_was_mapped(mapping, tester, ask, mon
 def test_words_that_are_replaced_while_a_set_is_mapped_with_them_were_used(
     mapping, tester, ask, monkeypatch
 ):
-    begun, go_on, map_seen = threading.Event(), threading.Event(), OccupancyPipeline.map
+    begun, go_on, map_set = threading.Event(), threading.Event(), OccupancyPipeline.map
 
     def slow(*arguments):
         begun.set()
         assert go_on.wait(60)
-        return map_seen(*arguments)
+        return map_set(*arguments)
 
     monkeypatch.setattr(OccupancyPipeline, 'map', slow)
     first = ask('automobile')

@@ -136,7 +136,7 @@ def test_real_segmentation_and_lidar_name_the_cars(
     planes = [
         cv2.resize(plane.numpy(), IMAGE[::-1], interpolation=cv2.INTER_NEAREST) for plane in depth
     ]
-    vocabulary = pipeline.vocabulary()
+    vocabulary = pipeline.load_vocabulary()
     result = pipeline.run(keyframe.images, keyframe.rig, vocabulary, depth=planes)
     with capsys.disabled():
         named = keyframe.report(
@@ -151,7 +151,7 @@ def test_the_shipped_model_alone_is_reported(
 ) -> None:
     """Its own depth and features: trained on synthetic streets only."""
     pipeline = OccupancyPipeline.from_preset('compact')
-    vocabulary = pipeline.vocabulary()
+    vocabulary = pipeline.load_vocabulary()
     result = pipeline.run(keyframe.images, keyframe.rig, vocabulary)
     assert (result.occupancy.labels >= 0).sum() > 1000
     with capsys.disabled():

@@ -51,9 +51,9 @@ class Counted(torch.nn.Module):
         self.input_size, self.feature_dim = self.inner.input_size, self.inner.feature_dim
         self.calls = 0
 
-    def see(self, images, rig, device='cpu'):
+    def encode(self, images, rig, device='cpu'):
         self.calls += 1
-        return self.inner.see(images, rig, device)
+        return self.inner.encode(images, rig, device)
 
 
 def frame(seed: int = 0) -> tuple[list[torch.Tensor], CameraRig]:
@@ -109,7 +109,7 @@ def test_what_is_made_is_kept_and_the_same(network: Counted, cache: TargetCache)
     assert network.calls == 1 and dict(teacher.counts) == {'made': 1, 'kept': 1}
     assert same(made, kept) and made.masks is kept.masks is None
     assert same(made, Teacher(network).maps_for(KEY, *frame()))  # without a cache too
-    raw, small = network.see(*frame())
+    raw, small = network.encode(*frame())
     assert made.rig.image_sizes == small.image_sizes == ((48, 80),) * 2
     assert torch.equal(made.rig.intrinsics, small.intrinsics)
     assert torch.cosine_similarity(made.maps.features, raw.features, 1).min() > 0.999
@@ -227,7 +227,7 @@ def test_what_killed_processes_leave_is_swept(cache: TargetCache):
 
 
 def test_readers_among_many_writers_see_whole_files(network: Counted, cache: TargetCache):
-    data = encode(KEY, cache.teacher, network.see(*frame())[0], Inputs.of(*frame()))[1]
+    data = encode(KEY, cache.teacher, network.encode(*frame())[0], Inputs.of(*frame()))[1]
     cache.write(KEY, data)
     over, faults = threading.Event(), []
 
@@ -320,7 +320,7 @@ def test_the_shipped_network_on_a_real_keyframe_loses_little(shared: Path, tmp_p
     spec = TeacherSpec('compact')
     teacher = Teacher.load(spec, tmp_path)
     got = teacher.maps_for('scene-0061/1532402927647951000', images, rig).maps
-    raw, _ = spec.load().see(images, rig)
+    raw, _ = spec.load().encode(images, rig)
     loss = 1 - torch.cosine_similarity(raw.features, got.features, 1)
     # of a better network more is lost: 6e-4 before, its features vary more from pixel to pixel
     assert loss.mean() < 1.2e-3 and loss.max() < 8e-3

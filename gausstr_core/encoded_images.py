@@ -1,4 +1,4 @@
-"""What the foundation network saw, of a whole cycle or of some of its cameras."""
+"""What the foundation network made of the images of a set, or of some of its cameras."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from gausstr_core.contracts import FoundationMaps
 
 
 @dataclass(frozen=True)
-class Seen:
-    """The first half of `OccupancyPipeline.run`: what `look` gives and `map` takes.
+class EncodedImages:
+    """The first half of `OccupancyPipeline.run`: what `encode` gives and `map` takes.
 
-    Each camera is seen by itself, so that a cycle may be put together of parts that were seen at
-    different times.
+    Each camera is encoded by itself, so that a set may be put together of parts that were encoded
+    at different times.
     """
 
     maps: FoundationMaps  # at network size
@@ -27,15 +27,15 @@ class Seen:
     seconds: dict[str, float] = field(default_factory=dict)  # wall time per stage
 
     @staticmethod
-    def join(parts: Sequence[Seen]) -> Seen:
-        """One cycle of the cameras of all parts, in their order; the times add up.
+    def join(parts: Sequence[EncodedImages]) -> EncodedImages:
+        """One set of the cameras of all parts, in their order; the times add up.
 
         Raises:
             ValueError: there is no part, a camera comes twice, or depth was measured for some
                 parts only.
         """
         if not parts:
-            raise ValueError('expected at least one part of what was seen, got none')
+            raise ValueError('expected at least one camera that was encoded, got none')
         known = [part.known for part in parts if part.known is not None]
         if len(known) not in (0, len(parts)):
             raise ValueError(
@@ -45,18 +45,18 @@ class Seen:
         seconds: Counter[str] = Counter()
         for part in parts:
             seconds.update(part.seconds)
-        return Seen(
+        return EncodedImages(
             FoundationMaps.join([part.maps for part in parts]),
             torch.cat(known) if known else None,
             CameraRig.join([part.rig for part in parts]),
             dict(seconds),
         )
 
-    def split(self) -> list[Seen]:
+    def split(self) -> list[EncodedImages]:
         """Each camera by itself, not copied, with its share of the time."""
         seconds = {stage: time / len(self.rig) for stage, time in self.seconds.items()}
         return [
-            Seen(
+            EncodedImages(
                 self.maps.select(slice(place, place + 1)),
                 None if self.known is None else self.known[place : place + 1],
                 self.rig.select((name,)),
@@ -65,8 +65,8 @@ class Seen:
             for place, name in enumerate(self.rig.names)
         ]
 
-    def posed(self, ego_from_camera: Tensor) -> Seen:
-        """The same with the cameras where they were in the ego frame of the cycle.
+    def posed(self, ego_from_camera: Tensor) -> EncodedImages:
+        """The same with the cameras where they were in the ego frame of the set.
 
         Args:
             ego_from_camera: [N, 4, 4] optical camera -> ego, metres.

@@ -9,10 +9,10 @@ import torch
 
 from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import FoundationMaps
-from gausstr_core.seen import Seen
+from gausstr_core.encoded_images import EncodedImages
 
 
-def seen(names: str, *, measured: bool = False) -> Seen:
+def seen(names: str, *, measured: bool = False) -> EncodedImages:
     count, random = len(names), torch.Generator().manual_seed(len(names))
     codes = torch.randn(count, 3, 4, 5, generator=random)
     depth = 1 + torch.rand(count, 8, 10, generator=random)
@@ -23,7 +23,7 @@ def seen(names: str, *, measured: bool = False) -> Seen:
         torch.eye(4).repeat(count, 1, 1),
         ((8, 10),) * count,
     )
-    return Seen(maps, depth > 1.5 if measured else None, rig, {'foundation': 0.5 * count})
+    return EncodedImages(maps, depth > 1.5 if measured else None, rig, {'foundation': 0.5 * count})
 
 
 @pytest.mark.parametrize('measured', [False, True])
@@ -32,7 +32,7 @@ def test_what_is_taken_apart_joins_to_what_it_was(measured: bool):
     parts = whole.split()
     assert [part.rig.names for part in parts] == [('A',), ('B',), ('C',)]
     assert [part.seconds for part in parts] == [{'foundation': 0.5}] * 3
-    joined = Seen.join(parts)
+    joined = EncodedImages.join(parts)
     assert torch.equal(joined.maps.features, whole.maps.features)
     assert torch.equal(joined.maps.depth, whole.maps.depth)
     assert (joined.known is None) == (not measured)
@@ -54,8 +54,8 @@ def test_the_pose_of_the_set_takes_the_place_of_the_own_one():
 
 def test_what_does_not_go_together_is_refused():
     with pytest.raises(ValueError, match='at least one part'):
-        Seen.join([])
+        EncodedImages.join([])
     with pytest.raises(ValueError, match='measured depth for all 2 parts or for none'):
-        Seen.join([seen('A', measured=True), seen('B')])
+        EncodedImages.join([seen('A', measured=True), seen('B')])
     with pytest.raises(ValueError, match='A more than once'):
-        Seen.join([seen('A'), replace(seen('A'))])
+        EncodedImages.join([seen('A'), replace(seen('A'))])

@@ -1,0 +1,59 @@
+"""Depth that a sensor measured, in place of the network's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gausstr_core.camera.rig import CameraRig
+from gausstr_core.contracts import FoundationMaps, Gaussians
+
+
+def with_measured_depth(
+    maps: FoundationMaps, depth: Sequence[Tensor | np.ndarray], rig: CameraRig
+) -> tuple[FoundationMaps, Tensor]:
+    """Put measured depth in place of the network's, where it is known.
+
+    Args:
+        maps: of the N cameras, at network size.
+        depth: z-depth in metres [H_i, W_i] of each camera, any size; pixels that are not finite
+            or <= 0 are unknown.
+        rig: the N cameras.
+
+    Returns:
+        The maps, and where depth is known: bool [N, H, W].
+
+    Raises:
+        ValueError: there is not one image per camera.
+    """
+    if len(depth) != len(rig):
+        raise ValueError(f'expected depth for {len(rig)} cameras, got {len(depth)}')
+    planes = []
+    for image in depth:
+        plane = torch.as_tensor(image, dtype=torch.float32)[None, None]
+        # nearest: an average of near and far would be a surface that does not exist
+        planes.append(F.interpolate(plane, maps.depth.shape[1:])[0, 0])
+    measured = torch.stack(planes).to(maps.depth.device)
+    known = torch.isfinite(measured) & (measured > 0)
+    return replace(maps, depth=torch.where(known, measured, maps.depth)), known
+
+
+def at_known_pixels(gaussians: Gaussians, known: Tensor, rig: CameraRig) -> Tensor:
+    """Which Gaussians [G], ordered by view, lie in a pixel of their own view that is known.
+
+    Args:
+        gaussians: as a transformer gives them: the same number for each of the N views.
+        known: bool [N, H, W].
+        rig: the N cameras at that size.
+    """
+    pixels, _ = rig.project(gaussians.means)
+    views = torch.arange(len(rig), device=known.device)[:, None]
+    own = pixels.unflatten(1, (len(rig), -1))[views[:, 0], views[:, 0]].long()
+    height, width = known.shape[1:]
+    column, row = own[..., 0].clamp(0, width - 1), own[..., 1].clamp(0, height - 1)
+    return known[views, row, column].flatten()
