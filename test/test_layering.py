@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -68,31 +69,44 @@ def test_heavy_library_is_wrapped_in_one_file(library: str):
     assert len(users) <= 1, f'{library} is imported in {users}'
 
 
-@pytest.fixture(scope='module')
-def needs() -> dict[str, set[str]]:
-    """Folders and commands of gausstr_training, each with the others that it imports."""
-    folder = REPOSITORY / 'gausstr_training'
+def needs(package: str) -> dict[str, set[str]]:
+    """Rooms (folders) and single files of a package, each with the others that it imports."""
+    folder = REPOSITORY / package
     found: dict[str, set[str]] = {}
-    for path in sources('gausstr_training'):
+    for path in sources(package):
         own = path.relative_to(folder).with_suffix('').parts[0]
         names = (name.split('.') for name in imported(path))
-        others = {part for top, *rest in names if top == 'gausstr_training' for part in rest[:1]}
+        others = {part for top, *rest in names if top == package for part in rest[:1]}
         found.setdefault(own, set()).update(others - {own})
     return found
 
 
-def test_folders_of_the_training_do_not_need_each_other(needs: dict[str, set[str]]):
-    TopologicalSorter(needs).prepare()  # raises CycleError
+@pytest.mark.parametrize('package', PACKAGES)
+def test_rooms_do_not_need_each_other(package: str):
+    TopologicalSorter(needs(package)).prepare()  # raises CycleError
 
 
-def test_engine_knows_no_model(needs: dict[str, set[str]]):
-    assert not needs['engine'] & {'compact', 'full'}
+@pytest.mark.parametrize('package', ['gausstr_core', 'gausstr_ros'])
+def test_a_room_holds_twelve_files_at_most(package: str):
+    rooms = Counter(path.parent for path in sources(package))
+    assert {str(room): count for room, count in rooms.items() if count > 12} == {}
 
 
-def test_nothing_imports_a_command_of_the_training(needs: dict[str, set[str]]):
+def test_sets_are_made_without_ros():
+    """The synchroniser's logic is tested, and read, without a graph."""
+    names = {n for p in sources('gausstr_ros') if p.parent.name == 'sets' for n in imported(p)}
+    assert not {name.split('.')[0] for name in names} & ROS
+    assert not needs('gausstr_ros')['sets']
+
+
+def test_engine_knows_no_model():
+    assert not needs('gausstr_training')['engine'] & {'compact', 'full'}
+
+
+def test_nothing_imports_a_command_of_the_training():
     commands = {path.stem for path in (REPOSITORY / 'gausstr_training').glob('[!_]*.py')}
     assert commands
-    assert not commands & set().union(*needs.values())
+    assert not commands & set().union(*needs('gausstr_training').values())
 
 
 def test_files_are_named_after_what_they_hold():

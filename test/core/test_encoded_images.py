@@ -53,7 +53,7 @@ def test_the_pose_of_the_set_takes_the_place_of_the_own_one():
 
 
 def test_what_does_not_go_together_is_refused():
-    with pytest.raises(ValueError, match='at least one part'):
+    with pytest.raises(ValueError, match='at least one camera'):
         EncodedImages.join([])
     with pytest.raises(ValueError, match='measured depth for all 2 parts or for none'):
         EncodedImages.join([seen('A', measured=True), seen('B')])
