@@ -12,10 +12,10 @@ from torch import Tensor
 from gausstr_core.camera.images import rgb_image
 from gausstr_core.camera.rig import CameraRig
 from gausstr_core.camera.undistortion import Undistortion
+from gausstr_core.stamps import nanoseconds
 from gausstr_training.bags.calibration import undistortion_of
 from gausstr_training.bags.clouds import cloud_points
 from gausstr_training.bags.frame import BagFrame
-from gausstr_training.bags.scan import stamp_of
 from gausstr_training.bags.sets import BagSets
 from gausstr_training.bags.storage import decode, read_span
 
@@ -82,7 +82,7 @@ def _contents(bag: BagSets, wanted: dict[tuple[str, int], int]) -> dict[tuple[st
                     f'{bag.path}: {message.topic}, recorded at {message.logged} ns: {error}'
                 ) from error
             # two messages may have been recorded at one time
-            found.setdefault((message.topic, stamp_of(content.header)), content)
+            found.setdefault((message.topic, nanoseconds(content.header.stamp)), content)
     for topic, stamp in wanted:
         if (topic, stamp) not in found:
             raise ValueError(

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gausstr_core.nuscenes import NUSCENES_CAMERAS
+from gausstr_core.stamps import SECOND
 from gausstr_training.bags.calibration import undistortion_of
 from gausstr_training.bags.discovery import bag_name
 from gausstr_training.bags.grouping import group_stamps
 from gausstr_training.bags.keyframes import Keyframe
-from gausstr_training.bags.poses import SECOND, rigid_inverse
+from gausstr_training.bags.poses import rigid_inverse
 from gausstr_training.bags.scan import Camera, Contents
 from gausstr_training.bags.sets import BagSets, BagSettings, Clouds
 

@@ -34,6 +34,7 @@ from rosbags.interfaces import (
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from gausstr_core.camera.images import rgb_image
+from gausstr_core.stamps import nanoseconds
 from gausstr_training.bags.calibration import undistortion_of
 from gausstr_training.bags.dataset import BagDataset
 from gausstr_training.bags.discovery import bag_name, find_bags
@@ -224,7 +225,7 @@ def test_a_calibration_holds_from_its_stamp_on(
     changes = [START + 2 * PERIOD]
 
     def longer(info: Any) -> Any:
-        stamp = info.header.stamp.sec * 10**9 + info.header.stamp.nanosec
+        stamp = nanoseconds(info.header.stamp)
         if stamp < START + PERIOD:
             return None  # the first frame has none of its own
         if stamp < changes[0]:
