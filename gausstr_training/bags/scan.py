@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gausstr_core.camera.camera_info import Calibration
 from gausstr_core.stamps import nanoseconds
-from gausstr_training.bags.calibration import Calibration
 from gausstr_training.bags.keyframes import Keyframe, keyframes_of
 from gausstr_training.bags.poses import Link, TransformTree
 from gausstr_training.bags.storage import Bag, Message, Topic, decode, version_of
