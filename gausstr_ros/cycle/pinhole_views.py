@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo
 
+from gausstr_core.camera.camera_info import Calibration
 from gausstr_core.camera.images import depth_image
 from gausstr_core.camera.undistortion import Undistorter
-from gausstr_ros.listening.calibration import lens_from_info
 from gausstr_ros.listening.depth_pairing import Shot
 from gausstr_ros.messages.images import rgb_image
 
@@ -49,8 +49,10 @@ def pinhole_view(
         depth = None if shot.depth is None else depth_image(shot.depth)
     except ValueError as error:
         raise ValueError(f'camera {camera}: {error}') from error
-    size = image.shape[0], image.shape[1]
-    lens = lens_from_info(camera, info, size, rectified=rectified)
+    try:
+        lens = Calibration.of(info, rectified=rectified).lens((image.shape[0], image.shape[1]))
+    except ValueError as error:
+        raise ValueError(f'camera {camera}: CameraInfo: {error}') from error
     undistortion = undistorter(camera, lens)
     return PinholeView(
         np.ascontiguousarray(undistortion.image(image)),

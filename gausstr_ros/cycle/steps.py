@@ -23,7 +23,6 @@ from gausstr_core.pipeline import OccupancyPipeline, OccupancyResult
 from gausstr_core.vocabulary.vocabulary import Vocabulary
 from gausstr_core.voxels.rules import Rule
 from gausstr_ros.cycle.pinhole_views import PinholeView, pinhole_view
-from gausstr_ros.listening.calibration import build_rig
 from gausstr_ros.listening.depth_pairing import Shot
 from gausstr_ros.listening.rig_source import CameraInputs, ImageInputs
 from gausstr_ros.sets.image_sets import ImageSet
@@ -168,8 +167,13 @@ class _View:
 def _view(camera: str, shot: Shot, needs: ImageInputs) -> _View:
     started = time.perf_counter()
     view = pinhole_view(camera, shot, needs.info, needs.undistorter, rectified=needs.rectified)
-    sizes = {camera: view.image.shape[:2]}
-    rig = build_rig({camera: view.intrinsics}, sizes, {camera: needs.mount})
+    height, width, _ = view.image.shape
+    rig = CameraRig(
+        (camera,),
+        torch.from_numpy(view.intrinsics[None]).float(),
+        torch.from_numpy(needs.mount[None]).float(),
+        ((height, width),),
+    )
     return _View(view, rig, time.perf_counter() - started)
 
 

@@ -25,6 +25,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rosbags.interfaces import Connection, QosDurability
 
 from gausstr_core.process.memory import keep_freed_memory
+from gausstr_core.stamps import SECOND
 from gausstr_ros.replay.bags import BagReader
 from gausstr_ros.transport import use_shared_memory_profile
 
@@ -138,7 +139,7 @@ def header_stamp(raw: bytes) -> int:
     """Nanoseconds of the stamp in the CDR bytes of a message that begins with a header."""
     order = 'little' if raw[1] & 1 else 'big'
     seconds = int.from_bytes(raw[4:8], order, signed=True)
-    return seconds * 1_000_000_000 + int.from_bytes(raw[8:12], order)
+    return seconds * SECOND + int.from_bytes(raw[8:12], order)
 
 
 def write_report(path: Path, times: Sequence[tuple[str, int, float]]) -> None:

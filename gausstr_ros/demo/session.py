@@ -11,6 +11,7 @@ from pathlib import Path
 
 from std_msgs.msg import ColorRGBA
 
+from gausstr_core.stamps import nanoseconds
 from gausstr_msgs.msg import Category
 from gausstr_ros.demo.drive import Drive
 from gausstr_ros.demo.processes import Child, DemoError
@@ -149,7 +150,7 @@ def _change_words(recorder: Recorder, watch: Callable[[], None]) -> Change:
         watch,
     )
     announced = recorder.first_use(reply.vocabulary_id)
-    stamp = reply.first_stamp.sec * 1_000_000_000 + reply.first_stamp.nanosec
+    stamp = nanoseconds(reply.first_stamp)
     if stamp not in (0, announced):
         raise DemoError(
             f'expected the reply of {NODE}/set_categories and {NODE}/categories to name the same '

@@ -6,7 +6,7 @@ from collections import deque
 
 from sensor_msgs.msg import CameraInfo
 
-from gausstr_ros.messages.stamps import stamp_of
+from gausstr_core.stamps import nanoseconds
 
 LOST_INFOS = 2  # images in a row without their own CameraInfo, of a camera that sends it with each
 
@@ -22,7 +22,7 @@ class Calibrations:
     @property
     def newest(self) -> int | None:
         """The stamp of the last one that came; None where none has."""
-        return stamp_of(self._infos[-1].header) if self._infos else None
+        return nanoseconds(self._infos[-1].header.stamp) if self._infos else None
 
     def add(self, info: CameraInfo) -> None:
         """Remember a calibration."""
@@ -43,8 +43,8 @@ class Calibrations:
         infos = list(self._infos)
         if not infos:
             return None
-        newest = stamp_of(infos[-1].header)
-        known = {stamp_of(info.header): info for info in infos}
+        newest = nanoseconds(infos[-1].header.stamp)
+        known = {nanoseconds(info.header.stamp): info for info in infos}
         if stamp in known:
             return known[stamp]
         images = set(self._images)

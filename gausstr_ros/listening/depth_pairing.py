@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sensor_msgs.msg import CompressedImage, Image
 
-from gausstr_ros.messages.stamps import stamp_of
+from gausstr_core.stamps import nanoseconds
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class DepthPairing:
 
     def add_image(self, message: Image | CompressedImage) -> Shot | None:
         """Take an image; returns the pair if its depth was there first."""
-        stamp = stamp_of(message.header)
+        stamp = nanoseconds(message.header.stamp)
         if stamp in self._depths:
             return Shot(message, self._depths.pop(stamp))
         self._images[stamp] = message
@@ -39,7 +39,7 @@ class DepthPairing:
 
     def add_depth(self, message: Image | CompressedImage) -> Shot | None:
         """Take a depth image; returns the pair if its image was there first."""
-        stamp = stamp_of(message.header)
+        stamp = nanoseconds(message.header.stamp)
         if stamp in self._images:
             return Shot(self._images.pop(stamp), message)
         self._depths[stamp] = message

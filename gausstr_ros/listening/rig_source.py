@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo
 
 from gausstr_core.camera.undistortion import Undistorter
+from gausstr_core.stamps import nanoseconds
 from gausstr_ros.listening.calibrations import Calibrations
 from gausstr_ros.listening.depth_pairing import Shot
 from gausstr_ros.listening.transforms import Outrun, ego_from_camera
-from gausstr_ros.messages.stamps import stamp_of
 from gausstr_ros.sets.image_sets import ImageSet
 from gausstr_ros.sets.waiting import NotReady
 from gausstr_ros.settings.settings import Settings
@@ -67,7 +67,7 @@ class RigSource:
             NotReady: a CameraInfo or a transform has not come yet; camera and topic are named.
             ValueError: an image without frame_id.
         """
-        stamp = stamp_of(shot.image.header)
+        stamp = nanoseconds(shot.image.header.stamp)
         info = self._info(camera, stamp)
         mount = self._pose(camera, shot, stamp, fixed_frame='')
         return ImageInputs(info, mount, self._undistorter, camera in self._rectified)
@@ -104,7 +104,7 @@ class RigSource:
             fixed_frame,
             stamp,
             camera,
-            (header.frame_id, stamp_of(header)),
+            (header.frame_id, nanoseconds(header.stamp)),
         )
 
     def _info(self, camera: str, stamp: int) -> CameraInfo:

@@ -15,12 +15,12 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from gausstr_core.stamps import is_time, nanoseconds
 from gausstr_ros.health.diagnostics import Health
 from gausstr_ros.health.fault_log import FaultLog
 from gausstr_ros.listening.connections import unheard_publishers
 from gausstr_ros.listening.depth_pairing import DepthPairing, Shot
 from gausstr_ros.listening.rig_source import CameraInputs, ImageInputs, RigSource
-from gausstr_ros.messages.stamps import is_time, stamp_of
 from gausstr_ros.sets.arrivals import Arrivals
 from gausstr_ros.sets.image_sets import ImageSet
 from gausstr_ros.sets.synchroniser import Synchroniser
@@ -129,7 +129,7 @@ class Subscriptions:
         self._rigs.add_info(camera.name, message)
 
     def _on_image(self, camera: CameraSettings, message: Image | CompressedImage) -> None:
-        stamp = stamp_of(message.header)
+        stamp = nanoseconds(message.header.stamp)
         self._health.received(camera.name, stamp)
         if not is_time(stamp):
             self._refuse(camera.name, stamp)
@@ -152,7 +152,7 @@ class Subscriptions:
             self._add(camera.name, shot)
 
     def _add(self, camera: str, shot: Shot) -> None:
-        stamp = stamp_of(shot.image.header)
+        stamp = nanoseconds(shot.image.header.stamp)
         self._forward(self._synchroniser.add(camera, stamp, shot))
         if self._synchroniser.jumps_back > self._jumps_back:
             self._jumps_back = self._synchroniser.jumps_back

@@ -13,7 +13,7 @@ from rclpy.clock import ClockType
 from rclpy.time import Time
 from tf_transformations import quaternion_matrix
 
-from gausstr_ros.messages.stamps import stamp_of
+from gausstr_core.stamps import nanoseconds
 from gausstr_ros.sets.waiting import NotReady
 
 NO_TRANSFORM = 'no transform'
@@ -115,7 +115,7 @@ def _newest(buffer: tf2_ros.Buffer, base_frame: str, fixed_frame: str, frame: st
     links = [(base_frame, fixed_frame), (fixed_frame, frame)] if fixed_frame else []
     try:
         found = [
-            stamp_of(buffer.lookup_transform(*link, _time(0)).header)
+            nanoseconds(buffer.lookup_transform(*link, _time(0)).header.stamp)
             for link in links or [(base_frame, frame)]
         ]
     except tf2_ros.TransformException:

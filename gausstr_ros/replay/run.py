@@ -12,13 +12,13 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from gausstr_core.stamps import nanoseconds
 from gausstr_ros.cycle.build import build_pipeline, rule_in_force
 from gausstr_ros.cycle.steps import encode_set, join_set, map_set
 from gausstr_ros.health.diagnostics import REPLAY, Health
 from gausstr_ros.health.fault_log import FaultLog
 from gausstr_ros.listening.depth_pairing import DepthPairing, Shot
 from gausstr_ros.listening.rig_source import CameraInputs, RigSource
-from gausstr_ros.messages.stamps import stamp_of
 from gausstr_ros.publishing.outputs import Outputs
 from gausstr_ros.replay.journal import Journal, StoredSet
 from gausstr_ros.sets.image_sets import ImageSet
@@ -95,7 +95,7 @@ class Replay:
         return self.health.message(stamp)
 
     def _on_image(self, camera: str, message: Image | CompressedImage) -> None:
-        stamp = stamp_of(message.header)
+        stamp = nanoseconds(message.header.stamp)
         self.health.received(camera, stamp)
         self._rigs.heard(camera, stamp)
         if not self.settings.measured_depth:
@@ -108,7 +108,7 @@ class Replay:
 
     def _add(self, camera: str, shot: Shot | None) -> None:
         if shot is not None:
-            stamp = stamp_of(shot.image.header)
+            stamp = nanoseconds(shot.image.header.stamp)
             self._queue(self._synchroniser.add(camera, stamp, shot))
 
     def _queue(self, sets: list[ImageSet[Shot]]) -> None:

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import Generic
 
+from gausstr_core.stamps import SECOND
 from gausstr_ros.sets.clock_jumps import CLOCK_JUMP, HeldImages
 from gausstr_ros.sets.image_sets import ImageSet, OpenSet, OpenSets, Payload, Stamped
 from gausstr_ros.sets.limits import Grouping
 from gausstr_ros.sets.rhythm import Rhythm
 
-NANOSECONDS = 1_000_000_000
 OPEN_SETS = 32  # sets in the making; the oldest goes out as it is when there would be more
 LEARN_AFTER = 4  # cycles between two looks at the phases
 
@@ -56,7 +56,7 @@ class Synchroniser(Generic[Payload]):
     @property
     def offsets(self) -> dict[str, float]:
         """The phase offsets in force, in seconds."""
-        return {name: offset / NANOSECONDS for name, offset in self._offsets.items()}
+        return {name: offset / SECOND for name, offset in self._offsets.items()}
 
     @property
     def forming(self) -> list[ImageSet[Payload]]:
@@ -129,13 +129,13 @@ class Synchroniser(Generic[Payload]):
 
     def _adopt(self, grouping: Grouping) -> None:
         self._grouping = grouping
-        self._tolerance = round(grouping.tolerance * NANOSECONDS)
-        self._timeout = round(grouping.timeout * NANOSECONDS)
+        self._tolerance = round(grouping.tolerance * SECOND)
+        self._timeout = round(grouping.timeout * SECOND)
         self._min_cameras = grouping.min_cameras
 
     def _given_offsets(self) -> dict[str, int]:
         offsets = self._grouping.offsets
-        return {name: round(offsets.get(name, 0.0) * NANOSECONDS) for name in self.cameras}
+        return {name: round(offsets.get(name, 0.0) * SECOND) for name in self.cameras}
 
     def _shift(self, offsets: dict[str, int]) -> None:
         """Take other phases; no set may be in the making, as its times are by the old ones."""

@@ -23,8 +23,8 @@ import numpy as np
 from filelock import FileLock
 from tqdm import tqdm
 
+from gausstr_core.camera.camera_info import Calibration
 from gausstr_core.weights.fetch import cache_folder
-from gausstr_training.bags.calibration import Calibration
 from gausstr_training.bags.keyframes import Keyframe
 from gausstr_training.bags.poses import Link, TransformTree
 from gausstr_training.bags.scan import Camera, Contents, Layout, Stream, scan

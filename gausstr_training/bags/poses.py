@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation, Slerp
 
-SECOND = 1_000_000_000  # ns
+from gausstr_core.stamps import SECOND
 
 
 @dataclass(frozen=True)

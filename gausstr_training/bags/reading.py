@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -9,15 +10,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gausstr_core.camera.camera_info import Calibration
 from gausstr_core.camera.images import rgb_image
 from gausstr_core.camera.rig import CameraRig
 from gausstr_core.camera.undistortion import Undistortion
-from gausstr_training.bags.calibration import undistortion_of
+from gausstr_core.stamps import nanoseconds
 from gausstr_training.bags.clouds import cloud_points
 from gausstr_training.bags.frame import BagFrame
-from gausstr_training.bags.scan import stamp_of
 from gausstr_training.bags.sets import BagSets
 from gausstr_training.bags.storage import decode, read_span
+
+# of a lens, shared within the process: maps take 6 bytes per pixel each
+undistortion_of = lru_cache(24)(Undistortion)
 
 
 def frame_key(bag: BagSets, row: int) -> str:
@@ -32,9 +36,8 @@ def read_frame(bag: BagSets, row: int) -> BagFrame:
         ValueError: a message is damaged or not there any more, or an image has another size than
             its CameraInfo; the message names bag, topic and stamp.
     """
-    lenses = [
-        undistortion_of(known[index])
-        for known, index in zip(bag.calibrations, bag.calibration[row], strict=True)
+    calibrations = [
+        known[index] for known, index in zip(bag.calibrations, bag.calibration[row], strict=True)
     ]
     wanted = {
         (topic, int(stamp)): int(logged)
@@ -46,14 +49,15 @@ def read_frame(bag: BagSets, row: int) -> BagFrame:
         wanted[bag.cloud.topic, int(bag.cloud.stamps[row])] = int(bag.cloud.logged[row])
     contents = _contents(bag, wanted)
     images = [
-        _image(bag, key, content, lens)
-        for (key, content), lens in zip(contents.items(), lenses, strict=False)
+        _image(bag, key, content, calibration)
+        for (key, content), calibration in zip(contents.items(), calibrations, strict=False)
     ]
+    lenses = [calibration.lens() for calibration in calibrations]
     rig = CameraRig(
         bag.cameras,
-        torch.from_numpy(np.stack([lens.intrinsics for lens in lenses])).float(),
+        torch.from_numpy(np.stack([undistortion_of(lens).intrinsics for lens in lenses])).float(),
         torch.from_numpy(bag.ego_from_camera[row]).float(),
-        tuple(lens.lens.size for lens in lenses),
+        tuple(lens.size for lens in lenses),
     )
     return BagFrame(
         key=frame_key(bag, row),
@@ -82,7 +86,7 @@ def _contents(bag: BagSets, wanted: dict[tuple[str, int], int]) -> dict[tuple[st
                     f'{bag.path}: {message.topic}, recorded at {message.logged} ns: {error}'
                 ) from error
             # two messages may have been recorded at one time
-            found.setdefault((message.topic, stamp_of(content.header)), content)
+            found.setdefault((message.topic, nanoseconds(content.header.stamp)), content)
     for topic, stamp in wanted:
         if (topic, stamp) not in found:
             raise ValueError(
@@ -91,9 +95,11 @@ def _contents(bag: BagSets, wanted: dict[tuple[str, int], int]) -> dict[tuple[st
     return {key: found[key] for key in wanted}
 
 
-def _image(bag: BagSets, key: tuple[str, int], content: Any, lens: Undistortion) -> Tensor:
+def _image(bag: BagSets, key: tuple[str, int], content: Any, calibration: Calibration) -> Tensor:
     try:
-        pixels = lens.image(rgb_image(content))
+        pixels = rgb_image(content)
+        lens = calibration.lens((pixels.shape[0], pixels.shape[1]))
+        pixels = undistortion_of(lens).image(pixels)
         # plain rgb8 is a view of the message's own bytes, which nobody may write to
         return torch.from_numpy(np.require(pixels, requirements=['C', 'W']))
     except ValueError as error:

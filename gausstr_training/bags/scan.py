@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gausstr_training.bags.calibration import Calibration
+from gausstr_core.camera.camera_info import Calibration
+from gausstr_core.stamps import nanoseconds
 from gausstr_training.bags.keyframes import Keyframe, keyframes_of
 from gausstr_training.bags.poses import Link, TransformTree
 from gausstr_training.bags.storage import Bag, Message, Topic, decode, version_of
@@ -130,7 +131,7 @@ class _Stamps:
             self.frame, self.kind = frame, message.kind
         if frame != self.frame:
             raise ValueError(f'frame_id changes from {self.frame!r} to {frame!r}')
-        self.stamps.append(stamp_of(header))
+        self.stamps.append(nanoseconds(header.stamp))
         self.logged.append(message.logged)
 
     def stream(self, topic: str, skipped: Counter[tuple[str, str]]) -> Stream:
@@ -217,7 +218,7 @@ class _Found:
         self._streams.setdefault(message.topic, _Stamps()).add(message, content.header)
 
     def _add_info(self, message: Message, content: Any) -> None:
-        stamp = stamp_of(content.header)
+        stamp = nanoseconds(content.header.stamp)
         self._infos.setdefault(message.topic, {})[stamp] = Calibration.of(content)
 
     def _add_transforms(self, message: Message, content: Any) -> None:
@@ -239,13 +240,8 @@ class _Found:
                     f'({message.topic}): expected one parent'
                 )
                 continue
-            samples.stamps.append(stamp_of(transform.header))
+            samples.stamps.append(nanoseconds(transform.header.stamp))
             samples.poses.extend(pose)
-
-
-def stamp_of(header: Any) -> int:
-    """The stamp of a message's header in nanoseconds."""
-    return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
 
 
 def _frame(name: str) -> str:

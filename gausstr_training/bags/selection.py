@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gausstr_core.nuscenes import NUSCENES_CAMERAS
-from gausstr_training.bags.calibration import undistortion_of
+from gausstr_core.stamps import SECOND
 from gausstr_training.bags.discovery import bag_name
 from gausstr_training.bags.grouping import group_stamps
 from gausstr_training.bags.keyframes import Keyframe
-from gausstr_training.bags.poses import SECOND, rigid_inverse
+from gausstr_training.bags.poses import rigid_inverse
+from gausstr_training.bags.reading import undistortion_of
 from gausstr_training.bags.scan import Camera, Contents
 from gausstr_training.bags.sets import BagSets, BagSettings, Clouds
 
@@ -205,7 +206,7 @@ def _chosen(contents: Contents, names: tuple[str, ...]) -> dict[str, Camera]:
             )
         for calibration in camera.calibrations:
             try:
-                undistortion_of(calibration)
+                undistortion_of(calibration.lens())
             except ValueError as error:
                 raise ValueError(f'/{name}/camera_info: {error}') from error
     return {name: contents.cameras[name] for name in names}

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gausstr_training.bags.calibration import Calibration
+from gausstr_core.camera.camera_info import Calibration
 from gausstr_training.bags.scan import Layout
 
 

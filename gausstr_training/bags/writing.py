@@ -23,11 +23,12 @@ from rosbags.interfaces import (
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
+from gausstr_core.stamps import SECOND
+
 FIXED_FRAME, BASE_FRAME = 'odom', 'base_link'
 TF, TF_STATIC = '/tf', '/tf_static'
 IMAGE, INFO = 'sensor_msgs/msg/CompressedImage', 'sensor_msgs/msg/CameraInfo'
 TRANSFORMS = 'tf2_msgs/msg/TFMessage'
-SECOND = 1_000_000_000  # ns
 _FOREVER = QosTime(2147483647, 4294967295)
 _LATCHED = Qos(
     QosHistory.KEEP_LAST, 1, QosReliability.RELIABLE, QosDurability.TRANSIENT_LOCAL,

@@ -13,6 +13,9 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeVar
 
+import numpy as np
+
+from gausstr_core.camera.lens import Lens
 from gausstr_core.nuscenes import NUSCENES_CAMERAS
 from gausstr_training.nuscenes.json_table import Row, read_rows
 from gausstr_training.nuscenes.scene import (
@@ -204,8 +207,10 @@ def _stamp(row: Row) -> int:
 
 def _intrinsics(row: Row) -> tuple[tuple[float, ...], ...]:
     matrix = row.matrix('camera_intrinsic')
-    if matrix[0][0] <= 0 or matrix[1][1] <= 0 or matrix[2] != (0, 0, 1):
-        row.refuse('camera_intrinsic', 'fx s cx, 0 fy cy, 0 0 1 with focal lengths > 0')
+    try:
+        Lens.build('', (), np.array(matrix), (1, 1))
+    except ValueError:
+        row.refuse('camera_intrinsic', 'fx 0 cx, 0 fy cy, 0 0 1 with focal lengths > 0')
     return matrix
 
 

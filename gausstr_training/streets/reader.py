@@ -18,6 +18,7 @@ from rosbags.typesys import Stores, get_typestore
 from scipy.spatial.transform import Rotation
 
 from gausstr_core.camera.rig import CameraRig
+from gausstr_core.stamps import nanoseconds
 from gausstr_training.bags.writing import BASE_FRAME, IMAGE, TF, TRANSFORMS, image_topic
 from gausstr_training.streets.classes import CLASSES
 from gausstr_training.streets.drive_settings import FORMAT, DriveSettings
@@ -219,19 +220,15 @@ def _read_bag(bag: Path) -> _Recorded:
             for connection, _, raw in reader.messages(connections=connections):
                 message: Any = _STORE.deserialize_cdr(raw, connection.msgtype)
                 if connection.msgtype == IMAGE:
-                    key = connection.topic, _stamp(message)
+                    key = connection.topic, nanoseconds(message.header.stamp)
                     found.jpegs[key] = message.data.tobytes()
                     continue
                 for item in message.transforms:
                     if item.child_frame_id == BASE_FRAME:
-                        found.ego_poses[_stamp(item)] = _matrix(item.transform)
+                        found.ego_poses[nanoseconds(item.header.stamp)] = _matrix(item.transform)
     except (ReaderError, OSError, ValueError, AssertionError) as error:
         raise ValueError(f'{bag} is not a readable bag: {error}') from None
     return found
-
-
-def _stamp(message: Any) -> int:
-    return int(message.header.stamp.sec) * 10**9 + int(message.header.stamp.nanosec)
 
 
 def _matrix(transform: Any) -> np.ndarray:

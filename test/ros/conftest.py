@@ -23,8 +23,9 @@ from sensor_msgs.msg import CameraInfo, CompressedImage
 from tf2_msgs.msg import TFMessage
 from tf_transformations import quaternion_from_matrix
 
+from gausstr_core.stamps import nanoseconds
 from gausstr_ros.demo.spinning import SpinningThread
-from gausstr_ros.messages.stamps import header_message, stamp_of
+from gausstr_ros.messages.stamps import header_message
 from gausstr_ros.transport import use_shared_memory_profile
 
 CAMERAS = ('CAM_A', 'CAM_B', 'CAM_C')
@@ -156,7 +157,7 @@ class Tester:
         return stamps[-1]
 
     def stamps(self, topic):
-        return [stamp_of(message.header) for message in self.heard[topic]]
+        return [nanoseconds(message.header.stamp) for message in self.heard[topic]]
 
     def call(self, service, kind, request, timeout=20.0):
         client = self.node.create_client(kind, service)

@@ -1,4 +1,4 @@
-"""CameraInfo -> lenses, and views as a pinhole would give them."""
+"""Which CameraInfo an image goes with, and its view as a pinhole would give it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,10 @@ import pytest
 pytest.importorskip('rclpy')
 
 import cv2
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from image_messages import camera_info, encoded, raw
-from sensor_msgs.msg import CameraInfo, RegionOfInterest
 
 from gausstr_core.camera.undistortion import Undistorter
 from gausstr_ros.cycle.pinhole_views import pinhole_view
-from gausstr_ros.listening.calibration import build_rig, lens_from_info
 from gausstr_ros.listening.calibrations import LOST_INFOS, Calibrations
 from gausstr_ros.listening.depth_pairing import DepthPairing, Shot
 from gausstr_ros.messages.stamps import header_message
@@ -24,100 +20,24 @@ SIZE = (90, 160)
 BENT = {'distortion_model': 'plumb_bob', 'd': [-0.25, 0.06, 0.001, -0.001, 0.0]}
 
 
-def test_intrinsics_move_by_half_a_pixel():
-    lens = lens_from_info('A', camera_info(), SIZE)
-    assert np.array_equal(lens.intrinsics, [[100, 0, 80], [0, 100, 45], [0, 0, 1]])
-    assert lens.is_pinhole and lens.size == SIZE
-
-
-def test_binning_shows_the_same_rays_in_fewer_pixels():
-    lens = lens_from_info('A', camera_info(binning_x=2, binning_y=2, **BENT), (45, 80))
-    whole = lens_from_info('A', camera_info(**BENT), SIZE)
-    assert lens == whole.resized(45, 80)
-    wide = lens_from_info('A', camera_info(binning_x=2, binning_y=1), (90, 80))
-    assert np.array_equal(wide.intrinsics, [[50, 0, 40], [0, 100, 45], [0, 0, 1]])
-
-
-def test_a_sensor_that_does_not_divide_leaves_the_rest_out():
-    lens = lens_from_info('A', camera_info(161, 91, binning_x=2, binning_y=2), (45, 80))
-    assert np.array_equal(lens.intrinsics, [[50, 0, 40.25], [0, 50, 22.75], [0, 0, 1]])
-
-
-@settings(deadline=None, max_examples=60)
-@given(
-    st.integers(0, 40), st.integers(0, 20), st.integers(1, 3), st.integers(1, 3),
-    st.floats(-0.3, 0.3), st.floats(-0.2, 0.2),
-)  # fmt: skip
-def test_a_region_of_interest_cuts_and_binning_shrinks(left, top, across, down, x, y):
-    """A ray lands where it lands on the sensor, less the offset, over the binning."""
-    roi = RegionOfInterest(x_offset=left, y_offset=top, width=120, height=66)
-    info = camera_info(roi=roi, binning_x=across, binning_y=down, **BENT)
-    size = 66 // down, 120 // across
-    ray = np.array([[x, y]])
-    on_sensor = lens_from_info('A', camera_info(**BENT), SIZE).project(ray)
-    expected = (on_sensor - [left, top]) / [across, down]
-    assert lens_from_info('A', info, size).project(ray) == pytest.approx(expected, abs=1e-9)
-
-
-def test_rectified_images_are_described_by_p():
-    """image_rect comes with the CameraInfo of image_raw: d is not of these pixels."""
-    info = camera_info(**BENT)
-    info.p = np.array([[80, 0, 70.5, 0], [0, 82, 40.5, 0], [0, 0, 1, 0]], np.float64).ravel()
-    lens = lens_from_info('A', info, SIZE, rectified=True)
-    assert lens.is_pinhole
-    assert np.array_equal(lens.intrinsics, [[80, 0, 71], [0, 82, 41], [0, 0, 1]])
-
-
-def projection(**entries):
-    info = camera_info()
-    info.p[3] = entries.get('shift', 0)
-    if 'turned' in entries:
-        info.r = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]], np.float64).ravel()
-    return info
-
-
-@pytest.mark.parametrize(
-    ('info', 'expected'),
-    [
-        (projection(turned=True), 'camera A: .*r must be the identity.*image_raw'),
-        (projection(shift=-40), 'camera A: .*last column.*stereo.*image_raw'),
-    ],
-)
-def test_rectified_images_of_a_stereo_pair_are_refused(info, expected):
-    with pytest.raises(ValueError, match=expected):
-        lens_from_info('A', info, SIZE, rectified=True)
-
-
-@pytest.mark.parametrize(
-    ('info', 'expected'),
-    [
-        (camera_info(focal=0.0), 'camera A: .*focal lengths > 0.*fx=0'),
-        (CameraInfo(width=160, height=90), 'camera A: .*fx=0.*is the camera calibrated'),
-        (camera_info(focal=float('nan')), 'camera A: .*finite'),
-        (camera_info(width=80), 'camera A: .*160x90.*80x90'),
-        (camera_info(binning_x=2), 'camera A: .*160x90.*binned by 2x1'),
-        (
-            camera_info(roi=RegionOfInterest(width=80, height=90)),
-            'camera A: .*160x90.*region 80x90',
-        ),
-        (
-            camera_info(roi=RegionOfInterest(x_offset=120, width=80, height=90)),
-            'camera A: .*80x90 at 120, 0 reaches beyond',
-        ),
-        (camera_info(distortion_model='fisheye', d=[0.1] * 4), "camera A: .*got 'fisheye'"),
-        (camera_info(distortion_model='equidistant', d=[]), 'camera A: .*4 coefficients'),
-        (camera_info(distortion_model='plumb_bob', d=[float('inf')]), 'camera A: .*finite'),
-    ],
-)
-def test_unusable_calibrations_name_the_camera(info, expected):
-    with pytest.raises(ValueError, match=expected):
-        lens_from_info('A', info, SIZE)
-
-
 def grid_image():
     """An RGB image that shows in red and green where each pixel is."""
     rows, columns = np.mgrid[: SIZE[0], : SIZE[1]].astype(np.uint8)
     return np.stack([columns, rows, np.zeros_like(rows)], -1)
+
+
+@pytest.mark.parametrize(
+    ('fields', 'rectified', 'expected'),
+    [
+        ({'width': 80}, False, r'the image has 160x90 pixels \(WxH\), .* is for 80x90'),
+        ({'distortion_model': 'fisheye', 'd': [0.0] * 4}, False, "model must be .*got 'fisheye'"),
+        ({'r': np.diag([1.0, -1.0, -1.0]).ravel()}, True, 'r must be the identity'),
+    ],
+)
+def test_an_unusable_calibration_names_the_camera(fields, rectified, expected):
+    shot = Shot(raw(grid_image(), 'rgb8'))
+    with pytest.raises(ValueError, match=f'^camera A: CameraInfo: .*{expected}'):
+        pinhole_view('A', shot, camera_info(**fields), Undistorter(), rectified=rectified)
 
 
 @pytest.mark.parametrize(
@@ -274,10 +194,3 @@ def test_depth_pairs_after_the_clock_has_gone_back():
     for stamp in range(10):
         assert pairing.add_depth(stamped(stamp)) is None
         assert pairing.add_image(stamped(stamp)) is not None
-
-
-def test_a_rig_without_a_camera_names_it():
-    with pytest.raises(ValueError, match='camera B: no intrinsics'):
-        build_rig({'A': np.eye(3)}, {'A': SIZE, 'B': SIZE}, {'A': np.eye(4)})
-    with pytest.raises(ValueError, match='camera A: no transform'):
-        build_rig({'A': np.eye(3)}, {'A': SIZE}, {})

@@ -7,7 +7,7 @@ import pytest
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 
-from gausstr_ros.messages.stamps import stamp_of
+from gausstr_core.stamps import nanoseconds
 from gausstr_ros.settings.declaration import parameter_values
 from gausstr_ros.settings.parameters import live_parameters
 from gausstr_ros.settings.settings import read_settings
@@ -25,7 +25,11 @@ def cells(tester, index):
     """The map of one more set; it is the one with the set's stamp."""
     stamp = tester.play_set(index, images={c: tester.jpeg(7) for c in tester.cameras})
     found = tester.wait(
-        lambda: [m for m in tester.heard['/gausstr/occupancy_grid'] if stamp_of(m.header) == stamp]
+        lambda: [
+            m
+            for m in tester.heard['/gausstr/occupancy_grid']
+            if nanoseconds(m.header.stamp) == stamp
+        ]
     )
     return np.asarray(found[0].data)
 

@@ -18,11 +18,11 @@ from geometry_msgs.msg import TransformStamped
 from image_messages import camera_info, encoded, inverse_depth, raw
 from sensor_msgs.msg import CompressedImage, Image
 
+from gausstr_core.camera.camera_info import Calibration
 from gausstr_core.camera.compressed_images import MOST_PIXELS
 from gausstr_core.camera.images import depth_image
 from gausstr_core.camera.undistortion import Undistorter
 from gausstr_ros.cycle.pinhole_views import pinhole_view
-from gausstr_ros.listening.calibration import lens_from_info
 from gausstr_ros.listening.depth_pairing import Shot
 from gausstr_ros.listening.transforms import ego_from_camera
 from gausstr_ros.messages.images import rgb_image
@@ -219,7 +219,7 @@ def test_damaged_calibrations():
         outcomes['used'] += 1
         assert view.image.shape == (*SIZE, 3)
         assert np.isfinite(view.intrinsics).all() and (np.diag(view.intrinsics) > 0).all()
-        lens = lens_from_info('front', info, SIZE, rectified=rectified)
+        lens = Calibration.of(info, rectified=rectified).lens(SIZE)
         outcomes['undistorted'] += not lens.is_pinhole
         border = np.concatenate([view.image[[0, -1]].ravel(), view.image[:, [0, -1]].ravel()])
         assert (border == 255).all(), f'calibration {seed} shows what the lens did not see'

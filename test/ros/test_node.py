@@ -11,10 +11,10 @@ from visualization_msgs.msg import MarkerArray
 
 from gausstr_core.device_memory import DeviceMemory
 from gausstr_core.pipeline import OccupancyPipeline
+from gausstr_core.stamps import nanoseconds
 from gausstr_msgs.msg import Categories, Category
 from gausstr_msgs.srv import GetCategories, SetCategories
 from gausstr_ros.messages.grids_and_clouds import VOXEL_POINT
-from gausstr_ros.messages.stamps import stamp_of
 
 pytestmark = pytest.mark.ros
 LATCHED = QoSProfile(depth=5, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -39,7 +39,7 @@ def test_every_output_of_a_set_arrives_with_its_stamp_in_the_base_frame(start_no
     for topic in topics:
         message = tester.heard[topic][0]
         header = message.markers[0].header if hasattr(message, 'markers') else message.header
-        assert (stamp_of(header), header.frame_id) == (stamp, 'base_link'), topic
+        assert (nanoseconds(header.stamp), header.frame_id) == (stamp, 'base_link'), topic
     grid = tester.heard['/gausstr/occupancy_grid'][0]
     assert (grid.info.width, grid.info.height) == (100, 100)
     assert set(np.unique(grid.data)) <= {-1, 0, 100}
@@ -72,11 +72,11 @@ def test_set_categories_applies_from_the_set_that_the_reply_names(start_node, te
         )
     reply = future.result()
     assert reply.success, reply.message
-    changed = reply.first_stamp.sec * 10**9 + reply.first_stamp.nanosec
+    changed = nanoseconds(reply.first_stamp)
     assert changed > first
 
     by_stamp = {
-        stamp_of(m.markers[0].header): {marker.ns for marker in m.markers[1:]}
+        nanoseconds(m.markers[0].header.stamp): {marker.ns for marker in m.markers[1:]}
         for m in tester.heard['/gausstr/voxel_markers']
     }
     new = {'automobile', 'tarmac'}
@@ -84,7 +84,10 @@ def test_set_categories_applies_from_the_set_that_the_reply_names(start_node, te
     assert all(names <= new for stamp, names in by_stamp.items() if stamp >= changed)
     assert not any(names & new for stamp, names in by_stamp.items() if stamp < changed)
     tester.wait(
-        lambda: [stamp_of(m.header) for m in tester.heard['/gausstr/categories']][-1] == changed,
+        lambda: (
+            [nanoseconds(m.header.stamp) for m in tester.heard['/gausstr/categories']][-1]
+            == changed
+        ),
         what='categories with the stamp of the first set',
     )
     announced = tester.heard['/gausstr/categories'][-1]

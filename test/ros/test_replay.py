@@ -19,9 +19,9 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import PointCloud2
 
 from gausstr_core.pipeline import OccupancyPipeline
+from gausstr_core.stamps import nanoseconds
 from gausstr_msgs.msg import Categories
 from gausstr_ros.messages.grids_and_clouds import VOXEL_POINT
-from gausstr_ros.messages.stamps import stamp_of
 from gausstr_ros.replay.command import main
 
 PARAMETERS = """\
@@ -71,8 +71,8 @@ def test_outputs_lie_beside_the_inputs_which_are_untouched(street, parameters, t
     stamps = [np.load(path)['stamp'] for path in sorted((street / 'truth').glob('*.npz'))]
     grids = decoded('/gausstr/occupancy_grid', OccupancyGrid)
     clouds = decoded('/gausstr/voxels', PointCloud2)
-    assert [stamp_of(m.header) for m in grids] == stamps
-    assert [stamp_of(m.header) for m in clouds] == stamps
+    assert [nanoseconds(m.header.stamp) for m in grids] == stamps
+    assert [nanoseconds(m.header.stamp) for m in clouds] == stamps
     assert len(np.frombuffer(clouds[0].data, VOXEL_POINT)) == clouds[0].width > 0
     (categories,) = decoded('/gausstr/categories', Categories)
     assert categories.categories[0].name == 'road'

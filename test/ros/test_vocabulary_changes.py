@@ -14,9 +14,9 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from visualization_msgs.msg import MarkerArray
 
 from gausstr_core.pipeline import OccupancyPipeline
+from gausstr_core.stamps import nanoseconds
 from gausstr_msgs.msg import Categories, Category
 from gausstr_msgs.srv import GetCategories, SetCategories
-from gausstr_ros.messages.stamps import stamp_of
 from gausstr_ros.vocabulary import services
 
 pytestmark = pytest.mark.ros
@@ -107,7 +107,7 @@ def test_a_request_does_not_wait_for_the_first_set_of_the_one_before(mapping, te
     stamp = tester.play_set(0)
     tester.wait(second.done, what='reply with the first set')
     assert second.result().success
-    assert stamp_of(tester.heard[WORDS][-1].header) == stamp
+    assert nanoseconds(tester.heard[WORDS][-1].header.stamp) == stamp
     assert second.result().first_stamp == tester.heard[WORDS][-1].header.stamp
 
 
@@ -128,9 +128,9 @@ def test_the_reply_names_the_first_set_that_was_mapped(mapping, tester, ask, mon
     assert not future.done()
     stamp = tester.play_set(1)
     tester.wait(future.done, what='reply')
-    assert stamp_of_time(future.result().first_stamp) == stamp
+    assert nanoseconds(future.result().first_stamp) == stamp
     tester.wait(lambda: tester.heard[CUBES], what='map')
-    assert [stamp_of(m.markers[0].header) for m in tester.heard[CUBES]] == [stamp]
+    assert [nanoseconds(m.markers[0].header.stamp) for m in tester.heard[CUBES]] == [stamp]
 
 
 def test_words_that_are_replaced_while_a_set_is_mapped_with_them_were_used(
@@ -152,13 +152,15 @@ def test_words_that_are_replaced_while_a_set_is_mapped_with_them_were_used(
     announced(tester, 'lorry')
     go_on.set()
     tester.wait(first.done, what='reply to the words that were replaced')
-    assert first.result().success and stamp_of_time(first.result().first_stamp) == stamp
+    assert first.result().success and nanoseconds(first.result().first_stamp) == stamp
     announced(tester, 'lorry')
     after = tester.play_set(1)
     tester.wait(second.done, what='reply')
-    assert stamp_of_time(second.result().first_stamp) == after
-    tester.wait(lambda: stamp_of(tester.heard[WORDS][-1].header) == after, what='second stamp')
-    heard = [(m.categories[0].name, stamp_of(m.header)) for m in tester.heard[WORDS][-5:]]
+    assert nanoseconds(second.result().first_stamp) == after
+    tester.wait(
+        lambda: nanoseconds(tester.heard[WORDS][-1].header.stamp) == after, what='second stamp'
+    )
+    heard = [(m.categories[0].name, nanoseconds(m.header.stamp)) for m in tester.heard[WORDS][-5:]]
     assert heard == [
         ('automobile', 0), ('lorry', 0), ('automobile', stamp), ('lorry', 0), ('lorry', after)
     ]  # fmt: skip
@@ -205,12 +207,12 @@ def test_changes_of_the_words_cost_no_set_and_label_none_wrongly(start_node, tes
     assert len(asked) / took >= 5
     tester.wait(lambda: all(future.done() for future in asked), what='replies')
 
-    maps = [(stamp_of(m.markers[0].header), m.markers[1:]) for m in tester.heard[CUBES]]
+    maps = [(nanoseconds(m.markers[0].header.stamp), m.markers[1:]) for m in tester.heard[CUBES]]
     assert [stamp for stamp, _ in maps] == stamps
     terms = {  # first stamp -> words
-        stamp_of(m.header): {category.name for category in m.categories}
+        nanoseconds(m.header.stamp): {category.name for category in m.categories}
         for m in tester.heard[WORDS]
-        if stamp_of(m.header)
+        if nanoseconds(m.header.stamp)
     }
     assert len(terms) > SETS / 4
     for stamp, markers in maps:
@@ -219,12 +221,8 @@ def test_changes_of_the_words_cost_no_set_and_label_none_wrongly(start_node, tes
     replies = [future.result() for future in asked]
     refused = [reply for reply in replies if 'twice' in reply.message]
     assert len(refused) == len(range(0, len(asked), 3))
-    used = {stamp_of_time(r.first_stamp) for r in replies if r.success}
+    used = {nanoseconds(r.first_stamp) for r in replies if r.success}
     assert used - {0} <= set(terms)
     tester.wait_for_text(f'sets complete={SETS}')
     assert not [text for text in tester.texts() if 'dropped: ' in text]
     print(f'{SETS} maps with {len(terms)} vocabularies, {len(asked) / took:.0f} requests a second')
-
-
-def stamp_of_time(time_):
-    return time_.sec * 10**9 + time_.nanosec

@@ -14,9 +14,9 @@ from lifecycle_msgs.srv import ChangeState
 from nav_msgs.msg import OccupancyGrid
 from rclpy.node import Node
 
+from gausstr_core.stamps import nanoseconds
 from gausstr_msgs.msg import Category
 from gausstr_msgs.srv import SetCategories
-from gausstr_ros.messages.stamps import stamp_of
 
 # Cells of a map that may differ from that of the same pictures: rounding at the threshold.
 SAME = 0.002
@@ -95,7 +95,7 @@ class Watcher:
             self._reports = [*self._reports[-199:], (time.monotonic(), found)]
 
     def _on_map(self, message: OccupancyGrid) -> None:
-        cycle = self._cameras.index_of.get(stamp_of(message.header))
+        cycle = self._cameras.index_of.get(nanoseconds(message.header.stamp))
         if cycle is None:
             return
         cells = np.asarray(message.data, np.int8)

@@ -34,9 +34,10 @@ from rosbags.interfaces import (
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from gausstr_core.camera.images import rgb_image
-from gausstr_training.bags.calibration import undistortion_of
+from gausstr_core.stamps import nanoseconds
 from gausstr_training.bags.dataset import BagDataset
 from gausstr_training.bags.discovery import bag_name, find_bags
+from gausstr_training.bags.reading import undistortion_of
 from gausstr_training.bags.scan import Layout
 from gausstr_training.bags.sets import BagSettings
 
@@ -224,7 +225,7 @@ def test_a_calibration_holds_from_its_stamp_on(
     changes = [START + 2 * PERIOD]
 
     def longer(info: Any) -> Any:
-        stamp = info.header.stamp.sec * 10**9 + info.header.stamp.nanosec
+        stamp = nanoseconds(info.header.stamp)
         if stamp < START + PERIOD:
             return None  # the first frame has none of its own
         if stamp < changes[0]:
@@ -247,13 +248,26 @@ def test_distorted_images_come_as_a_pinhole_sees_them(
 ) -> None:
     dataset = bag_of(told(messages, INFO, distortion_model=model, d=np.array(d)))
     frame, calibration = dataset[1], dataset.bags[0].calibrations[0][0]
-    lens = undistortion_of(calibration)
+    lens = undistortion_of(calibration.lens())
     assert calibration.model == model
     np.testing.assert_allclose(frame.rig.intrinsics[0], lens.intrinsics, rtol=1e-6)
     (recorded,) = (m for m in messages if m.topic == FRONT and frame_of(m) == 1)
     expected = lens.image(rgb_image(recorded.message))
     assert (frame.images[0].numpy() == expected).all()
     assert lens.intrinsics[0, 0] != calibration.k[0]
+
+
+def test_binned_images_of_a_region_are_read(
+    messages: list[Recorded], bag_of: Callable[..., BagDataset]
+) -> None:
+    """A sensor of 200x100, of which 128x72 pixels are read out two by two."""
+    region = T['sensor_msgs/msg/RegionOfInterest'](30, 20, 72, 128, False)
+    matrix = np.array([100.0, 0, 99.5, 0, 80, 49.5, 0, 0, 1])
+    sensor = {'width': 200, 'height': 100, 'k': matrix, 'roi': region}
+    dataset = bag_of(told(messages, INFO, binning_x=2, binning_y=2, **sensor))
+    rig = dataset[1].rig
+    assert rig.image_sizes[0] == (36, 64)
+    assert rig.intrinsics[0].tolist() == [[50, 0, 35], [0, 40, 15], [0, 0, 1]]
 
 
 def told(items: list[Recorded], topic: str, **values: Any) -> list[Recorded]:
@@ -289,19 +303,19 @@ FAULTS: dict[str, tuple[Callable[[list[Recorded]], list[Recorded]], str]] = {
         lambda m: told(m, INFO, k=np.diag([0.0, 0, 1]).ravel()),
         r'/CAM_FRONT/camera_info: expected focal lengths > 0 pixels',
     ),
-    'binning': (
-        lambda m: told(m, INFO, binning_x=2, binning_y=2),
-        r'/CAM_FRONT/camera_info: binning 2x2',
-    ),
     'region': (
         lambda m: told(
-            m, INFO, roi=T['sensor_msgs/msg/RegionOfInterest'](4, 2, 20, 40, False)
+            m, INFO, roi=T['sensor_msgs/msg/RegionOfInterest'](40, 2, 20, 40, False)
         ),
-        r'region of interest of 40x20 at 4, 2',
+        r'/CAM_FRONT/camera_info: the region of interest 40x20 at 40, 2 reaches beyond .* 64x36',
     ),
     'distortion': (
         lambda m: told(m, INFO, distortion_model='double_sphere', d=np.array([0.5, 0.2])),
         r"/CAM_FRONT/camera_info: distortion model must be one of .* got 'double_sphere'",
+    ),
+    'distortion of zeros': (
+        lambda m: told(m, INFO, distortion_model='fisheye', d=np.zeros(4)),
+        r"/CAM_FRONT/camera_info: distortion model must be one of .* got 'fisheye'",
     ),
     'no frame_id': (
         lambda m: changed(
@@ -390,9 +404,10 @@ def test_a_raw_image_that_is_no_colour_image_is_named(
 def test_an_image_of_another_size_than_its_calibration_is_named(
     messages: list[Recorded], bag_of: Callable[..., BagDataset]
 ) -> None:
-    dataset = bag_of(told(messages, INFO, width=128, height=72))
-    with pytest.raises(ValueError, match=rf'{FRONT} at \d+: the lens is for 72x128 .* got 36x64'):
-        dataset[0]
+    binned = told(messages, INFO, width=256, height=144, binning_x=2, binning_y=2)
+    expected = r'the image has 64x36 pixels .* is for 256x144, binned by 2x2'
+    with pytest.raises(ValueError, match=rf'{FRONT} at \d+: {expected}'):
+        bag_of(binned)[0]
 
 
 @pytest.mark.parametrize('keep', [0, 20, 3000])

@@ -15,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gausstr_core.contracts import matrix_from_quaternion
+from gausstr_core.stamps import SECOND
 from gausstr_training.bags.augment import Augmentation, cropped, mirrored, resized
 from gausstr_training.bags.dataset import BagDataset
 from gausstr_training.bags.frame import BagFrame
 from gausstr_training.bags.grouping import group_stamps
-from gausstr_training.bags.poses import SECOND, Link, TransformTree, rigid_inverse
+from gausstr_training.bags.poses import Link, TransformTree, rigid_inverse
 from gausstr_training.bags.sampler import PositionSampler, drawn, generator_at
 from gausstr_training.bags.sets import BagSettings
 

@@ -142,6 +142,7 @@ def test_a_missing_or_truncated_table_is_named(tables, name):
         ('calibrated_sensor', 'camera_intrinsic', [], '3 x 3'),
         ('calibrated_sensor', 'camera_intrinsic', [[1, 0, 0], [0, 1, 0], [0, 0]], '3 finite'),
         ('calibrated_sensor', 'camera_intrinsic', [[0, 0, 0], [0, 1, 0], [0, 0, 1]], 'focal'),
+        ('calibrated_sensor', 'camera_intrinsic', [[1, 2, 0], [0, 1, 0], [0, 0, 1]], 'fx 0 cx'),
         ('calibrated_sensor', 'sensor_token', 'gone', r'a row of sensor\.json'),
         ('sample_annotation', 'instance_token', 'gone', r'a row of instance\.json'),
         ('sample_annotation', 'size', [1.0, 2.0], '3 finite numbers'),
