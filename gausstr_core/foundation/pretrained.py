@@ -63,11 +63,6 @@ def configuration(kind: str, **sizes: Any) -> Any:
     return _class(kind)(**sizes)
 
 
-def random_network(kind: str, config: Any) -> Any:
-    """An untrained network: for tests and for measuring time and memory."""
-    return _class(kind)(config).eval()
-
-
 def library_class(kind: str) -> Any:
     """A class of transformers by name: the only door to that library, which is slow to import.
 

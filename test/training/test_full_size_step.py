@@ -10,7 +10,8 @@ import small_training
 import torch
 import torch.nn.functional as F
 
-from gausstr_core.foundation import released
+from gausstr_core.foundation.combined import CombinedFoundation
+from gausstr_core.foundation.features.dinov2 import DinoV2Features
 from gausstr_core.foundation.interface import NetworkCard
 from gausstr_training.engine.stepping import Stepper
 from gausstr_training.full.job import FullJob, Sources
@@ -32,13 +33,23 @@ class SlopingDepth(torch.nn.Module):
         return slope[:, None].expand(count, height, width).contiguous()
 
 
+def random_talk2dino() -> CombinedFoundation:
+    """Full size with random weights: the features mean nothing, time and memory do."""
+    from transformers import Dinov2WithRegistersConfig, Dinov2WithRegistersModel
+
+    # its defaults are the Base size
+    config = Dinov2WithRegistersConfig(patch_size=14, image_size=518)
+    network = Dinov2WithRegistersModel(config).eval()
+    return CombinedFoundation(DinoV2Features(network), SlopingDepth())
+
+
 @pytest.mark.gpu
 def test_step_is_smaller_than_the_released_one(tmp_path: Path) -> None:
     pytest.importorskip('gsplat')
     device = torch.device('cuda', 0)
     recipe_file = tmp_path / 'one.yaml'
     recipe_file.write_text('base: talk2dino\nstage: {frames: 1}')
-    foundation = released.random_talk2dino(SlopingDepth()).to(device)
+    foundation = random_talk2dino().to(device)
     job = FullJob(
         read_recipe(str(recipe_file)), Sources((small_training.bags_only(tmp_path),)), device,
         targets=OnlineTargets(foundation, device),
