@@ -22,7 +22,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from gausstr_core.camera.rig import CameraRig
-from gausstr_core.foundation.interface import NetworkCard
 
 SUFFIXES = ('.npy', '.npz', '.safetensors')
 
@@ -33,7 +32,7 @@ class PrecomputedDepth:
 
     folder: Path
     stems: tuple[str, ...]  # one per camera, in the rig's order
-    card = NetworkCard('stored depth', 'depth', None, 'none', None, None, 'of its maker', ())
+    name = 'stored depth'
 
     def __call__(self, images: Tensor, rig: CameraRig) -> Tensor:
         """Depth [N, H, W] in metres at the size of the images.
@@ -58,7 +57,7 @@ class PrecomputedFeatures:
     stems: tuple[str, ...]  # one per camera, in the rig's order
     input_size: tuple[int, int]  # (height, width) of the images that the maps belong to
     feature_dim: int
-    card = NetworkCard('stored features', 'features', None, 'none', None, None, 'of its maker', ())
+    name = 'stored features'
 
     def __call__(self, images: Tensor, rig: CameraRig) -> Tensor:
         """Features [N, C, h, w] as stored.

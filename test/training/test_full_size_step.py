@@ -9,10 +9,8 @@ import pytest
 import small_training
 import torch
 import torch.nn.functional as F
+from random_foundation import random_foundation
 
-from gausstr_core.foundation.combined import CombinedFoundation
-from gausstr_core.foundation.features.dinov2 import DinoV2Features
-from gausstr_core.foundation.interface import NetworkCard
 from gausstr_training.engine.stepping import Stepper
 from gausstr_training.full.job import FullJob, Sources
 from gausstr_training.full.target_source import OnlineTargets
@@ -25,22 +23,12 @@ STEPS = 5
 class SlopingDepth(torch.nn.Module):
     """Depth that falls from the horizon to the wheels: full size, no network."""
 
-    card = NetworkCard('slope', 'depth', None, 'none', None, None, 'none', ())
+    name = 'slope'
 
     def forward(self, images: torch.Tensor, rig: object) -> torch.Tensor:
         count, height, width, _ = images.shape
         slope = torch.linspace(80, 3, height, device=images.device)
         return slope[:, None].expand(count, height, width).contiguous()
-
-
-def random_talk2dino() -> CombinedFoundation:
-    """Full size with random weights: the features mean nothing, time and memory do."""
-    from transformers import Dinov2WithRegistersConfig, Dinov2WithRegistersModel
-
-    # its defaults are the Base size
-    config = Dinov2WithRegistersConfig(patch_size=14, image_size=518)
-    network = Dinov2WithRegistersModel(config).eval()
-    return CombinedFoundation(DinoV2Features(network), SlopingDepth())
 
 
 @pytest.mark.gpu
@@ -49,7 +37,7 @@ def test_step_is_smaller_than_the_released_one(tmp_path: Path) -> None:
     device = torch.device('cuda', 0)
     recipe_file = tmp_path / 'one.yaml'
     recipe_file.write_text('base: talk2dino\nstage: {frames: 1}')
-    foundation = random_talk2dino().to(device)
+    foundation = random_foundation('talk2dino', SlopingDepth()).to(device)
     job = FullJob(
         read_recipe(str(recipe_file)), Sources((small_training.bags_only(tmp_path),)), device,
         targets=OnlineTargets(foundation, device),

@@ -16,15 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gausstr_core.camera.rig import CameraRig
-from gausstr_core.foundation.interface import NetworkCard, normalised
+from gausstr_core.foundation.interface import normalised
 from gausstr_core.foundation.onnx_network import OnnxNetwork
 from gausstr_core.weights.catalogue import METRIC3D
 from gausstr_core.weights.fetch import locate
 
-CARD = NetworkCard(
-    'Metric3D v2 ViT-L', 'depth', (616, 1064), 'ImageNet mean and std, letter-box',
-    None, None, 'BSD-2-Clause', (METRIC3D,),
-)  # fmt: skip
 CANONICAL_FOCAL = 1000.0  # pixels
 MIN_DEPTH, MAX_DEPTH = 1e-3, 300.0  # metres; the authors cut at 300
 
@@ -34,7 +30,7 @@ CanonicalNetwork = Callable[[Tensor], Tensor]
 class Metric3DDepth(nn.Module):
     """uint8 images [N, H, W, 3], rig -> z-depth [N, H, W] in metres."""
 
-    card = CARD
+    name = 'Metric3D v2 ViT-L'
 
     def __init__(
         self, network: CanonicalNetwork, input_size: tuple[int, int] = (616, 1064)
