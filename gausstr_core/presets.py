@@ -175,7 +175,7 @@ def _check_channels(checkpoint: Checkpoint, foundation: CombinedFoundation, path
     if wanted != foundation.feature_dim:
         raise ValueError(
             f'weights file {path} is for features of {wanted} channels, those of '
-            f'{foundation.features.card.name} have {foundation.feature_dim}'
+            f'{foundation.features.name} have {foundation.feature_dim}'
         )
 
 

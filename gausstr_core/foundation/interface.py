@@ -7,7 +7,6 @@ one `FeatureNetwork` or one `DepthNetwork`, and `combined.py` puts a pair togeth
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -16,7 +15,6 @@ from torch import Tensor
 
 from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import FoundationMaps
-from gausstr_core.weights.fetch import RemoteFile
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -46,24 +44,10 @@ class FoundationNetwork(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class NetworkCard:
-    """What one must know of a network before using it."""
-
-    name: str
-    gives: str  # 'features' or 'depth'
-    input_size: tuple[int, int] | None  # (height, width) it was made for; None: any
-    normalisation: str
-    stride: int | None  # pixels per feature; None for depth, which is at full resolution
-    channels: int | None
-    licence: str  # of the weights
-    files: tuple[RemoteFile, ...]  # the weights; empty where there are none
-
-
 class FeatureNetwork(Protocol):
     """Images -> text-aligned features; knows no depth."""
 
-    card: NetworkCard
+    name: str
     input_size: tuple[int, int]
     feature_dim: int
 
@@ -75,7 +59,7 @@ class FeatureNetwork(Protocol):
 class DepthNetwork(Protocol):
     """Images -> metric z-depth; takes images of any size."""
 
-    card: NetworkCard
+    name: str
 
     def __call__(self, images: Tensor, rig: CameraRig) -> Tensor:
         """uint8 RGB images [N, H, W, 3], rig at that size -> depth [N, H, W] > 0 in metres."""

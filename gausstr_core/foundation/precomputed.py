@@ -4,11 +4,6 @@ The released data layout is `<folder>/<image stem>.npy`, float32 [H, W] depth in
 [C, h, w] features, the stem being the image's file name up to its first dot. The same names with
 .npz (one array) and .safetensors (one tensor) are read as well. Nothing is normalised; the
 licence is that of whatever made the maps.
-
-Stored maps belong to the original image. `at_image` brings one to the resized and cropped image
-that the network sees: LoadFeatMaps of the released code, with its row crop put right (it took
-rows from +t_y, where the image moved by t_y starts at -t_y; both released configurations have
-t_y = 0).
 """
 
 from __future__ import annotations
@@ -27,7 +22,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from gausstr_core.camera.rig import CameraRig
-from gausstr_core.foundation.interface import NetworkCard
 
 SUFFIXES = ('.npy', '.npz', '.safetensors')
 
@@ -38,7 +32,7 @@ class PrecomputedDepth:
 
     folder: Path
     stems: tuple[str, ...]  # one per camera, in the rig's order
-    card = NetworkCard('stored depth', 'depth', None, 'none', None, None, 'of its maker', ())
+    name = 'stored depth'
 
     def __call__(self, images: Tensor, rig: CameraRig) -> Tensor:
         """Depth [N, H, W] in metres at the size of the images.
@@ -63,7 +57,7 @@ class PrecomputedFeatures:
     stems: tuple[str, ...]  # one per camera, in the rig's order
     input_size: tuple[int, int]  # (height, width) of the images that the maps belong to
     feature_dim: int
-    card = NetworkCard('stored features', 'features', None, 'none', None, None, 'of its maker', ())
+    name = 'stored features'
 
     def __call__(self, images: Tensor, rig: CameraRig) -> Tensor:
         """Features [N, C, h, w] as stored.
@@ -99,36 +93,6 @@ def read_map(folder: Path, stem: str) -> Tensor:
                 raise ValueError(f'map {path}: expected [H, W] or [C, h, w], got {array.shape}')
             return torch.from_numpy(np.asarray(array, dtype=np.float32).copy())
     raise ValueError(f'no map of {stem!r} in {folder}: expected {stem}{" or ".join(SUFFIXES)}')
-
-
-def at_image(stored: Tensor, image_from_original: Tensor) -> Tensor:
-    """Resize and crop a stored map to the image that the network sees.
-
-    Args:
-        stored: [H, W] or [C, H, W] at the original image's size.
-        image_from_original: [4, 4] pixels of the original -> pixels of the image: scales on the
-            diagonal, and minus the crop's left and top in the last column.
-
-    Returns:
-        [.., H', W'], bilinear; nearest where all values are whole numbers, as labels are.
-
-    Raises:
-        ValueError: the matrix rotates or mirrors, which a map on a lattice cannot follow, or
-            begins outside the map.
-    """
-    matrix = image_from_original.double().cpu()
-    x, y = float(matrix[0, 0]), float(matrix[1, 1])
-    if matrix[0, 1] != 0 or matrix[1, 0] != 0 or x <= 0 or y <= 0:
-        raise ValueError(f'stored maps can be scaled and cropped only, got {matrix.tolist()}')
-    size = (int(stored.shape[-2] * y + 0.5), int(stored.shape[-1] * x + 0.5))
-    left, top = int(-matrix[0, 3]), int(-matrix[1, 3])
-    if not (0 <= left < size[1] and 0 <= top < size[0]):
-        raise ValueError(f'the crop begins at ({left}, {top}), outside a map of {size} (HxW)')
-    planes = stored[None, None] if stored.ndim == 2 else stored[None]
-    labels = bool((stored == stored.round()).all())
-    mode = {'mode': 'nearest'} if labels else {'mode': 'bilinear', 'align_corners': False}
-    resized = F.interpolate(planes.float(), size, **mode)[..., top:, left:]
-    return resized[0, 0] if stored.ndim == 2 else resized[0]
 
 
 def _read_all(folder: Path, stems: Sequence[str], rig: CameraRig, ndim: int) -> list[Tensor]:

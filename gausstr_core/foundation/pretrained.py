@@ -1,4 +1,4 @@
-"""Load networks of transformers from folders or tensors, strictly and without the network."""
+"""Load networks of transformers from folders, strictly and without the network."""
 
 from __future__ import annotations
 
@@ -8,64 +8,40 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 LISTED = 5  # faults named in a message
 
 
-def load_pretrained(
-    kind: str, source: Path | Any, tensors: Mapping[str, Tensor] | None = None
-) -> Any:
+def load_pretrained(kind: str, folder: Path) -> Any:
     """A network in eval mode, float32.
 
     Args:
         kind: the name of the class in transformers.
-        source: a folder with config.json and model.safetensors; or a configuration object, to go
-            with `tensors`.
-        tensors: parameters with the names of the published file.
+        folder: holds config.json and model.safetensors.
 
     Raises:
         ValueError: transformers is missing or too old, the folder is damaged, or a parameter is
             missing, unexpected, of another shape or not finite.
     """
     model = _class(kind)
-    where = source if tensors is None else 'the given tensors'
-    settings: dict[str, Any] = {
-        'output_loading_info': True,
-        # a wrong shape is reported with its name, instead of an error that only says "see above"
-        'ignore_mismatched_sizes': True,
-    }
-    if tensors is None:
-        settings |= {'local_files_only': True, 'use_safetensors': True}
-    else:
-        settings |= {'config': source, 'state_dict': dict(tensors)}
     try:
         with _quiet():
             network, report = model.from_pretrained(
-                source if tensors is None else None, **settings
+                folder,
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
+                # a wrong shape is reported by name, not by an error that only says "see above"
+                ignore_mismatched_sizes=True,
             )
     except Exception as error:  # the library raises its own kinds for a damaged file
-        raise ValueError(f'{kind} does not load from {where}: {error}') from None
+        raise ValueError(f'{kind} does not load from {folder}: {error}') from None
     faults = _faults(network, report)
     if faults:
         raise ValueError(
-            f'{kind} does not fit {where}: {"; ".join(faults[:LISTED])} ({len(faults)} in all)'
+            f'{kind} does not fit {folder}: {"; ".join(faults[:LISTED])} ({len(faults)} in all)'
         )
     return network.float().eval()
-
-
-def configuration(kind: str, **sizes: Any) -> Any:
-    """A configuration object of transformers.
-
-    Raises:
-        ValueError: transformers is missing or too old.
-    """
-    return _class(kind)(**sizes)
-
-
-def random_network(kind: str, config: Any) -> Any:
-    """An untrained network: for tests and for measuring time and memory."""
-    return _class(kind)(config).eval()
 
 
 def library_class(kind: str) -> Any:

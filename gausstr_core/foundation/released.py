@@ -9,20 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 from gausstr_core.foundation.combined import CombinedFoundation
 from gausstr_core.foundation.depth.depth_anything import DepthAnythingDepth
 from gausstr_core.foundation.depth.depth_pro import DepthProDepth
 from gausstr_core.foundation.depth.metric3d import Metric3DDepth
-from gausstr_core.foundation.features.clip_vision import ClipVision
 from gausstr_core.foundation.features.dinov2 import DinoV2Features
-from gausstr_core.foundation.features.jbu import JointBilateralStack
 from gausstr_core.foundation.features.maskclip import MaskClipFeatures
 from gausstr_core.foundation.interface import DepthNetwork
-from gausstr_core.foundation.pretrained import configuration, random_network
 
-RANDOM_SEED = 20261122
 NO_DEPTH = 'none'
 
 DEPTH_NETWORKS: dict[str, Callable[[Path | str | None], DepthNetwork]] = {
@@ -90,25 +84,6 @@ FEATURES: dict[str, Callable[..., CombinedFoundation]] = {
     'featup': featup,
     'maskclip': maskclip,
 }
-
-
-def random_talk2dino(depth: DepthNetwork) -> CombinedFoundation:
-    """Full size with random weights: to measure time and memory; the features mean nothing."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(RANDOM_SEED)
-        # its defaults are the Base size
-        config = configuration('Dinov2WithRegistersConfig', patch_size=14, image_size=518)
-        network = random_network('Dinov2WithRegistersModel', config)
-    return CombinedFoundation(DinoV2Features(network), depth)
-
-
-def random_featup(depth: DepthNetwork) -> CombinedFoundation:
-    """Full size with random weights: to measure time and memory; the features mean nothing."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(RANDOM_SEED)
-        tower = ClipVision()
-        upsampler = JointBilateralStack(tower.out)
-    return CombinedFoundation(MaskClipFeatures(tower, upsampler), depth)
 
 
 def _depth(depth: str | DepthNetwork, folder: Path | str | None) -> DepthNetwork | None:

@@ -73,7 +73,7 @@ class Category:
 
 
 class Vocabulary:
-    """Categories with their vectors. Make one with `build`, `from_names` or `from_yaml`.
+    """Categories with their vectors. Make one with `build` or `from_yaml`.
 
     Columns of `probabilities` are the categories in order; where none of them is the sky, one
     more column stands for it, so that a vocabulary of five objects does not label the sky. That
@@ -129,15 +129,6 @@ class Vocabulary:
                 )
             seen.add(category.name.lower())
         return cls(tuple(categories), encoder or TextEncoder.default(), temperature)
-
-    @classmethod
-    def from_names(cls, names: Sequence[str], encoder: TextEncoder | None = None) -> Vocabulary:
-        """Build one category per name, each an object with its name as prompt.
-
-        Raises:
-            ValueError: as `Category` and `build`.
-        """
-        return cls.build([Category(name) for name in names], encoder)
 
     @classmethod
     def from_yaml(

@@ -29,6 +29,7 @@ def released_voxels(
     *,
     opacity_threshold: float | None,
     covariance_threshold: float | None,
+    averaged: bool = False,
     backend: str = 'auto',
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Sum the Gaussians at the voxel centres inside their 3-sigma boxes.
@@ -36,6 +37,10 @@ def released_voxels(
     density = sum_g w_g with w_g = opacity_g * exp(-0.5 m^2), where m is the Mahalanobis distance;
     features = sum_g w_g * features_g / max(density, 1e-6). The box is aligned with the grid, and
     nothing inside it is cut off.
+
+    The voxeliser of before 2025-03-18 (`averaged`) has density = mean_g w_g and features =
+    mean_g opacity_g * features_g over the Gaussians with m^2 <= 7.5 at the voxel's centre: the
+    features do not fade with the distance.
 
     Args:
         means: [G, 3] metres, ego frame.
@@ -47,6 +52,7 @@ def released_voxels(
         covariance_threshold: six times a Gaussian's smallest variance along the grid's axes must
             be larger than this; None: not asked. With either threshold a Gaussian's mean must
             also lie inside the grid's range; without any, all Gaussians are kept.
+        averaged: the older of the two.
         backend: 'reference' (one Gaussian after the other in torch, any device), 'fast' (numba,
             CPU, float32 inside) or 'auto': 'fast' on the CPU.
 
@@ -63,42 +69,13 @@ def released_voxels(
     )
     shapes = boxed(means[kept], opacities[kept], covariances[kept], grid)
     if chosen == 'reference':
-        density, sums = _sum_one_by_one(shapes, features[kept], grid)
-        return density, sums / density.clamp_min(EMPTY)[..., None], kept
+        one_by_one = _average_one_by_one if averaged else _sum_one_by_one
+        return *one_by_one(shapes, features[kept], grid), kept
     from gausstr_core.voxels import released_fast
 
+    if averaged:
+        return *released_fast.averaged(shapes, features[kept], grid, GATE), kept
     return *released_fast.summed(shapes, features[kept], grid, EMPTY), kept
-
-
-@torch.no_grad()
-def averaged_voxels(
-    means: Tensor,
-    opacities: Tensor,
-    features: Tensor,
-    covariances: Tensor,
-    grid: VoxelGrid,
-    *,
-    opacity_threshold: float | None,
-    covariance_threshold: float | None,
-    backend: str = 'auto',
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The voxeliser of before 2025-03-18: averages over the Gaussians with m^2 <= 7.5.
-
-    density = mean_g opacity_g * exp(-0.5 m^2) and features = mean_g opacity_g * features_g over
-    the Gaussians that reach the voxel's centre: the features do not fade with the distance.
-
-    Args, returns and errors are those of `released_voxels`.
-    """
-    chosen = _choose(means, opacities, features, covariances, backend)
-    kept = kept_gaussians(
-        means, opacities, covariances, grid, opacity_threshold, covariance_threshold
-    )
-    shapes = boxed(means[kept], opacities[kept], covariances[kept], grid)
-    if chosen == 'reference':
-        return *_average_one_by_one(shapes, features[kept], grid), kept
-    from gausstr_core.voxels import released_fast
-
-    return *released_fast.averaged(shapes, features[kept], grid, GATE), kept
 
 
 def kept_gaussians(
@@ -182,7 +159,7 @@ def _sum_one_by_one(
         weight = shapes.opacities[g] * torch.exp(-0.5 * _squared_distance(shapes, g, centers[box]))
         density[box] += weight
         sums[box] += weight[..., None] * features[g]
-    return density, sums
+    return density, sums / density.clamp_min(EMPTY)[..., None]
 
 
 def _average_one_by_one(

@@ -35,7 +35,7 @@ def summed(
 def averaged(
     shapes: Ellipsoids, features: Tensor, grid: VoxelGrid, gate: float
 ) -> tuple[Tensor, Tensor]:
-    """Return density [X, Y, Z] and features [X, Y, Z, K]; see `released.averaged_voxels`."""
+    """Return density [X, Y, Z] and features [X, Y, Z, K]; the older way."""
     return _run(_average, shapes, features, grid, gate)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from gausstr_core.contracts import Gaussians, Occupancy, VoxelGrid
 from gausstr_core.vocabulary.vocabulary import MAX_CATEGORIES, Vocabulary
 from gausstr_core.voxels import label, voxelise
-from gausstr_core.voxels.released import averaged_voxels, released_voxels
+from gausstr_core.voxels.released import released_voxels
 from gausstr_core.voxels.released_labels import OCCUPIED, released_labels
 
 Lap = Callable[[str], None]  # called with the name of each stage when it is done
@@ -124,7 +124,7 @@ class ReleasedRule:
         """See `Rule`."""
         per_prompt = vocabulary.prompt_probabilities(gaussians.features)
         lap('vocabulary')
-        density, features, kept = (averaged_voxels if self.averaged else released_voxels)(
+        density, features, kept = released_voxels(
             gaussians.means,
             gaussians.opacities,
             per_prompt,
@@ -132,6 +132,7 @@ class ReleasedRule:
             grid,
             opacity_threshold=self.opacity_threshold,
             covariance_threshold=self.covariance_threshold,
+            averaged=self.averaged,
         )
         lap('voxels')
         occupancy = self._label(density, features, vocabulary, observed, grid)

@@ -50,11 +50,6 @@ METRIC3D_SMALL = RemoteFile(
     HUB.format('onnx-community/metric3d-vit-small', 'onnx/model.onnx'),
     'BSD-2-Clause (model), CC0-1.0 (conversion)',
 )
-METRIC3D_TORCH = RemoteFile(
-    'metric3d/metric_depth_vit_large_800k.pth',
-    HUB.format('JUGGHM/Metric3D', 'metric_depth_vit_large_800k.pth'),
-    'BSD-2-Clause',
-)
 DEPTH_ANYTHING = _folder(
     'depth-anything-v2-metric-outdoor-small',
     'depth-anything/Depth-Anything-V2-Metric-Outdoor-Small-hf',
@@ -81,7 +76,6 @@ GROUPS: dict[str, tuple[RemoteFile, ...]] = {
     'featup': (GAUSSTR_FEATUP, CLIP, FEATUP, METRIC3D),
     'metric3d': (METRIC3D,),
     'metric3d-small': (METRIC3D_SMALL,),
-    'metric3d-torch': (METRIC3D_TORCH,),
     'depth-anything': DEPTH_ANYTHING,
     'depth-pro': DEPTH_PRO,
 }

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from gausstr_core.weights.opening import open_weights
 
-# where published files keep the parameters: Lightning and mmengine, Metric3D, others
-WRAPPERS = ('state_dict', 'model_state_dict', 'model')
+# where published files keep the parameters: Lightning and mmengine, others
+WRAPPERS = ('state_dict', 'model')
 LISTED = 5  # faults named in a message
 
 

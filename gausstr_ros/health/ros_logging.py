@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from types import TracebackType
 
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
@@ -45,12 +44,7 @@ class RosHandler(logging.Handler):
             logger.propagate = False
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Take out again."""
         for name in PACKAGES:
             logging.getLogger(name).removeHandler(self)

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from types import TracebackType
 
 import gausstr_core
 from gausstr_ros.settings.settings import Settings
@@ -68,12 +67,7 @@ class Journal:
             self._open()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """Close; deleted where the target is complete, or where this run can never complete it."""
         self._database.close()
         if error is None or isinstance(error, ValueError):

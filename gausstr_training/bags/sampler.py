@@ -2,19 +2,19 @@
 
 Training draws from endless epochs, each of which visits every frame once in its own order.
 `position` counts all draws of all ranks from the start of the training, so that the state to be
-saved for an exact resume is this one number. Validation needs no more than
-`range(rank, len(dataset), ranks)` as a sampler.
+saved for an exact resume is this one number. The sampler of a rank is
+`itertools.count(start + rank, ranks)`, for validation `range(rank, len(dataset), ranks)`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
 from gausstr_training.bags.frame import BagFrame
 
@@ -36,36 +36,6 @@ def generator_at(position: int, seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(state >> np.uint64(1)))
 
 
-class PositionSampler(Sampler[int]):
-    """The endless positions of one rank: start + rank, start + rank + ranks, and so on.
-
-    The ranks together take every position once, so that every epoch is a partition of the frames
-    even where their number is no multiple of the ranks.
-
-    Args:
-        start: how many draws all ranks together have made before; 0 in a new training.
-        rank: of this process.
-        ranks: how many processes draw.
-
-    Raises:
-        ValueError: the numbers contradict each other.
-    """
-
-    def __init__(self, start: int = 0, rank: int = 0, ranks: int = 1) -> None:
-        if start < 0 or not 0 <= rank < ranks:
-            raise ValueError(
-                f'expected start >= 0 and 0 <= rank < ranks, got start {start}, rank {rank} and '
-                f'ranks {ranks}'
-            )
-        self._start, self._rank, self._ranks = start, rank, ranks
-
-    def __iter__(self) -> Iterator[int]:
-        position = self._start + self._rank
-        while True:
-            yield position
-            position += self._ranks
-
-
 class DrawnFrames(Dataset[BagFrame]):
     """The frame drawn at a position, augmented by that position's randomness.
 
@@ -77,7 +47,7 @@ class DrawnFrames(Dataset[BagFrame]):
 
     Example:
         DataLoader(DrawnFrames(dataset, len(dataset), seed, augment), batch_size=None,
-        sampler=PositionSampler(start, rank, ranks), num_workers=4)
+        sampler=itertools.count(start + rank, ranks), num_workers=4)
     """
 
     def __init__(

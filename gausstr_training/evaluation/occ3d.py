@@ -94,7 +94,7 @@ class RayTally:
 
 
 class Occ3DTally:
-    """All counts of one evaluation. A new evaluation takes a new one, or `reset`.
+    """All counts of one evaluation. A new evaluation takes a new one.
 
     Several processes each add their own frames; `gather` then sums their counts, so that every
     process has the scores of all frames.
@@ -103,10 +103,6 @@ class Occ3DTally:
     def __init__(self, grid: VoxelGrid | None = None) -> None:
         self.grid = grid or VoxelGrid()
         self.directions = lidar_directions()
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget all frames."""
         self.voxels = {name: VoxelTally() for name in MASKS}
         self.rays = RayTally()
         self.frames = torch.zeros(1, dtype=torch.int64)
@@ -171,7 +167,6 @@ def score_folders(
     only: Sequence[str] | None = None,
     rank: int = 0,
     world: int = 1,
-    grid: VoxelGrid | None = None,
     watch: Callable[[str, np.ndarray, Truth], None] | None = None,
 ) -> Occ3DTally:
     """Score the frames of `truth`; process `rank` of `world` takes every world-th one.
@@ -183,7 +178,7 @@ def score_folders(
         ValueError: there is no truth, a prediction is missing, or a file is not of the form.
     """
     files = truth_files(truth, only)
-    tally = Occ3DTally(grid)
+    tally = Occ3DTally()
     for file in tqdm(files[rank::world], desc='frames', unit='frame', disable=rank > 0):
         labelled = read_truth(file, tally.grid)
         predicted = read_prediction(predictions / file.relative_to(truth), tally.grid)

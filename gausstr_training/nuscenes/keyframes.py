@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 
 from gausstr_training.bags.keyframes import NOTE, Keyframe
 from gausstr_training.nuscenes.scene import LIDAR, Scene
-
-LABELS = 'labels.npz'
 
 
 def notes_of(scene: Scene) -> dict[str, str]:
@@ -31,8 +28,3 @@ def notes_of(scene: Scene) -> dict[str, str]:
         'nuscenes': scene.version,
         NOTE: json.dumps([asdict(keyframe) for keyframe in keyframes]),
     }
-
-
-def label_file(folder: Path, scene: str, token: str) -> Path:
-    """Where Occ3D-nuScenes has the labels of a keyframe; the folder is called `gts` there."""
-    return folder / scene / token / LABELS

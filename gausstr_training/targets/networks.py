@@ -94,7 +94,7 @@ def card(network: FoundationNetwork, settings: CodecSettings) -> dict[str, Any]:
     if isinstance(network, CombinedFoundation):
         parts = [network.features, *([network.depth] if network.depth else [])]
     return {
-        'networks': [part.card.name for part in parts],
+        'networks': [part.name for part in parts],
         'input_size': list(network.input_size),
         'feature_dim': network.feature_dim,
         'codec': asdict(settings),

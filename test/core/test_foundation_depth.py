@@ -111,39 +111,6 @@ def test_metric3d_faults_are_named(tmp_path, monkeypatch):
         Metric3DDepth.from_onnx(tmp_path / 'bad.onnx')
 
 
-HUBCONF = """
-import torch
-
-class Model(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(3))
-
-    def inference(self, data):
-        depth = (data['input'] * self.weight[:, None, None]).sum(1, keepdim=True) + 5
-        return depth, None, {}
-
-def metric3d_vit_large(pretrain=False):
-    assert not pretrain, 'weights must not be fetched by foreign code'
-    return Model()
-"""
-
-
-def test_metric3d_from_a_clone_of_the_authors_code(tmp_path):
-    (tmp_path / 'hubconf.py').write_text(HUBCONF)
-    weights = tmp_path / 'weights.pth'
-    torch.save({'model_state_dict': {'weight': torch.full((3,), 1 / 3)}}, weights)
-    images, cameras = photographs(1, 45, 80), rig(1, 45, 80)
-    depth = Metric3DDepth.from_hub(tmp_path, weights)(images, cameras)
-    stand_in = Metric3DDepth(lambda planes: planes.mean(1) + 5)
-    torch.testing.assert_close(depth, stand_in(images, cameras), atol=1e-4, rtol=1e-4)
-    torch.save({'model_state_dict': {'other': torch.ones(1)}}, weights)
-    with pytest.raises(ValueError, match=r'lacks 1 parameters: weight'):
-        Metric3DDepth.from_hub(tmp_path, weights)
-    with pytest.raises(ValueError, match='repository must be'):
-        Metric3DDepth.from_hub('somebody/else')
-
-
 @torch.no_grad()
 def test_depth_anything_from_the_published_folder(tmp_path):
     files.write_depth_anything(tmp_path)

@@ -55,10 +55,11 @@ def official_forward(p, images, heads, patch):
 
 @torch.no_grad()
 @pytest.mark.parametrize('size', [(28, 56), (70, 70), (84, 42)])
-def test_dinov2_with_official_names_computes_the_published_network(size):
+def test_dinov2_computes_the_published_network(tmp_path, size):
     parameters = files.official_dinov2()
+    files.write_official_dinov2(tmp_path, parameters)
     images = photographs(2, *size)
-    network = DinoV2Features.from_official(parameters, heads=2)
+    network = DinoV2Features.from_folder(tmp_path)
     features = network(images, None)
     expected = official_forward(parameters, images, heads=2, patch=14)
     assert features.shape == (2, network.feature_dim, size[0] // 14, size[1] // 14)
@@ -66,29 +67,16 @@ def test_dinov2_with_official_names_computes_the_published_network(size):
 
 
 @torch.no_grad()
-def test_dinov2_loads_the_published_folder_and_both_forms_agree(tmp_path):
+def test_dinov2_loads_from_the_cache_or_from_its_own_folder(tmp_path):
     path = files.write_dinov2(tmp_path)
     images = photographs(1, 28, 42)
     features = DinoV2Features.from_folder(tmp_path)(images, None)
     assert torch.equal(features, DinoV2Features.from_folder(path)(images, None))
-    torch.save(files.official_dinov2(), tmp_path / 'official.pth')
-    official = DinoV2Features.from_official(tmp_path / 'official.pth', heads=2)
-    official.network.save_pretrained(path)
-    again = DinoV2Features.from_folder(tmp_path)(images, None)
-    assert torch.equal(again, official(images, None))
-    assert not torch.allclose(again, features)
 
 
-@torch.no_grad()
-def test_dinov2_loads_from_the_backbone_of_a_gausstr_checkpoint(tmp_path):
-    parameters = files.official_dinov2()
+def test_a_part_that_a_file_lacks_is_named(tmp_path):
     path = tmp_path / 'gausstr_talk2dino.pth'
-    whole = {f'backbone.{name}': value for name, value in parameters.items()}
-    torch.save({'meta': {}, 'state_dict': whole | {'neck.weight': torch.ones(1)}}, path)
-    backbone = under(read_tensors(path), 'backbone.', path)
-    images = photographs(1, 28, 28)
-    features = DinoV2Features.from_official(backbone, heads=2)(images, None)
-    assert torch.equal(features, DinoV2Features.from_official(parameters, 2)(images, None))
+    torch.save({'meta': {}, 'state_dict': {'neck.weight': torch.ones(1)}}, path)
     with pytest.raises(ValueError, match=r"gausstr_talk2dino\.pth has no name under 'encoder\.'"):
         under(read_tensors(path), 'encoder.', path)
 
@@ -97,23 +85,19 @@ def test_dinov2_refuses_what_does_not_fit(tmp_path):
     with pytest.raises(ValueError, match=r'config\.json is not in .* place it at'):
         DinoV2Features.from_folder(tmp_path)
     good = files.official_dinov2()
-    renamed = {k.replace('blocks.1.ls1', 'blocks.1.ls3'): v for k, v in good.items()}
-    with pytest.raises(ValueError, match=r"'blocks\.1\.ls3\.gamma' is not the name"):
-        DinoV2Features.from_official(renamed, heads=2)
-    with pytest.raises(ValueError, match=r'missing encoder\.layer\.1\.norm2\.bias'):
-        DinoV2Features.from_official(
-            {k: v for k, v in good.items() if k != 'blocks.1.norm2.bias'}, heads=2
-        )
-    with pytest.raises(ValueError, match=r'layernorm\.bias has shape \(7,\), expected \(24,\)'):
-        DinoV2Features.from_official(good | {'norm.bias': torch.zeros(7)}, heads=2)
-    with pytest.raises(ValueError, match=r'layernorm\.bias is not finite'):
-        DinoV2Features.from_official(
-            good | {'norm.bias': torch.full((24,), float('nan'))}, heads=2
-        )
-    with pytest.raises(ValueError, match="no 'register_tokens'"):
-        without = {k: v for k, v in good.items() if k != 'register_tokens'}
-        DinoV2Features.from_official(without, heads=2)
-    network = DinoV2Features.from_official(good, heads=2)
+    for faulty, message in (
+        ({k: v for k, v in good.items() if k != 'blocks.1.norm2.bias'},
+         r'missing encoder\.layer\.1\.norm2\.bias'),
+        (good | {'norm.scale': torch.zeros(24)}, r'unexpected layernorm\.scale'),
+        (good | {'norm.bias': torch.zeros(7)},
+         r'layernorm\.bias has shape \(7,\), expected \(24,\)'),
+        (good | {'norm.bias': torch.full((24,), float('nan'))}, r'layernorm\.bias is not finite'),
+    ):  # fmt: skip
+        files.write_official_dinov2(tmp_path, faulty)
+        with pytest.raises(ValueError, match=message):
+            DinoV2Features.from_folder(tmp_path)
+    files.write_official_dinov2(tmp_path, good)
+    network = DinoV2Features.from_folder(tmp_path)
     with pytest.raises(ValueError, match='multiples of 14 pixels, got 30x42'):
         network(photographs(1, 30, 42), None)
     with pytest.raises(ValueError, match='expected uint8 RGB'):

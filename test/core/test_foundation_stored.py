@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,19 +20,12 @@ from gausstr_core.foundation.depth.lidar_depth import (
     project_cloud,
     remove_hidden,
 )
-from gausstr_core.foundation.image_transform import ImageTransform
 from gausstr_core.foundation.precomputed import (
     PrecomputedDepth,
     PrecomputedFeatures,
-    at_image,
     read_map,
     stem_of,
 )
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-FOUND = [p / 'shared' / 'reference' / 'units.npz' for p in (REPOSITORY, *REPOSITORY.parents)]
-UNITS = next((path for path in FOUND if path.is_file()), None)
-needs_units = pytest.mark.skipif(UNITS is None, reason='units.npz is not beside the repository')
 
 FORWARD = torch.tensor([[0.0, 0, 1, 0.5], [-1, 0, 0, 0], [0, -1, 0, 1.5], [0, 0, 0, 1]])
 
@@ -46,70 +38,6 @@ def rig(number=1, height=180, width=320, focal=200.0):
         FORWARD.repeat(number, 1, 1),
         ((height, width),) * number,
     )
-
-
-@needs_units
-@pytest.mark.parametrize('kind', ['depth', 'seg'])
-def test_units_load(kind):
-    units = np.load(UNITS)
-    stored = torch.from_numpy(units[f'load.{kind}.src'])
-    result = at_image(stored, torch.from_numpy(units['load.mat']))
-    np.testing.assert_allclose(result, units[f'load.{kind}.out'][0], rtol=1e-6)
-
-
-@needs_units
-def test_units_aug_test():
-    units = np.load(UNITS)
-    transform = ImageTransform(0.55, left=4, top=9, size=(40, 80))
-    image = transform.image(torch.from_numpy(units['aug.src']))
-    for view in range(2):
-        # Pillow rounds its filter's weights, so a grey level differs here and there
-        difference = np.abs(image.numpy().astype(int) - units['aug.test.img'][view])
-        assert difference.max() <= 1 and (difference > 0).mean() < 0.01
-        np.testing.assert_allclose(transform.matrix(), units['aug.test.mat'][view], atol=1e-6)
-
-
-@needs_units
-@pytest.mark.parametrize(
-    'transform',
-    [
-        ImageTransform(0.5550797821, 2, 5, (40, 80), False, 0.6931133528),
-        ImageTransform(0.5437061624, 0, 7, (40, 80), True, -4.4853281213),
-    ],
-    ids=['turned', 'mirrored and turned'],
-)
-def test_units_aug_train(transform):
-    units = np.load(UNITS)
-    view = int(transform.mirrored)
-    np.testing.assert_allclose(transform.matrix(), units['aug.train.mat'][view], atol=1e-4)
-    image = transform.image(torch.from_numpy(units['aug.src']))
-    difference = np.abs(image.numpy().astype(int) - units['aug.train.img'][view])
-    # a pixel on the edge between two sources may fall on either side
-    assert (difference > 1).any(-1).mean() < 0.002
-
-
-@settings(deadline=None, max_examples=25)
-@given(top=st.integers(0, 20), left=st.integers(0, 20), scale=st.sampled_from([0.5, 0.25, 1.0]))
-def test_a_stored_map_is_cropped_where_the_image_is(top, left, scale):
-    # a ramp: every pixel's value tells where it came from
-    stored = torch.arange(96)[:, None] + 0.001 + torch.zeros(96, 128)
-    matrix = ImageTransform(scale, left, top).matrix()
-    cropped = at_image(stored, matrix)
-    rows = int(96 * scale + 0.5)
-    assert cropped.shape == (rows - top, int(128 * scale + 0.5) - left)
-    middle = len(cropped) // 2
-    original = (torch.tensor([0.0, middle + 0.5, 0, 1]) - matrix[:, 3])[1] / scale - 0.5
-    assert cropped[middle, 0] == pytest.approx(float(original), abs=0.02)
-
-
-def test_a_matrix_that_turns_is_refused_for_stored_maps():
-    turned = ImageTransform(0.5, 0, 0, (48, 64), degrees=3).matrix()
-    with pytest.raises(ValueError, match='scaled and cropped only'):
-        at_image(torch.rand(96, 128), turned)
-    with pytest.raises(ValueError, match='outside a map'):
-        at_image(torch.rand(96, 128), ImageTransform(0.5, top=48).matrix())
-    with pytest.raises(ValueError, match='needs its size'):
-        ImageTransform(0.5, degrees=3).matrix()
 
 
 def test_stored_maps_of_every_kind_are_read(tmp_path):

@@ -4,6 +4,7 @@ import foundation_files as files
 import pytest
 import torch
 import torch.nn.functional as F
+from vocabularies import of_names
 
 from gausstr_core.transformer.checkpoints.checkpoint import load_prototypes
 from gausstr_core.vocabulary import clip_text
@@ -12,7 +13,6 @@ from gausstr_core.vocabulary.clip_text import (
     known_words,
     talk2dino_encoder,
 )
-from gausstr_core.vocabulary.vocabulary import Vocabulary
 from gausstr_core.weights.tensors import read_tensors
 
 open_clip = pytest.importorskip('open_clip')
@@ -55,10 +55,10 @@ def test_a_vocabulary_works_with_the_released_words(tmp_path):
     files.write_clip(tmp_path)
     files.write_talk2dino(tmp_path)
     encoder = talk2dino_encoder(tmp_path)
-    vocabulary = Vocabulary.from_names(WORDS, encoder)
+    vocabulary = of_names(WORDS, encoder)
     probabilities = vocabulary.probabilities(encoder.encode(WORDS))
     assert probabilities[:, :3].argmax(-1).tolist() == [0, 1, 2]
-    assert vocabulary.id != Vocabulary.from_names(WORDS, clip_encoder(tmp_path)).id
+    assert vocabulary.id != of_names(WORDS, clip_encoder(tmp_path)).id
 
 
 def test_words_of_a_checkpoint_stand_as_they_are(tmp_path):

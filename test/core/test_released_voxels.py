@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +12,7 @@ from hypothesis import strategies as st
 
 from gausstr_core.contracts import VoxelGrid
 from gausstr_core.voxels.exponential import exponentiate
-from gausstr_core.voxels.released import averaged_voxels, kept_gaussians, released_voxels
+from gausstr_core.voxels.released import kept_gaussians, released_voxels
 
 BACKENDS = ('reference', 'fast')
 OCC3D = VoxelGrid()
@@ -61,8 +59,8 @@ def test_vox_of_the_official_code(units: dict[str, np.ndarray], case: str, backe
 
 @pytest.mark.parametrize('backend', BACKENDS)
 def test_voxold_of_the_official_code(units: dict[str, np.ndarray], backend: str) -> None:
-    density, features, kept = averaged_voxels(
-        *inputs(units), OCC3D,
+    density, features, kept = released_voxels(
+        *inputs(units), OCC3D, averaged=True,
         opacity_threshold=None, covariance_threshold=None, backend=backend,
     )  # fmt: skip
     assert kept.all()
@@ -96,21 +94,17 @@ def scene(count: int, seed: int) -> tuple[torch.Tensor, ...]:
     return means, torch.rand(count, generator=random), shares, covariances
 
 
-@given(
-    st.integers(0, 40), st.integers(0, 2**31), st.sampled_from([released_voxels, averaged_voxels])
-)
+@given(st.integers(0, 40), st.integers(0, 2**31), st.booleans())
 @settings(max_examples=30, deadline=None)
-def test_both_backends_agree(count: int, seed: int, voxeliser: Callable[..., Any]) -> None:
-    inputs, thresholds = (
-        scene(count, seed),
-        {'opacity_threshold': 0.2, 'covariance_threshold': None},
-    )
-    density, features, kept = voxeliser(*inputs, SMALL, **thresholds, backend='reference')
-    fast, fast_features, fast_kept = voxeliser(*inputs, SMALL, **thresholds, backend='fast')
+def test_both_backends_agree(count: int, seed: int, averaged: bool) -> None:
+    inputs = scene(count, seed)
+    options = {'opacity_threshold': 0.2, 'covariance_threshold': None, 'averaged': averaged}
+    density, features, kept = released_voxels(*inputs, SMALL, **options, backend='reference')
+    fast, fast_features, fast_kept = released_voxels(*inputs, SMALL, **options, backend='fast')
     assert torch.equal(kept, fast_kept)
     # only the older rule has an edge on which a voxel may fall either way
     same = torch.isclose(density, fast, rtol=1e-4, atol=1e-6)
-    assert same.all() if voxeliser is released_voxels else (~same).float().mean() < 1e-3
+    assert (~same).float().mean() < 1e-3 if averaged else same.all()
     torch.testing.assert_close(features[same], fast_features[same], rtol=1e-3, atol=1e-4)
 
 

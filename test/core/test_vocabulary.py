@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from vocabularies import of_names
 
 from gausstr_core.vocabulary.text_encoder import TextEncoder, heldout_synonyms, training_synonyms
 from gausstr_core.vocabulary.vocabulary import Category, Vocabulary, stable_color
@@ -54,7 +55,7 @@ def test_mixed_features_go_to_the_larger_part() -> None:
 
 
 def test_the_scale_of_a_feature_does_not_matter_and_shapes_pass_through() -> None:
-    vocabulary = Vocabulary.from_names(['car', 'person'])
+    vocabulary = of_names(['car', 'person'])
     features = torch.randn(2, 3, 384, generator=torch.Generator().manual_seed(1))
     probabilities = vocabulary.probabilities(features)
     assert probabilities.shape == (2, 3, 3)
@@ -63,7 +64,7 @@ def test_the_scale_of_a_feature_does_not_matter_and_shapes_pass_through() -> Non
 
 
 def test_a_vocabulary_without_sky_gets_one_column_more() -> None:
-    vocabulary = Vocabulary.from_names(['car', 'person', 'plant', 'building', 'ground'])
+    vocabulary = of_names(['car', 'person', 'plant', 'building', 'ground'])
     assert len(vocabulary) == 5
     assert vocabulary.columns == 6
     assert vocabulary.sky_columns == (5,)
@@ -104,7 +105,7 @@ def test_colors_belong_to_names() -> None:
 
 
 def test_unfamiliar_words_are_remarked_upon() -> None:
-    remarks = Vocabulary.from_names(['car', 'pylon']).remarks
+    remarks = of_names(['car', 'pylon']).remarks
     assert len(remarks) == 1
     assert "'pylon'" in remarks[0] and 'closest' in remarks[0]
 
@@ -112,9 +113,9 @@ def test_unfamiliar_words_are_remarked_upon() -> None:
 @pytest.mark.parametrize(
     ('make', 'message'),
     [
-        (lambda: Vocabulary.from_names([]), 'at least one category'),
-        (lambda: Vocabulary.from_names(['car', ' CAR']), "'CAR' is listed twice"),
-        (lambda: Vocabulary.from_names([f'thing {i}' for i in range(256)]), 'at most 255'),
+        (lambda: of_names([]), 'at least one category'),
+        (lambda: of_names(['car', ' CAR']), "'CAR' is listed twice"),
+        (lambda: of_names([f'thing {i}' for i in range(256)]), 'at most 255'),
         (lambda: Category(''), 'must not be empty'),
         (lambda: Category(' \n'), 'must not be empty'),
         (lambda: Category('x' * 10_000), 'at most 100 characters, got 10000'),

@@ -220,7 +220,7 @@ def test_tensors_are_found_in_every_wrapping(tmp_path):
     save_file(tensors, tmp_path / 'a.safetensors')
     torch.save(tensors, tmp_path / 'b.pth')
     torch.save({'epoch': 1, 'state_dict': tensors}, tmp_path / 'c.ckpt')
-    torch.save({'model_state_dict': tensors}, tmp_path / 'd.pth')
+    torch.save({'model': tensors}, tmp_path / 'd.pth')
     for path in sorted(tmp_path.iterdir()):
         assert torch.equal(read_tensors(path)['a'], tensors['a'])
 

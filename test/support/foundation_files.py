@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import torch
@@ -134,6 +135,39 @@ def write_dinov2(folder, dim=24, layers=2, heads=2, grid=5):
     )  # fmt: skip
     path = folder / 'dinov2-with-registers-base'
     Dinov2WithRegistersModel(config).save_pretrained(path)
+    return path
+
+
+# (pattern in DINOv2's own names, name in the published folder); qkv is split separately
+DINOV2_NAMES = (
+    (r'^cls_token$', 'embeddings.cls_token'),
+    (r'^mask_token$', 'embeddings.mask_token'),
+    (r'^register_tokens$', 'embeddings.register_tokens'),
+    (r'^pos_embed$', 'embeddings.position_embeddings'),
+    (r'^patch_embed\.proj\.', 'embeddings.patch_embeddings.projection.'),
+    (r'^blocks\.(\d+)\.norm([12])\.', r'encoder.layer.\1.norm\2.'),
+    (r'^blocks\.(\d+)\.attn\.proj\.', r'encoder.layer.\1.attention.output.dense.'),
+    (r'^blocks\.(\d+)\.ls([12])\.gamma$', r'encoder.layer.\1.layer_scale\2.lambda1'),
+    (r'^blocks\.(\d+)\.mlp\.fc([12])\.', r'encoder.layer.\1.mlp.fc\2.'),
+    (r'^norm\.', 'layernorm.'),
+)
+
+
+def write_official_dinov2(folder, tensors):
+    """The folder of `write_dinov2` with parameters that have DINOv2's own names."""
+    path = write_dinov2(folder)
+    renamed = {}
+    for name, value in tensors.items():
+        packed = re.match(r'^blocks\.(\d+)\.attn\.qkv\.(weight|bias)$', name)
+        if packed:
+            prefix = f'encoder.layer.{packed[1]}.attention.attention'
+            for part, rows in zip(('query', 'key', 'value'), value.chunk(3), strict=True):
+                renamed[f'{prefix}.{part}.{packed[2]}'] = rows.clone()
+            continue
+        for pattern, replacement in DINOV2_NAMES:
+            name = re.sub(pattern, replacement, name)
+        renamed[name] = value
+    save_file(renamed, path / 'model.safetensors', metadata={'format': 'pt'})
     return path
 
 

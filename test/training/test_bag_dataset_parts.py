@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 from dataclasses import replace
-from itertools import islice
 
 import numpy as np
 import pytest
@@ -21,7 +20,7 @@ from gausstr_training.bags.dataset import BagDataset
 from gausstr_training.bags.frame import BagFrame
 from gausstr_training.bags.grouping import group_stamps
 from gausstr_training.bags.poses import Link, TransformTree, rigid_inverse
-from gausstr_training.bags.sampler import PositionSampler, drawn, generator_at
+from gausstr_training.bags.sampler import drawn, generator_at
 from gausstr_training.bags.sets import BagSettings
 
 few_stamps = st.lists(st.integers(0, 30), max_size=4, unique=True).map(sorted)
@@ -168,19 +167,9 @@ def test_every_epoch_is_a_partition_over_the_ranks(
     span = range(epoch * size, (epoch + 1) * size)
     seen = []
     for rank in range(ranks):
-        own = islice(PositionSampler(0, rank, ranks), (epoch + 2) * size)
+        own = range(rank, (epoch + 2) * size, ranks)
         seen += [drawn(position, seed, size) for position in own if position in span]
     assert sorted(seen) == list(range(size))
-
-
-@given(st.integers(1, 9), st.integers(0, 50), st.integers(1, 9))
-def test_resuming_goes_on_where_it_stopped(ranks: int, steps: int, new_ranks: int) -> None:
-    """With as many ranks or others: no position is left out and none comes twice."""
-    before = {p for r in range(ranks) for p in islice(PositionSampler(0, r, ranks), steps)}
-    start = steps * ranks
-    after = {p for r in range(new_ranks) for p in islice(PositionSampler(start, r, new_ranks), 10)}
-    assert before | after == set(range(start + 10 * new_ranks))
-    assert not before & after
 
 
 def test_epochs_and_seeds_differ_and_repeat() -> None:
@@ -195,12 +184,6 @@ def test_epochs_and_seeds_differ_and_repeat() -> None:
         float(torch.rand((), generator=generator_at(p, s))) for p in range(9) for s in (0, 1)
     }
     assert len(numbers) == 18
-
-
-@pytest.mark.parametrize('wrong', [(-1, 0, 1), (0, 2, 2), (0, -1, 1)])
-def test_a_rank_that_cannot_be(wrong: tuple[int, int, int]) -> None:
-    with pytest.raises(ValueError, match='rank < ranks'):
-        PositionSampler(*wrong)
 
 
 def some_points() -> torch.Tensor:

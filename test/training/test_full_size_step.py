@@ -9,9 +9,8 @@ import pytest
 import small_training
 import torch
 import torch.nn.functional as F
+from random_foundation import random_foundation
 
-from gausstr_core.foundation import released
-from gausstr_core.foundation.interface import NetworkCard
 from gausstr_training.engine.stepping import Stepper
 from gausstr_training.full.job import FullJob, Sources
 from gausstr_training.full.target_source import OnlineTargets
@@ -24,7 +23,7 @@ STEPS = 5
 class SlopingDepth(torch.nn.Module):
     """Depth that falls from the horizon to the wheels: full size, no network."""
 
-    card = NetworkCard('slope', 'depth', None, 'none', None, None, 'none', ())
+    name = 'slope'
 
     def forward(self, images: torch.Tensor, rig: object) -> torch.Tensor:
         count, height, width, _ = images.shape
@@ -38,7 +37,7 @@ def test_step_is_smaller_than_the_released_one(tmp_path: Path) -> None:
     device = torch.device('cuda', 0)
     recipe_file = tmp_path / 'one.yaml'
     recipe_file.write_text('base: talk2dino\nstage: {frames: 1}')
-    foundation = released.random_talk2dino(SlopingDepth()).to(device)
+    foundation = random_foundation('talk2dino', SlopingDepth()).to(device)
     job = FullJob(
         read_recipe(str(recipe_file)), Sources((small_training.bags_only(tmp_path),)), device,
         targets=OnlineTargets(foundation, device),

@@ -23,7 +23,6 @@ from gausstr_training.bags.dataset import BagDataset
 from gausstr_training.bags.sets import BagSettings
 from gausstr_training.evaluation import occ3d
 from gausstr_training.nuscenes.convert import write_bag
-from gausstr_training.nuscenes.keyframes import label_file
 from gausstr_training.nuscenes.tables import read_scenes
 from gausstr_training.nuscenes_to_rosbag import main
 
@@ -272,7 +271,7 @@ def test_sweeps_lie_on_the_labels_that_the_tokens_lead_to(nuscenes_tree, tmp_pat
     frames = list(BagDataset([tmp_path / scene.name], settings, cache=tmp_path / 'cache'))
     assert len(frames) == 2
     for frame in frames:
-        path = label_file(nuscenes_tree / 'gts', scene.name, frame.token)
+        path = nuscenes_tree / 'gts' / scene.name / frame.token / 'labels.npz'
         occupied = occ3d.read_truth(path, grid).semantics != occ3d.FREE
         near = maximum_filter(occupied, 3)
         points = frame.points.numpy()

@@ -122,7 +122,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     return write_label_trees(tmp_path)
 
 
-def test_a_perfect_prediction_scores_hundred_and_reset_forgets() -> None:
+def test_a_perfect_prediction_scores_hundred_and_the_worst_nothing() -> None:
     arrays = label_arrays(3, GRID.shape)
     camera, lidar = arrays['mask_camera'], arrays['mask_lidar']
     masks = {'camera': camera, 'camera_and_lidar': camera & lidar, 'none': camera | True}
@@ -131,7 +131,7 @@ def test_a_perfect_prediction_scores_hundred_and_reset_forgets() -> None:
     tally.add(np.full_like(truth.semantics, FREE), truth)
     blank = tally.document()
     assert blank['masks']['none']['iou'] == 0 and blank['ray_iou']['mean'] == 0
-    tally.reset()
+    tally = Occ3DTally(GRID)
     tally.add(truth.semantics, truth)
     perfect = tally.document()
     assert all(perfect['masks'][name]['miou'] == 100 for name in masks)

@@ -17,21 +17,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gausstr_core.camera.rig import CameraRig
-from gausstr_core.foundation.interface import NetworkCard, normalised, resize_images
+from gausstr_core.foundation.interface import normalised, resize_images
 from gausstr_core.foundation.pretrained import load_pretrained
 from gausstr_core.weights.catalogue import DEPTH_ANYTHING, locate_folder
 
-CARD = NetworkCard(
-    'Depth Anything V2 Metric Outdoor Small', 'depth', None, 'ImageNet mean and std',
-    None, None, 'Apache-2.0', DEPTH_ANYTHING,
-)  # fmt: skip
 MIN_DEPTH = 1e-3  # metres
 
 
 class DepthAnythingDepth(nn.Module):
     """uint8 images [N, H, W, 3] -> z-depth [N, H, W] in metres."""
 
-    card = CARD
+    name = 'Depth Anything V2 Metric Outdoor Small'
 
     def __init__(self, network: Any, side: int = 518) -> None:
         super().__init__()

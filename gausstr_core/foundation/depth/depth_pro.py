@@ -16,21 +16,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gausstr_core.camera.rig import CameraRig
-from gausstr_core.foundation.interface import NetworkCard, normalised
+from gausstr_core.foundation.interface import normalised
 from gausstr_core.foundation.pretrained import load_pretrained
 from gausstr_core.weights.catalogue import DEPTH_PRO, locate_folder
 
-CARD = NetworkCard(
-    'Depth Pro', 'depth', (1536, 1536), 'mean and std 0.5', None, None,
-    'Apple AMLR (research only)', DEPTH_PRO,
-)  # fmt: skip
 MIN_INVERSE, MAX_INVERSE = 1e-4, 1e4  # per metre
 
 
 class DepthProDepth(nn.Module):
     """uint8 images [N, H, W, 3], rig -> z-depth [N, H, W] in metres."""
 
-    card = CARD
+    name = 'Depth Pro'
 
     def __init__(self, network: Any, input_size: tuple[int, int] = (1536, 1536)) -> None:
         super().__init__()

@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gausstr_core.camera.rig import CameraRig
-from gausstr_core.foundation.interface import NetworkCard
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class LidarDepth:
     points: Tensor  # [P, 3] ego frame, metres, at the stamp of the rig
     unknown: float  # metres given where the cloud says nothing; far away: nothing is in the way
     settings: LidarSettings = LidarSettings()
-    card = NetworkCard('lidar cloud', 'depth', None, 'none', None, None, 'none', ())
+    name = 'lidar cloud'
 
     def __call__(self, images: Tensor, rig: CameraRig) -> Tensor:
         """Depth [N, H, W] > 0 in metres."""

@@ -3,38 +3,26 @@
 Any image size. The image, normalised with ImageNet's mean and std, is scaled to fit into 616x1064
 and padded evenly with the mean colour; the network answers as if the focal length were 1000
 pixels, and the real one at that scale turns the answer into metres. Weights BSD-2-Clause.
-
-Two ways to the network: an ONNX file through onnxruntime, which is the default; or the authors'
-own code by torch.hub, which runs that repository's Python and needs mmengine.
+The network is an ONNX file, run by onnxruntime.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gausstr_core.camera.rig import CameraRig
-from gausstr_core.foundation.interface import NetworkCard, normalised
+from gausstr_core.foundation.interface import normalised
 from gausstr_core.foundation.onnx_network import OnnxNetwork
-from gausstr_core.weights.catalogue import METRIC3D, METRIC3D_TORCH
+from gausstr_core.weights.catalogue import METRIC3D
 from gausstr_core.weights.fetch import locate
-from gausstr_core.weights.tensors import read_tensors
 
-log = logging.getLogger(__name__)
-
-CARD = NetworkCard(
-    'Metric3D v2 ViT-L', 'depth', (616, 1064), 'ImageNet mean and std, letter-box',
-    None, None, 'BSD-2-Clause', (METRIC3D,),
-)  # fmt: skip
 CANONICAL_FOCAL = 1000.0  # pixels
 MIN_DEPTH, MAX_DEPTH = 1e-3, 300.0  # metres; the authors cut at 300
-REPOSITORY = 'yvanyin/metric3d'
 
 CanonicalNetwork = Callable[[Tensor], Tensor]
 
@@ -42,7 +30,7 @@ CanonicalNetwork = Callable[[Tensor], Tensor]
 class Metric3DDepth(nn.Module):
     """uint8 images [N, H, W, 3], rig -> z-depth [N, H, W] in metres."""
 
-    card = CARD
+    name = 'Metric3D v2 ViT-L'
 
     def __init__(
         self, network: CanonicalNetwork, input_size: tuple[int, int] = (616, 1064)
@@ -71,36 +59,6 @@ class Metric3DDepth(nn.Module):
         network = OnnxNetwork(file, pixels_in=True)
         return cls(network, network.image_size or (616, 1064))
 
-    @classmethod
-    def from_hub(
-        cls,
-        repository: Path | str,
-        weights: Path | str | None = None,
-        entry: str = 'metric3d_vit_large',
-    ) -> Metric3DDepth:
-        """Run the authors' code by torch.hub.
-
-        Args:
-            repository: a clone on this machine; or 'yvanyin/metric3d', which fetches and runs
-                whatever that repository holds today.
-            weights: metric_depth_vit_large_800k.pth; None fetches it.
-            entry: the function of hubconf.py.
-
-        Raises:
-            ValueError: the code does not load, or a parameter is missing or misshapen.
-        """
-        local = Path(repository).is_dir()
-        if not local and str(repository) != REPOSITORY:
-            raise ValueError(f'repository must be {REPOSITORY!r} or a folder, got {repository}')
-        source = {'source': 'local'} if local else {'trust_repo': True}
-        try:
-            network = torch.hub.load(str(repository), entry, pretrain=False, **source)
-        except Exception as error:  # foreign code may raise anything
-            raise ValueError(f'{entry} of {repository} does not load: {error}') from error
-        path = Path(weights) if weights else locate(METRIC3D_TORCH)
-        _fill_parameters(network, path)
-        return cls(_HubNetwork(network.eval()))
-
     @torch.no_grad()
     def forward(self, images: Tensor, rig: CameraRig) -> Tensor:
         """See `DepthNetwork`."""
@@ -125,33 +83,3 @@ class Metric3DDepth(nn.Module):
         depth = F.interpolate(inside, (height, width), mode='bilinear')[:, 0]
         factor = focal.to(depth) * scale / CANONICAL_FOCAL
         return (depth * factor[:, None, None]).clamp(MIN_DEPTH, MAX_DEPTH)
-
-
-class _HubNetwork(nn.Module):
-    """The authors' model: `inference` takes a dictionary and returns three things."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, planes: Tensor) -> Tensor:
-        """Normalised images [N, 3, h, w] -> canonical depth [N, h, w]."""
-        depth = self.model.inference({'input': planes})[0]
-        return depth[:, 0] if depth.ndim == 4 else depth
-
-
-def _fill_parameters(network: nn.Module, path: Path) -> None:
-    """Every parameter must come from the file; what else it holds is only reported.
-
-    The authors themselves load without strictness, so neither missing statistics nor leftovers
-    are a fault, but an untrained parameter would be.
-    """
-    report = network.load_state_dict(read_tensors(path), strict=False)
-    parameters = {name for name, _ in network.named_parameters()}
-    missing = [name for name in report.missing_keys if name in parameters]
-    if missing:
-        raise ValueError(
-            f'weights file {path} lacks {len(missing)} parameters: {", ".join(missing[:5])}'
-        )
-    if report.unexpected_keys:
-        log.warning('%s: %d tensors were not used', path, len(report.unexpected_keys))

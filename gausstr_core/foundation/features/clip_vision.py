@@ -23,9 +23,7 @@ HEAD_WIDTH = 64  # CLIP's towers have one attention head per 64 channels
 class ClipVision(nn.Module):
     """Normalised images [N, 3, H, W] -> vectors in CLIP's space of `out` channels."""
 
-    def __init__(
-        self, width: int = 768, patch: int = 16, grid: int = 14, layers: int = 12, out: int = 512
-    ) -> None:
+    def __init__(self, width: int, patch: int, grid: int, layers: int, out: int) -> None:
         super().__init__()
         self.patch, self.out = patch, out
         scale = width**-0.5

@@ -9,7 +9,6 @@ and FeatUp's `maskclip` without channel norm (MIT).
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,7 +20,6 @@ from gausstr_core.foundation.features.jbu import JointBilateralStack
 from gausstr_core.foundation.interface import (
     CLIP_MEAN,
     CLIP_STD,
-    NetworkCard,
     check_patches,
     normalised,
 )
@@ -29,11 +27,6 @@ from gausstr_core.weights.catalogue import CLIP, FEATUP
 from gausstr_core.weights.fetch import locate
 from gausstr_core.weights.tensors import fill, read_tensors, under
 
-CARD = NetworkCard(
-    'MaskCLIP ViT-B/16 with FeatUp', 'features', (432, 768), 'CLIP mean and std',
-    16, 512, 'MIT', (CLIP, FEATUP),
-)  # fmt: skip
-PLAIN_CARD = replace(CARD, name='MaskCLIP ViT-B/16', files=(CLIP,))
 ENLARGEMENT = 16  # of FeatUp's four doublings
 
 
@@ -52,7 +45,7 @@ class MaskClipFeatures(nn.Module):
         self.tower = tower.eval()
         self.upsampler = None if upsampler is None else upsampler.eval()
         self.input_size, self.feature_dim = input_size, tower.out
-        self.card = CARD if upsampler is not None else PLAIN_CARD
+        self.name = 'MaskCLIP ViT-B/16' + (' with FeatUp' if upsampler is not None else '')
 
     @classmethod
     def from_folder(
@@ -80,7 +73,7 @@ class MaskClipFeatures(nn.Module):
         Raises:
             ValueError: the sides are no multiples of 16.
         """
-        check_patches(images, self.tower.patch, CARD.name)
+        check_patches(images, self.tower.patch, self.name)
         maps = []
         # one image at a time: the last step holds maps of the full image size
         for image in images:

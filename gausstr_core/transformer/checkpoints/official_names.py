@@ -15,9 +15,6 @@ PROTOTYPES = re.compile(r'gauss_heads\.\d+\.text_proto_embeds')
 # In the file or not, they say nothing: the backbone is a public network, the grid configuration.
 IGNORED = re.compile(r'backbone\..*|gauss_heads\.\d+\.voxelizer\.(vol_range|grid_coords)')
 
-# The released attention packs the projections of queries, keys and values into one matrix.
-PACKED = re.compile(r'(decoder\.layers\.\d+\.self_attn\.attn\.)in_proj_(weight|bias)')
-
 _BOTH = ('weight', 'bias')
 
 
