@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from lidar_agreement import Box, agreement, passed_voxels
 
 from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import Occupancy, VoxelGrid
@@ -19,6 +18,7 @@ from gausstr_core.foundation.precomputed import PrecomputedFeatures
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.presets import Assembly, assemble
 from gausstr_core.transformer.build import GaussTR
+from gausstr_training.evaluation.lidar_agreement import Box, agreement, passed_voxels
 
 GRID = VoxelGrid((0, 0, 0), (10, 4, 4), 1.0)
 NETWORK = (180, 320)
