@@ -6,16 +6,15 @@ from setuptools import setup
 setup(
     name='gausstr-underlay',
     version='0.1.0',
-    description='Small subset of tf2_ros, cv_bridge and tf_transformations',
+    description='Small subset of tf2_ros, sensor_msgs_py and tf_transformations',
     license='Apache-2.0',
     python_requires='>=3.10',
-    packages=['cv_bridge', 'tf2_ros', 'tf_transformations'],
+    packages=['sensor_msgs_py', 'tf2_ros', 'tf_transformations'],
     install_requires=[
         # At run time.
         'ros-jazzy-rclpy[fastrtps]',
         'ros-jazzy-common-interfaces',
         'numpy',
-        'opencv-python-headless<5',
         'pytransform3d',
         'transforms3d',
         # To build gausstr_msgs and tf2_msgs (bootstrap.py).

@@ -1,19 +1,35 @@
-"""What the pages have in common: their style, the order of cameras, how they are written."""
+"""What the pages have in common: template, style, order of cameras, how they are written."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 STYLE = Path(__file__).with_name('page.css')
 # The rows of the rig on a page: as one would look around.
 _AROUND = ('FRONT_LEFT', 'FRONT', 'FRONT_RIGHT', 'BACK_LEFT', 'BACK', 'BACK_RIGHT')
 
 
-def style() -> str:
-    """The style sheet, to stand inside a page."""
-    return STYLE.read_text(encoding='utf-8')
+def render(template: Path, **values: Any) -> str:
+    """A page as HTML: whatever is shown is escaped, a value that is missing is an error.
+
+    Args:
+        template: of jinja2; it also finds the style sheet, as `style`.
+        values: by the names that the template has for them.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(template.parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style = STYLE.read_text(encoding='utf-8')
+    return environment.get_template(template.name).render(style=style, **values)
 
 
 def around(cameras: Iterable[str]) -> list[str]:

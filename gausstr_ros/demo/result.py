@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sensor_msgs_py.point_cloud2 import read_points
 
 from gausstr_core.camera.images import depth_image
 from gausstr_msgs.msg import Categories
 from gausstr_ros.demo.drive import Drive, TrueFrame
 from gausstr_ros.demo.processes import DemoError
 from gausstr_ros.demo.recorder import NODE, Recorder
-from gausstr_ros.messages.grids_and_clouds import VOXEL_POINT
+from gausstr_ros.messages.grids_and_clouds import packed_rgb
 from gausstr_ros.messages.images import rgb_image
 
 # The Occ3D grid, which both the node's defaults and the truth use.
@@ -113,7 +114,7 @@ def voxel_labels(cloud: Any, words: Words) -> NDArray[np.int16]:
     Raises:
         DemoError: a label is not in the words, or its colour is not theirs.
     """
-    points = np.frombuffer(cloud.data, VOXEL_POINT)
+    points = read_points(cloud)
     labels = np.full(SHAPE, -1, np.int16)
     stamp = f'{cloud.header.stamp.sec}.{cloud.header.stamp.nanosec:09d}'
     if not len(points):
@@ -123,9 +124,7 @@ def voxel_labels(cloud: Any, words: Words) -> NDArray[np.int16]:
             f'{NODE}/voxels at {stamp}: expected labels below {len(words.names)} '
             f'({", ".join(words.names)}), got {int(points["label"].max())}'
         )
-    colors = words.colors.astype(np.uint32)
-    packed = colors[:, 0] << 16 | colors[:, 1] << 8 | colors[:, 2]
-    if not (packed[points['label']] == points['rgb']).all():
+    if not (packed_rgb(words.colors)[points['label']] == points['rgb'].view(np.uint32)).all():
         raise DemoError(
             f'{NODE}/voxels at {stamp}: expected the colours of vocabulary {words.id}, got others'
         )

@@ -9,6 +9,7 @@ import numpy as np
 from nav_msgs.msg import OccupancyGrid
 from numpy.typing import NDArray
 from sensor_msgs.msg import PointCloud2, PointField
+from sensor_msgs_py.point_cloud2 import create_cloud, dtype_from_fields
 from std_msgs.msg import Header
 
 from gausstr_core.contracts import Occupancy
@@ -16,16 +17,19 @@ from gausstr_core.vocabulary.vocabulary import Category
 
 UNKNOWN, FREE, OCCUPIED = -1, 0, 100
 
-# One point of ~/voxels, 24 bytes; the two bytes after the label are padding.
-VOXEL_POINT = np.dtype(
-    {
-        'names': ['x', 'y', 'z', 'rgb', 'label', 'confidence'],
-        'formats': ['<f4', '<f4', '<f4', '<u4', '<u2', '<f4'],
-        'offsets': [0, 4, 8, 12, 16, 20],
-        'itemsize': 24,
-    }
-)
-_FIELD_TYPES = {'rgb': PointField.FLOAT32, 'label': PointField.UINT16}
+# One point of ~/voxels, 24 bytes; the two bytes after the label are padding. As RViz and PCL have
+# it, rgb is 0x00RRGGBB in the bits of a float.
+VOXEL_FIELDS = [
+    PointField(name=name, offset=offset, datatype=datatype, count=1)
+    for name, offset, datatype in (
+        ('x', 0, PointField.FLOAT32),
+        ('y', 4, PointField.FLOAT32),
+        ('z', 8, PointField.FLOAT32),
+        ('rgb', 12, PointField.FLOAT32),
+        ('label', 16, PointField.UINT16),
+        ('confidence', 20, PointField.FLOAT32),
+    )
+]
 
 
 def occupancy_grid(
@@ -98,29 +102,21 @@ def voxel_cloud(
 ) -> PointCloud2:
     """The centres of the occupied voxels with x, y, z, rgb, label and confidence."""
     index, labels = occupied_voxels(occupancy)
-    points = np.zeros(len(index), VOXEL_POINT)
+    points = np.zeros(len(index), dtype_from_fields(VOXEL_FIELDS))
     centers = (index + 0.5) * occupancy.grid.resolution + np.asarray(occupancy.grid.lower)
     points['x'], points['y'], points['z'] = centers.astype(np.float32).T
-    colors = color_table(categories).astype(np.uint32)
-    packed = colors[:, 0] << 16 | colors[:, 1] << 8 | colors[:, 2]
-    points['rgb'] = packed[labels]
+    points['rgb'] = packed_rgb(color_table(categories)).view(np.float32)[labels]
     points['label'] = labels
     points['confidence'] = occupancy.confidence.cpu().numpy()[tuple(index.T)]
-    fields = [
-        PointField(
-            name=name,
-            offset=offset,
-            datatype=_FIELD_TYPES.get(name, PointField.FLOAT32),
-            count=1,
-        )
-        for name, (_, offset) in (VOXEL_POINT.fields or {}).items()
-    ]
-    message = PointCloud2(header=header, height=1, width=len(points), fields=fields)
-    message.point_step = VOXEL_POINT.itemsize
-    message.row_step = VOXEL_POINT.itemsize * len(points)
-    message.is_dense = True
-    message.data = array.array('B', points.tobytes())
+    message = create_cloud(header, VOXEL_FIELDS, points)
+    message.is_dense = True  # no NaN
     return message
+
+
+def packed_rgb(colors: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    """RGB [K, 3] as 0x00RRGGBB [K]."""
+    red, green, blue = colors.astype(np.uint32).T
+    return red << 16 | green << 8 | blue
 
 
 def color_table(categories: tuple[Category, ...]) -> NDArray[np.uint8]:

@@ -14,7 +14,7 @@ from std_msgs.msg import Header
 from gausstr_core.camera import images
 from gausstr_core.camera.images import COLOR, DEPTH
 
-_OUTGOING = {'rgb8': (np.uint8, 3), 'mono8': (np.uint8, 1), '32FC1': (np.float32, 1)}
+_OUTGOING = {'rgb8': (np.uint8, 3), '32FC1': (np.float32, 1)}
 
 
 def rgb_image(message: Image | CompressedImage) -> NDArray[np.uint8]:
@@ -29,7 +29,11 @@ def rgb_image(message: Image | CompressedImage) -> NDArray[np.uint8]:
 
 
 def image_message(pixels: NDArray[Any], encoding: str, header: Header) -> Image:
-    """A raw image of rgb8 [H, W, 3], mono8 or 32FC1 [H, W] pixels."""
+    """A raw image of rgb8 [H, W, 3] or 32FC1 [H, W] pixels.
+
+    Not made by cv_bridge: what the node shows has to come out on every install, and a cv_bridge
+    built for another NumPy does not load (vision_opencv 535).
+    """
     dtype, channels = _OUTGOING[encoding]
     assert pixels.dtype == dtype and pixels.ndim == (3 if channels > 1 else 2)
     height, width = pixels.shape[:2]

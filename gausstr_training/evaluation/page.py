@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from gausstr_core.drawing.encoding import data_uri, jpeg, png
 from gausstr_core.drawing.maps import Image
-from gausstr_core.drawing.page import around, style
+from gausstr_core.drawing.page import around, render
 from gausstr_training.evaluation.frame_log import FrameLog, WorstFrame
 from gausstr_training.evaluation.mistakes import COLORS, error_map, label_maps, mistakes
 from gausstr_training.evaluation.runs import Frame, Run
 from gausstr_training.evaluation.table import Table, shown_number
 
-TEMPLATES = Path(__file__).parent / 'templates'
+TEMPLATE = Path(__file__).parent / 'templates' / 'report.html'
 # of the runs, in their order; the first six are told apart also by who sees no red or no green
 RUN_COLORS = (
     '#3d7be8', '#e58a2b', '#16a08a', '#b063d6', '#d2486e', '#8d8f45',
@@ -64,15 +63,8 @@ def page(
         title: of the page; the name of the run without.
     """
     runs = [run, *rivals]
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template('report.html').render(
-        style=style(),
+    return render(
+        TEMPLATE,
         run=run,
         title=title or run.name,
         new=log is not None,

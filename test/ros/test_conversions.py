@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sensor_msgs.msg import PointField
+from sensor_msgs_py.point_cloud2 import read_points
 from std_msgs.msg import Header
 
 from gausstr_core.contracts import Occupancy, VoxelGrid
@@ -119,24 +120,18 @@ def test_a_band_without_voxels_is_an_error():
         grids_and_clouds.occupancy_grid(occupancy(), WORDS, (8.0, 9.0), Header())
 
 
-def read_points(cloud):
-    """As its fields say."""
-    kinds = {PointField.FLOAT32: '<f4', PointField.UINT16: '<u2'}
-    layout = {
-        'names': [field.name for field in cloud.fields],
-        'formats': [kinds[field.datatype] for field in cloud.fields],
-        'offsets': [field.offset for field in cloud.fields],
-        'itemsize': cloud.point_step,
-    }
-    return np.frombuffer(cloud.data, np.dtype(layout))
-
-
 def test_the_cloud_holds_the_occupied_voxels():
     """common_interfaces 175, 177, ros2_numpy 3: rclpy checks bytes and lists one by one."""
     world = occupancy({(0, 0, 1): 1, (7, 3, 3): 0})
     message = grids_and_clouds.voxel_cloud(world, WORDS, Header(frame_id='base_link'))
     points = read_points(message)
-    assert (message.width, message.height, message.point_step) == (2, 1, 24)
+    assert (message.width, message.height, message.point_step, message.row_step) == (2, 1, 24, 48)
+    assert message.is_dense and message.header.frame_id == 'base_link'
+    assert [(field.name, field.offset, field.datatype) for field in message.fields] == [
+        ('x', 0, PointField.FLOAT32), ('y', 4, PointField.FLOAT32), ('z', 8, PointField.FLOAT32),
+        ('rgb', 12, PointField.FLOAT32), ('label', 16, PointField.UINT16),
+        ('confidence', 20, PointField.FLOAT32),
+    ]  # fmt: skip
     assert isinstance(message.data, array.array) and message.data.typecode == 'B'
     assert [tuple(p) for p in points[['x', 'y', 'z', 'label', 'confidence']].tolist()] == [
         (-1.75, -0.75, 0.75, 1, 0.75),
@@ -147,7 +142,10 @@ def test_the_cloud_holds_the_occupied_voxels():
 
 
 def test_an_empty_map_is_a_message_too():
-    assert grids_and_clouds.voxel_cloud(occupancy(), WORDS, Header()).width == 0
+    message = grids_and_clouds.voxel_cloud(occupancy(), WORDS, Header())
+    assert (message.width, message.height, message.row_step, len(message.data)) == (0, 1, 0, 0)
+    assert message.point_step == 24 and len(message.fields) == 6 and message.is_dense
+    assert len(read_points(message)) == 0
 
 
 def test_stamps_go_out_and_come_back():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import array
 import struct
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -129,6 +131,20 @@ def test_common_encodings_need_no_cv_bridge_and_the_others_tell_what_to_do(monke
     )
     with pytest.raises(ValueError, match=expected):
         rgb_image(raw(pixels, '8UC3'))
+
+
+def test_rare_encodings_are_left_to_cv_bridge(monkeypatch):
+    """A stand-in for the real one, which only a ROS install has."""
+    seen = []
+
+    class Bridge:
+        def imgmsg_to_cv2(self, message, encoding):
+            seen.append((message.encoding, encoding))
+            return np.full((4, 6, 3), 7, np.uint8)
+
+    monkeypatch.setitem(sys.modules, 'cv_bridge', SimpleNamespace(CvBridge=Bridge))
+    found = rgb_image(raw(np.zeros((4, 6, 3), np.uint16), 'rgb16'))
+    assert seen == [('rgb16', 'rgb8')] and (found == 7).all()
 
 
 def test_an_encoding_that_nothing_reads_names_those_that_are_read():
@@ -259,6 +275,8 @@ def test_an_image_goes_out_and_comes_back():
     message = image_message(depth, '32FC1', Header(frame_id='base_link'))
     assert message.header.frame_id == 'base_link'
     assert np.array_equal(depth_image(message), depth)
+    assert (message.step, message.is_bigendian) == (28, int(sys.byteorder == 'big'))
     colour = np.random.default_rng(0).integers(0, 255, (5, 7, 3), np.uint8)
     message = image_message(colour, 'rgb8', Header())
+    assert isinstance(message.data, array.array)  # rclpy checks others byte by byte
     assert np.array_equal(rgb_image(message), colour)

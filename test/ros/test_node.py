@@ -7,6 +7,7 @@ import pytest
 from nav_msgs.msg import OccupancyGrid
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image, PointCloud2
+from sensor_msgs_py.point_cloud2 import read_points
 from visualization_msgs.msg import MarkerArray
 
 from gausstr_core.device_memory import DeviceMemory
@@ -14,7 +15,6 @@ from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.stamps import nanoseconds
 from gausstr_msgs.msg import Categories, Category
 from gausstr_msgs.srv import GetCategories, SetCategories
-from gausstr_ros.messages.grids_and_clouds import VOXEL_POINT
 
 pytestmark = pytest.mark.ros
 LATCHED = QoSProfile(depth=5, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -44,7 +44,7 @@ def test_every_output_of_a_set_arrives_with_its_stamp_in_the_base_frame(start_no
     assert (grid.info.width, grid.info.height) == (100, 100)
     assert set(np.unique(grid.data)) <= {-1, 0, 100}
     cloud = tester.heard['/gausstr/voxels'][0]
-    points = np.frombuffer(cloud.data, VOXEL_POINT)
+    points = read_points(cloud)
     assert cloud.width == len(points) > 0
     assert (np.abs(points['x']) < 20).all() and (points['label'] < 17).all()
 

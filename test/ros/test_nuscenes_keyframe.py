@@ -12,11 +12,11 @@ pytest.importorskip('scipy')
 
 from nuscenes_keyframe import FRAME, KeyframePublisher, moved, read_frame, stamps_of
 from sensor_msgs.msg import PointCloud2
+from sensor_msgs_py.point_cloud2 import read_points
 
 from gausstr_core.contracts import VoxelGrid
 from gausstr_core.process.memory import peak_memory
 from gausstr_core.weights import FOLDER as WEIGHTS
-from gausstr_ros.messages.grids_and_clouds import VOXEL_POINT
 
 GRID = {'grid.range': [*VoxelGrid().lower, *VoxelGrid().upper]}
 # a busy machine takes its time; a partial map proves nothing
@@ -52,7 +52,7 @@ def test_most_lidar_points_lie_in_or_next_to_an_occupied_voxel(frame, start_node
     newest = max(stamps, key=stamps.get)
     ego_at_set = np.array(calibration['cams'][newest]['ego2global_cam'])
     seen = moved(points, np.linalg.inv(ego_at_set) @ ego_at_lidar)
-    cloud = np.frombuffer(tester.heard['/gausstr/voxels'][0].data, VOXEL_POINT)
+    cloud = read_points(tester.heard['/gausstr/voxels'][0])
     centers = np.stack([cloud['x'], cloud['y'], cloud['z']], -1)
     roof = own_roof(points)
     every, filled = share_near(seen, centers)
@@ -93,7 +93,7 @@ def test_full_size_talk2dino_maps_it(frame, start_node, tester, tmp_path, capsys
     keyframe.wait_matched()
     keyframe.publish()
     tester.wait(lambda: tester.heard['/gausstr/voxels'], 300, 'voxels')
-    cloud = np.frombuffer(tester.heard['/gausstr/voxels'][0].data, VOXEL_POINT)
+    cloud = read_points(tester.heard['/gausstr/voxels'][0])
     with capsys.disabled():
         print(f'\ntalk2dino on {device}, random weights: {len(cloud)} occupied voxels, '
               f'peak memory {peak_memory(device)}')  # fmt: skip
