@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gausstr_core.bags.messages import decode
+from gausstr_core.bags.reading import Bag, Message, Topic
 from gausstr_training.bags.calibration import Calibration
 from gausstr_training.bags.keyframes import Keyframe, keyframes_of
-from gausstr_training.bags.poses import Link, TransformTree
-from gausstr_training.bags.storage import Bag, Message, Topic, decode, version_of
+from gausstr_training.bags.poses import Link, TransformTree, pose_of
+from gausstr_training.bags.storage import version_of
 
 RAW, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 INFO, CLOUD = 'sensor_msgs/msg/CameraInfo', 'sensor_msgs/msg/PointCloud2'
@@ -60,7 +62,7 @@ class Contents:
     """All that training needs to know of a bag to find its frames."""
 
     version: str  # `storage.version_of` the bag that this is said of
-    file: str  # `storage.Bag.file`
+    file: str  # `Bag.file`
     cameras: dict[str, Camera]
     cloud: Stream | None
     transforms: TransformTree  # of the cameras, the lidar and the ego
@@ -79,11 +81,7 @@ def scan(bag: Path, layout: Layout) -> Contents:
     with Bag(bag) as opened:
         found = _Found(_camera_topics(opened.topics), layout)
         readers = found.readers(opened.topics)
-        missing: Counter[str] = Counter()
-        for topic in opened.topics:  # one may come twice, from two publishers
-            missing[topic.name] += topic.messages if topic.name in readers else 0
         for message in opened.messages(readers.keys()):
-            missing[message.topic] -= 1
             try:
                 readers[message.topic](message, decode(message))
             except ValueError as error:
@@ -91,9 +89,6 @@ def scan(bag: Path, layout: Layout) -> Contents:
                     f'{bag}: {message.topic}, recorded at {message.logged} ns: {error}'
                 ) from error
         notes, file = opened.notes, opened.file
-    for name, count in missing.items():
-        if count > 0:  # rosbags passes over the rest of a damaged chunk
-            raise ValueError(f'{bag} is damaged: {count} messages of {name} cannot be read')
     try:
         return found.contents(version, file, keyframes_of(notes))
     except ValueError as error:
@@ -224,8 +219,7 @@ class _Found:
         static = message.topic == '/tf_static'
         for transform in content.transforms:
             child, parent = _frame(transform.child_frame_id), _frame(transform.header.frame_id)
-            shift, turn = transform.transform.translation, transform.transform.rotation
-            pose = (shift.x, shift.y, shift.z, turn.x, turn.y, turn.z, turn.w)
+            pose = pose_of(transform.transform)
             norm = np.linalg.norm(pose[3:])
             if not (np.isfinite(pose).all() and abs(norm - 1) < 0.01):
                 self._skipped[message.topic, NO_POSE] += 1

@@ -9,9 +9,11 @@ import cv2
 import numpy as np
 import torch
 
+from gausstr_core.bags.messages import encode
+from gausstr_core.bags.writing import BagWriter
 from gausstr_core.contracts import quaternion_from_matrix
 from gausstr_core.nuscenes import NUSCENES_CAMERAS
-from gausstr_training.bags.writing import (
+from gausstr_training.bags.messages import (
     BASE_FRAME,
     FIXED_FRAME,
     IMAGE,
@@ -19,7 +21,6 @@ from gausstr_training.bags.writing import (
     TF,
     TF_STATIC,
     TRANSFORMS,
-    BagWriter,
     camera_info,
     compressed_image,
     image_topic,
@@ -66,7 +67,8 @@ class DriveWriter:
         """Write the bag; the static transforms come first.
 
         Raises:
-            OSError: the folder cannot be written.
+            ValueError: the folder exists.
+            OSError: it cannot be written.
         """
         start = min(stamp for stamp, *_ in self._messages)
         static = transforms(
@@ -78,9 +80,9 @@ class DriveWriter:
         first = [(start, TF_STATIC, TRANSFORMS, static)]
         ordered = first + sorted(self._messages, key=lambda item: (item[0], item[1]))
         topics = {topic: kind for _, topic, kind, _ in ordered}
-        with BagWriter(self._path, topics) as writer:
+        with BagWriter(self._path, topics, latched=[TF_STATIC]) as writer:
             for stamp, topic, _, message in ordered:
-                writer.write(topic, stamp, message)
+                writer.write(topic, stamp, encode(message))
 
 
 def _posed(stamp: int, parent: str, child: str, parent_from_child: np.ndarray) -> Any:
