@@ -48,14 +48,6 @@ class Message(NamedTuple):
         return any(qos.durability == QosDurability.TRANSIENT_LOCAL for qos in self.profiles)
 
 
-class Topic(NamedTuple):
-    """A topic of a bag."""
-
-    name: str
-    kind: str
-    messages: int
-
-
 class Bag:
     """An open bag; used as a context, or closed by `close`.
 
@@ -76,8 +68,8 @@ class Bag:
             self._reader.open()
         except Exception as error:  # each storage has errors of its own
             raise ValueError(f'{path} is not a readable bag: {_text(error)}') from error
-        # one topic may come twice, from two publishers
-        self.topics = [Topic(c.topic, c.msgtype, c.msgcount) for c in self._reader.connections]
+        # of topic, msgtype and msgcount; one topic may come twice, from two publishers
+        self.connections: list[Connection] = self._reader.connections
 
     def __enter__(self) -> Bag:
         """Open already."""
@@ -124,7 +116,7 @@ class Bag:
             ValueError: the bag is damaged, or, read from end to end, holds fewer messages than it
                 says: `rosbags` passes over the rest of a damaged chunk.
         """
-        chosen = [c for c in self._reader.connections if topics is None or c.topic in topics]
+        chosen = [c for c in self.connections if topics is None or c.topic in topics]
         if not chosen:
             return
         missing: Counter[str] = Counter()

@@ -99,7 +99,7 @@ def _output_types(settings: Settings, names: Sequence[str]) -> dict[str, str]:
 def _write_all(bag: Bag, run: Replay, writer: BagWriter) -> None:
     """Copy the inputs and write the results of each set after the message that completed it."""
     now = 0
-    count = sum(topic.messages for topic in bag.topics)
+    count = sum(connection.msgcount for connection in bag.connections)
     for message in tqdm(bag.messages(), total=count, unit='msg', desc='replay'):
         writer.copy(message)
         now = message.logged
@@ -148,7 +148,7 @@ def _transforms(bag: Bag) -> tf2_ros.Buffer:
 
 def _check_topics(bag: Bag, settings: Settings, names: Sequence[str]) -> None:
     wanted = {camera.image_topic for camera in settings.cameras}
-    found = {topic.name for topic in bag.topics}
+    found = {connection.topic for connection in bag.connections}
     if not wanted & found:
         raise ValueError(
             f'{bag.path}: expected images on {", ".join(sorted(wanted))}; the bag has '

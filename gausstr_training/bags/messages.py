@@ -16,7 +16,7 @@ from gausstr_core.bags.messages import TYPES
 
 FIXED_FRAME, BASE_FRAME = 'odom', 'base_link'
 TF, TF_STATIC = '/tf', '/tf_static'
-IMAGE, INFO = 'sensor_msgs/msg/CompressedImage', 'sensor_msgs/msg/CameraInfo'
+COMPRESSED, INFO = 'sensor_msgs/msg/CompressedImage', 'sensor_msgs/msg/CameraInfo'
 TRANSFORMS = 'tf2_msgs/msg/TFMessage'
 SECOND = 1_000_000_000  # ns
 
@@ -39,7 +39,7 @@ def header(stamp: int, frame: str) -> Any:
 
 def compressed_image(stamp: int, frame: str, jpeg: np.ndarray) -> Any:
     """CompressedImage of JPEG bytes [n] uint8, as they are."""
-    return TYPES[IMAGE](header(stamp, frame), 'jpeg', jpeg)
+    return TYPES[COMPRESSED](header(stamp, frame), 'jpeg', jpeg)
 
 
 def camera_info(stamp: int, frame: str, matrix: np.ndarray, height: int, width: int) -> Any:

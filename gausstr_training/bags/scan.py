@@ -14,15 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gausstr_core.bags.messages import decode
-from gausstr_core.bags.reading import Bag, Message, Topic
+from gausstr_core.bags.reading import Bag, Connection, Message
 from gausstr_training.bags.calibration import Calibration
 from gausstr_training.bags.keyframes import Keyframe, keyframes_of
+from gausstr_training.bags.messages import COMPRESSED, INFO, TF, TF_STATIC, TRANSFORMS
 from gausstr_training.bags.poses import Link, TransformTree, pose_of
 from gausstr_training.bags.storage import version_of
 
-RAW, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
-INFO, CLOUD = 'sensor_msgs/msg/CameraInfo', 'sensor_msgs/msg/PointCloud2'
-TRANSFORMS = 'tf2_msgs/msg/TFMessage'
+RAW, CLOUD = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/PointCloud2'
 NO_STAMP = 'message without a stamp'
 SAME_STAMP = 'message with the stamp of another'
 NO_POSE = 'transform that is not finite or has no unit quaternion'
@@ -79,8 +78,8 @@ def scan(bag: Path, layout: Layout) -> Contents:
     """
     version = version_of(bag)
     with Bag(bag) as opened:
-        found = _Found(_camera_topics(opened.topics), layout)
-        readers = found.readers(opened.topics)
+        found = _Found(_camera_topics(opened.connections), layout)
+        readers = found.readers(opened.connections)
         for message in opened.messages(readers.keys()):
             try:
                 readers[message.topic](message, decode(message))
@@ -95,18 +94,18 @@ def scan(bag: Path, layout: Layout) -> Contents:
         raise ValueError(f'{bag}: {error}') from error
 
 
-def _camera_topics(topics: Iterable[Topic]) -> dict[str, str]:
+def _camera_topics(topics: Iterable[Connection]) -> dict[str, str]:
     """Image topic by camera; where a camera has both kinds, the compressed one is read."""
     cameras: dict[str, str] = {}
     for topic in topics:
-        match = _IMAGES.fullmatch(topic.name)
-        if match is None or not topic.messages:
+        match = _IMAGES.fullmatch(topic.topic)
+        if match is None or not topic.msgcount:
             continue
         compressed = match['compressed'] is not None
-        if topic.kind == (COMPRESSED if compressed else RAW) and (
+        if topic.msgtype == (COMPRESSED if compressed else RAW) and (
             compressed or match['camera'] not in cameras
         ):
-            cameras[match['camera']] = topic.name
+            cameras[match['camera']] = topic.topic
     return cameras
 
 
@@ -168,17 +167,18 @@ class _Found:
         self._samples: dict[str, _Samples] = {}
         self._skipped: Counter[tuple[str, str]] = Counter()
 
-    def readers(self, topics: Iterable[Topic]) -> dict[str, Callable[[Message, Any], None]]:
+    def readers(self, topics: Iterable[Connection]) -> dict[str, Callable[[Message, Any], None]]:
         """Who takes the messages of which topic."""
         wanted: dict[tuple[str, str], Callable[[Message, Any], None]] = {
-            ('/tf', TRANSFORMS): self._add_transforms,
-            ('/tf_static', TRANSFORMS): self._add_transforms,
+            (TF, TRANSFORMS): self._add_transforms,
+            (TF_STATIC, TRANSFORMS): self._add_transforms,
             (self._layout.cloud_topic, CLOUD): self._add_stamped,
         }
         for camera, topic in self._image_topics.items():
             wanted[f'/{camera}/camera_info', INFO] = self._add_info
             wanted[topic, COMPRESSED if topic.endswith('/compressed') else RAW] = self._add_stamped
-        return {t.name: wanted[t.name, t.kind] for t in topics if (t.name, t.kind) in wanted}
+        kinds = ((topic.topic, topic.msgtype) for topic in topics)
+        return {key[0]: wanted[key] for key in kinds if key in wanted}
 
     def contents(self, version: str, file: str, keyframes: tuple[Keyframe, ...]) -> Contents:
         cameras = {
@@ -216,7 +216,7 @@ class _Found:
         self._infos.setdefault(message.topic, {})[stamp] = Calibration.of(content)
 
     def _add_transforms(self, message: Message, content: Any) -> None:
-        static = message.topic == '/tf_static'
+        static = message.topic == TF_STATIC
         for transform in content.transforms:
             child, parent = _frame(transform.child_frame_id), _frame(transform.header.frame_id)
             pose = pose_of(transform.transform)
@@ -229,7 +229,7 @@ class _Found:
                 # of no concern for a frame that no camera hangs on
                 samples.conflict = (
                     f'{child} hangs on {samples.parent} ('
-                    f'{"/tf_static" if samples.static else "/tf"}) and on {parent} '
+                    f'{TF_STATIC if samples.static else TF}) and on {parent} '
                     f'({message.topic}): expected one parent'
                 )
                 continue

@@ -13,8 +13,8 @@ from gausstr_core.bags.messages import encode
 from gausstr_core.bags.writing import BagWriter
 from gausstr_training.bags.messages import (
     BASE_FRAME,
+    COMPRESSED,
     FIXED_FRAME,
-    IMAGE,
     INFO,
     TF,
     TF_STATIC,
@@ -87,7 +87,7 @@ def _topics(scene: Scene) -> dict[str, str]:
         if channel == LIDAR:
             topics[LIDAR_TOPIC] = POINTS
         else:
-            topics |= {image_topic(channel): IMAGE, info_topic(channel): INFO}
+            topics |= {image_topic(channel): COMPRESSED, info_topic(channel): INFO}
     if _annotated(scene):
         topics[BOXES_TOPIC] = MARKERS
     return topics
