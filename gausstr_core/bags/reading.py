@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 from rosbags.interfaces import Connection, ConnectionExtRosbag2, Qos, QosDurability
 from rosbags.rosbag2 import Reader
-from rosbags.rosbag2.reader import DirectoryReader
 
 DESCRIPTION = 'metadata.yaml'
 FILES = ('.mcap', '.db3')
@@ -94,11 +93,10 @@ class Bag:
 
         It opens four times as fast as the folder, whose YAML has to be read.
         """
-        storage = self._reader.storage
         files = [file for file in bag_files(self.path) if file.suffix in FILES]
-        whole = isinstance(storage, DirectoryReader) and len(storage.storages) == len(files) == 1
-        outer = storage.metadata.compression_mode in ('file', 'message')
-        return files[0].name if whole and not outer else ''
+        alone = self.path.is_dir() and len(files) == 1
+        compressed = self._reader.compression_mode in ('file', 'message')
+        return files[0].name if alone and not compressed else ''
 
     def messages(
         self,

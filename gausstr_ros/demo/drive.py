@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import CompressedImage
 
+from gausstr_core.bags.messages import decode
 from gausstr_core.bags.reading import Bag
+from gausstr_core.camera.images import rgb_image
 from gausstr_ros.demo.bag_player import header_stamp
-from gausstr_ros.messages.images import rgb_image
 
 FREE = 17  # in the truth: nothing is there
 
@@ -68,8 +67,8 @@ class Drive:
         found = {}
         with Bag(self.bag) as bag:
             for message in bag.messages(topics):
-                image = rgb_image(deserialize_message(message.raw, CompressedImage))
-                found[topics[message.topic], header_stamp(message.raw)] = image
+                key = topics[message.topic], header_stamp(message.raw)
+                found[key] = rgb_image(decode(message))
         return found
 
 
