@@ -69,6 +69,17 @@ def test_heavy_library_is_wrapped_in_one_file(library: str):
     assert len(users) <= 1, f'{library} is imported in {users}'
 
 
+@pytest.mark.parametrize('part', ['Reader', 'Writer'])
+def test_bags_are_opened_and_written_in_one_file(part: str):
+    users = [
+        str(path.relative_to(REPOSITORY))
+        for package in PACKAGES
+        for path in sources(package)
+        if f'rosbags.rosbag2.{part}' in imported(path)
+    ]
+    assert len(users) == 1, f'rosbags.rosbag2.{part} is imported in {users}'
+
+
 def needs(package: str) -> dict[str, set[str]]:
     """Rooms (folders) and single files of a package, each with the others that it imports."""
     folder = REPOSITORY / package

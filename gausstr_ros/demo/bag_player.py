@@ -22,11 +22,10 @@ import rclpy
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from rosbags.interfaces import Connection, QosDurability
 
+from gausstr_core.bags.reading import Bag, Message
 from gausstr_core.process.memory import keep_freed_memory
 from gausstr_core.stamps import SECOND
-from gausstr_ros.replay.bags import BagReader
 from gausstr_ros.transport import use_shared_memory_profile
 
 EXAMPLE = 'example: python -m gausstr_ros.demo.bag_player drive/bag --rate 1.25'
@@ -39,17 +38,17 @@ class BagPlayer:
 
     Args:
         node: what the publishers belong to.
-        reader: an opened bag.
+        bag: an open one.
 
     Raises:
         ValueError: the package of a message type is not installed.
     """
 
-    def __init__(self, node: Node, reader: BagReader) -> None:
+    def __init__(self, node: Node, bag: Bag) -> None:
         self._node = node
-        self._messages = list(reader.messages())
-        connections = {connection.topic: connection for connection, _, _ in self._messages}
-        self._publishers = {topic: self._publisher(c) for topic, c in connections.items()}
+        self._messages = list(bag.messages())
+        last = {message.topic: message for message in self._messages}
+        self._publishers = {topic: self._publisher(message) for topic, message in last.items()}
 
     def unmatched(self) -> list[str]:
         """Topics that nobody listens to yet."""
@@ -77,32 +76,31 @@ class BagPlayer:
             sent: told topic, bytes and `time.monotonic()` of each message.
         """
         started, first, count = time.monotonic(), 0, 0
-        for connection, stamp, raw in self._messages:
-            first = first or stamp
-            due = started + (stamp - first) / 1e9 / rate
+        for message in self._messages:
+            first = first or message.logged
+            due = started + (message.logged - first) / 1e9 / rate
             while (left := due - time.monotonic()) > 0:
                 time.sleep(left)
-            self._publishers[connection.topic].publish(bytes(raw))
+            self._publishers[message.topic].publish(bytes(message.raw))
             count += 1
             if sent is not None:
-                sent(connection.topic, raw, time.monotonic())
+                sent(message.topic, message.raw, time.monotonic())
         for publisher in self._publishers.values():
             publisher.wait_for_all_acked(Duration(seconds=2))
         return count
 
-    def _publisher(self, connection: Connection) -> Any:
+    def _publisher(self, message: Message) -> Any:
         try:
-            package, _, name = connection.msgtype.split('/')
+            package, _, name = message.kind.split('/')
             kind = getattr(importlib.import_module(f'{package}.msg'), name)
         except (ImportError, AttributeError) as error:
             raise ValueError(
-                f'{connection.topic}: message type {connection.msgtype} is not installed'
+                f'{message.topic}: message type {message.kind} is not installed'
             ) from error
         profile = QoSProfile(depth=_DEPTH)
-        offered = connection.ext.offered_qos_profiles
-        if any(qos.durability == QosDurability.TRANSIENT_LOCAL for qos in offered):
+        if message.latched:
             profile.durability = DurabilityPolicy.TRANSIENT_LOCAL
-        return self._node.create_publisher(kind, connection.topic, profile)
+        return self._node.create_publisher(kind, message.topic, profile)
 
 
 def play_bag(options: argparse.Namespace) -> int:
@@ -119,10 +117,10 @@ def play_bag(options: argparse.Namespace) -> int:
         if '/image_raw' in topic:
             times.append((topic, header_stamp(raw), now))
 
-    with BagReader(options.bag) as reader:
+    with Bag(options.bag) as bag:
         node = rclpy.create_node('bag_player')
         try:
-            player = BagPlayer(node, reader)
+            player = BagPlayer(node, bag)
             player.wait_matched(options.timeout)
             count = player.play(options.rate, note)
             if options.report:

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import CompressedImage
 
+from gausstr_core.bags.messages import decode
+from gausstr_core.bags.reading import Bag
+from gausstr_core.camera.images import rgb_image
 from gausstr_ros.demo.bag_player import header_stamp
-from gausstr_ros.messages.images import rgb_image
-from gausstr_ros.replay.bags import BagReader
 
 FREE = 17  # in the truth: nothing is there
 
@@ -66,10 +65,10 @@ class Drive:
         """RGB images [H, W, 3] by camera and stamp."""
         topics = {f'/{camera}/image_raw/compressed': camera for camera in self.cameras}
         found = {}
-        with BagReader(self.bag) as reader:
-            for connection, _, raw in reader.messages(*topics):
-                image = rgb_image(deserialize_message(raw, CompressedImage))
-                found[topics[connection.topic], header_stamp(raw)] = image
+        with Bag(self.bag) as bag:
+            for message in bag.messages(topics):
+                key = topics[message.topic], header_stamp(message.raw)
+                found[key] = rgb_image(decode(message))
         return found
 
 

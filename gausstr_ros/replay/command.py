@@ -17,16 +17,19 @@ from pathlib import Path
 
 import tf2_ros
 import torch
+from ament_index_python.packages import get_package_share_directory
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.duration import Duration
-from rclpy.serialization import deserialize_message
+from rclpy.serialization import deserialize_message, serialize_message
 from tf2_msgs.msg import TFMessage
 from tqdm import tqdm
 
+from gausstr_core.bags.messages import learn_types
+from gausstr_core.bags.reading import Bag
+from gausstr_core.bags.writing import BagWriter
 from gausstr_core.process.memory import keep_freed_memory
 from gausstr_msgs.msg import Categories
 from gausstr_ros.publishing.outputs import Outputs
-from gausstr_ros.replay.bags import BagReader, BagWriter
 from gausstr_ros.replay.journal import Journal, StoredSet, fingerprint
 from gausstr_ros.replay.run import Replay
 from gausstr_ros.settings.settings import Settings, read_parameter_file, read_settings
@@ -65,34 +68,42 @@ def replay(source: Path, target: Path, settings: Settings, names: Sequence[str])
         ValueError: the bag cannot be read, lacks the images, holds outputs already, or no set of
             it could be mapped; or the target exists.
     """
-    writer = BagWriter(target)
-    with BagReader(source) as reader:
-        _check_topics(reader, settings, names)
-        kinds = Outputs(settings).types
+    latched = [f'{NODE}/occupancy_grid', f'{NODE}/categories']
+    writer = BagWriter(target, _output_types(settings, names), latched=latched)
+    with Bag(source) as bag:
+        _check_topics(bag, settings, names)
         with Journal(target, fingerprint(source, settings, names)) as journal, writer:
             if len(journal):
                 _LOGGER.warning('going on: %d sets are mapped already', len(journal))
-            run = Replay(settings, _transforms(reader), names, journal)
-            for name in names:
-                writer.add(f'{NODE}/{name}', kinds[name], latched=name == 'occupancy_grid')
-            writer.add(f'{NODE}/categories', Categories, latched=True)
-            writer.add('/diagnostics', DiagnosticArray)
-            _write_all(reader, run, writer)
+            run = Replay(settings, _transforms(bag), names, journal)
+            _write_all(bag, run, writer)
             if not run.mapped:
                 reason = run.report(0).status[0].message
                 raise ValueError(f'{source}: no set could be mapped: {reason}')
-            writer.complete()
     return run.mapped
 
 
-def _write_all(reader: BagReader, run: Replay, writer: BagWriter) -> None:
+def _output_types(settings: Settings, names: Sequence[str]) -> dict[str, str]:
+    """Topic -> type of what is written beside the inputs."""
+    package = Categories.__module__.split('.')[0]  # which no library knows
+    learn_types(Path(get_package_share_directory(package)) / 'msg', package)
+    kinds = Outputs(settings).types
+    classes: dict[str, type] = {f'{NODE}/{name}': kinds[name] for name in names}
+    classes |= {f'{NODE}/categories': Categories, '/diagnostics': DiagnosticArray}
+    return {
+        topic: f'{kind.__module__.split(".")[0]}/msg/{kind.__name__}'
+        for topic, kind in classes.items()
+    }
+
+
+def _write_all(bag: Bag, run: Replay, writer: BagWriter) -> None:
     """Copy the inputs and write the results of each set after the message that completed it."""
     now = 0
-    for connection, now, raw in tqdm(
-        reader.messages(), total=reader.count, unit='msg', desc='replay'
-    ):
-        writer.copy(connection, raw, now)
-        _write(run.feed(connection.topic, raw, now), run, writer, now)
+    count = sum(connection.msgcount for connection in bag.connections)
+    for message in tqdm(bag.messages(), total=count, unit='msg', desc='replay'):
+        writer.copy(message)
+        now = message.logged
+        _write(run.feed(message.topic, message.raw, now), run, writer, now)
     _write(run.finish(), run, writer, now)
 
 
@@ -101,10 +112,11 @@ def _write(
 ) -> None:
     for stamp, result in results:
         if run.mapped == 1:
-            writer.write(f'{NODE}/categories', categories_message(run.vocabulary, stamp), now)
+            categories = categories_message(run.vocabulary, stamp)
+            writer.write(f'{NODE}/categories', now, serialize_message(categories))
         for name, message in result.messages:
-            writer.write(f'{NODE}/{name}', message, now)
-        writer.write('/diagnostics', run.report(stamp), now)
+            writer.write(f'{NODE}/{name}', now, message)
+        writer.write('/diagnostics', now, serialize_message(run.report(stamp)))
 
 
 def output_names(chosen: Sequence[str], settings: Settings) -> list[str]:
@@ -121,29 +133,30 @@ def output_names(chosen: Sequence[str], settings: Settings) -> list[str]:
     return wanted + [f'{camera}/{name}' for camera in settings.names for name in pictures]
 
 
-def _transforms(reader: BagReader) -> tf2_ros.Buffer:
+def _transforms(bag: Bag) -> tf2_ros.Buffer:
     """All transforms of the bag: with a file, none has to come late."""
     # none is too old: one with a wrong stamp must not take the place of all others
     buffer = tf2_ros.Buffer(cache_time=Duration(nanoseconds=2**62))
-    for connection, _, raw in reader.messages('/tf', '/tf_static'):
-        for transform in deserialize_message(raw, TFMessage).transforms:
-            if connection.topic == '/tf_static':
+    for message in bag.messages(('/tf', '/tf_static')):
+        for transform in deserialize_message(message.raw, TFMessage).transforms:
+            if message.topic == '/tf_static':
                 buffer.set_transform_static(transform, 'bag')
             else:
                 buffer.set_transform(transform, 'bag')
     return buffer
 
 
-def _check_topics(reader: BagReader, settings: Settings, names: Sequence[str]) -> None:
+def _check_topics(bag: Bag, settings: Settings, names: Sequence[str]) -> None:
     wanted = {camera.image_topic for camera in settings.cameras}
-    if not wanted & reader.topics.keys():
+    found = {connection.topic for connection in bag.connections}
+    if not wanted & found:
         raise ValueError(
-            f'{reader.path}: expected images on {", ".join(sorted(wanted))}; the bag has '
-            f'{", ".join(sorted(reader.topics)) or "nothing"}'
+            f'{bag.path}: expected images on {", ".join(sorted(wanted))}; the bag has '
+            f'{", ".join(sorted(found)) or "nothing"}'
         )
-    ours = {f'{NODE}/{name}' for name in (*names, 'categories')} & reader.topics.keys()
+    ours = {f'{NODE}/{name}' for name in (*names, 'categories')} & found
     if ours:
-        raise ValueError(f'{reader.path} holds outputs already: {", ".join(sorted(ours))}')
+        raise ValueError(f'{bag.path} holds outputs already: {", ".join(sorted(ours))}')
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

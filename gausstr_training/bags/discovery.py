@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-DESCRIPTION = 'metadata.yaml'
-FILES = ('.mcap', '.db3')
+from gausstr_core.bags.reading import DESCRIPTION, FILES
+
 PLAIN_NAME = 'bag'  # what a recording's folder calls its bag; the folder's own name says more
 
 
@@ -43,13 +43,6 @@ def bag_name(path: Path) -> str:
     path = path.absolute()
     name = path.stem if path.suffix in FILES else path.name
     return path.parent.name if name == PLAIN_NAME else name
-
-
-def bag_files(path: Path) -> list[Path]:
-    """The files a bag consists of, sorted."""
-    if not path.is_dir():
-        return [path]
-    return sorted(file for file in path.iterdir() if file.is_file())
 
 
 def _bags_below(place: Path) -> list[Path]:

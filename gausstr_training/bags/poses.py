@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,7 @@ class Link:
         """parent_from_child at some instants, as `TransformTree.pose` has it."""
         if self.static:
             known = np.ones(len(stamps), bool)
-            return np.broadcast_to(_matrices(self.poses)[0], (len(stamps), 4, 4)), known
+            return np.broadcast_to(matrices_of(self.poses)[0], (len(stamps), 4, 4)), known
         after = np.searchsorted(self.stamps, stamps, 'left').clip(max=len(self.stamps) - 1)
         before = (after - (self.stamps[after] != stamps)).clip(min=0)
         earlier, later = self.stamps[before], self.stamps[after]
@@ -35,7 +36,7 @@ class Link:
 
     def _interpolated(self, stamps: NDArray[np.int64]) -> NDArray[np.float64]:
         if len(self.stamps) == 1:
-            return _matrices(np.repeat(self.poses, len(stamps), axis=0))
+            return matrices_of(np.repeat(self.poses, len(stamps), axis=0))
         # relative to the first one, so that a float counts nanoseconds
         seconds = (self.stamps - self.stamps[0]) / SECOND
         asked = (stamps - self.stamps[0]) / SECOND
@@ -44,7 +45,7 @@ class Link:
             poses[:, axis] = np.interp(asked, seconds, self.poses[:, axis])
         turns = Rotation.from_quat(self.poses[:, 3:])
         poses[:, 3:] = Slerp(seconds, turns)(asked).as_quat()
-        return _matrices(poses)
+        return matrices_of(poses)
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,14 @@ def rigid_inverse(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
     return inverse
 
 
-def _matrices(poses: NDArray[np.float64]) -> NDArray[np.float64]:
+def pose_of(transform: Any) -> tuple[float, ...]:
+    """The numbers of a geometry_msgs/Transform: x y z in metres, qx qy qz qw (ROS order)."""
+    place, turn = transform.translation, transform.rotation
+    return place.x, place.y, place.z, turn.x, turn.y, turn.z, turn.w
+
+
+def matrices_of(poses: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Transforms [S, 4, 4] of poses [S, 7], each as `pose_of` has it."""
     matrices = np.zeros((len(poses), 4, 4))
     matrices[:, :3, :3] = Rotation.from_quat(poses[:, 3:]).as_matrix()
     matrices[:, :3, 3] = poses[:, :3]

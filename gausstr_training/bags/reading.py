@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gausstr_core.bags.messages import decode
 from gausstr_core.camera.camera_info import Calibration
 from gausstr_core.camera.images import rgb_image
 from gausstr_core.camera.rig import CameraRig
@@ -18,7 +21,7 @@ from gausstr_core.stamps import nanoseconds
 from gausstr_training.bags.clouds import cloud_points
 from gausstr_training.bags.frame import BagFrame
 from gausstr_training.bags.sets import BagSets
-from gausstr_training.bags.storage import decode, read_span
+from gausstr_training.bags.storage import read_span
 
 # of a lens, shared within the process: maps take 6 bytes per pixel each
 undistortion_of = lru_cache(24)(Undistortion)
@@ -47,7 +50,7 @@ def read_frame(bag: BagSets, row: int) -> BagFrame:
     }
     if bag.cloud and bag.cloud.stamps[row] >= 0:
         wanted[bag.cloud.topic, int(bag.cloud.stamps[row])] = int(bag.cloud.logged[row])
-    contents = _contents(bag, wanted)
+    contents = read_contents(bag.path, bag.file, bag.version, wanted)
     images = [
         _image(bag, key, content, calibration)
         for (key, content), calibration in zip(contents.items(), calibrations, strict=False)
@@ -71,27 +74,34 @@ def read_frame(bag: BagSets, row: int) -> BagFrame:
     )
 
 
-def _contents(bag: BagSets, wanted: dict[tuple[str, int], int]) -> dict[tuple[str, int], Any]:
-    """The content of messages, in the order of `wanted`: (topic, stamp) -> recording time."""
-    topics = {topic for topic, _ in wanted}
+def read_contents(
+    bag: Path, file: str, version: str, wanted: Mapping[tuple[str, int], int]
+) -> dict[tuple[str, int], Any]:
+    """The content of messages that have a header, in the order of `wanted`.
+
+    Args:
+        bag, file, version: as of `read_span`.
+        wanted: time of recording by topic and stamp, all in ns.
+
+    Raises:
+        ValueError: a message is damaged or not there; the error names bag, topic and time.
+    """
     times = {(topic, logged) for (topic, _), logged in wanted.items()}
-    span = wanted.values()
+    topics, span = {topic for topic, _ in wanted}, wanted.values()
     found: dict[tuple[str, int], Any] = {}
-    for message in read_span(bag.path, bag.file, bag.version, topics, min(span), max(span)):
+    for message in read_span(bag, file, version, topics, min(span), max(span)):
         if (message.topic, message.logged) in times:
             try:
                 content = decode(message)
             except ValueError as error:
                 raise ValueError(
-                    f'{bag.path}: {message.topic}, recorded at {message.logged} ns: {error}'
+                    f'{bag}: {message.topic}, recorded at {message.logged} ns: {error}'
                 ) from error
             # two messages may have been recorded at one time
             found.setdefault((message.topic, nanoseconds(content.header.stamp)), content)
     for topic, stamp in wanted:
         if (topic, stamp) not in found:
-            raise ValueError(
-                f'{bag.path}: {topic} has no message of stamp {stamp}, which the index names'
-            )
+            raise ValueError(f'{bag}: no message on {topic} at stamp {stamp}')
     return {key: found[key] for key in wanted}
 
 

@@ -13,15 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gausstr_core.bags.messages import decode
+from gausstr_core.bags.reading import Bag, Connection, Message
 from gausstr_core.camera.camera_info import Calibration
 from gausstr_core.stamps import nanoseconds
 from gausstr_training.bags.keyframes import Keyframe, keyframes_of
-from gausstr_training.bags.poses import Link, TransformTree
-from gausstr_training.bags.storage import Bag, Message, Topic, decode, version_of
+from gausstr_training.bags.messages import COMPRESSED, INFO, TF, TF_STATIC, TRANSFORMS
+from gausstr_training.bags.poses import Link, TransformTree, pose_of
+from gausstr_training.bags.storage import version_of
 
-RAW, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
-INFO, CLOUD = 'sensor_msgs/msg/CameraInfo', 'sensor_msgs/msg/PointCloud2'
-TRANSFORMS = 'tf2_msgs/msg/TFMessage'
+RAW, CLOUD = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/PointCloud2'
 NO_STAMP = 'message without a stamp'
 SAME_STAMP = 'message with the stamp of another'
 NO_POSE = 'transform that is not finite or has no unit quaternion'
@@ -61,7 +62,7 @@ class Contents:
     """All that training needs to know of a bag to find its frames."""
 
     version: str  # `storage.version_of` the bag that this is said of
-    file: str  # `storage.Bag.file`
+    file: str  # `Bag.file`
     cameras: dict[str, Camera]
     cloud: Stream | None
     transforms: TransformTree  # of the cameras, the lidar and the ego
@@ -78,13 +79,9 @@ def scan(bag: Path, layout: Layout) -> Contents:
     """
     version = version_of(bag)
     with Bag(bag) as opened:
-        found = _Found(_camera_topics(opened.topics), layout)
-        readers = found.readers(opened.topics)
-        missing: Counter[str] = Counter()
-        for topic in opened.topics:  # one may come twice, from two publishers
-            missing[topic.name] += topic.messages if topic.name in readers else 0
+        found = _Found(_camera_topics(opened.connections), layout)
+        readers = found.readers(opened.connections)
         for message in opened.messages(readers.keys()):
-            missing[message.topic] -= 1
             try:
                 readers[message.topic](message, decode(message))
             except ValueError as error:
@@ -92,27 +89,24 @@ def scan(bag: Path, layout: Layout) -> Contents:
                     f'{bag}: {message.topic}, recorded at {message.logged} ns: {error}'
                 ) from error
         notes, file = opened.notes, opened.file
-    for name, count in missing.items():
-        if count > 0:  # rosbags passes over the rest of a damaged chunk
-            raise ValueError(f'{bag} is damaged: {count} messages of {name} cannot be read')
     try:
         return found.contents(version, file, keyframes_of(notes))
     except ValueError as error:
         raise ValueError(f'{bag}: {error}') from error
 
 
-def _camera_topics(topics: Iterable[Topic]) -> dict[str, str]:
+def _camera_topics(topics: Iterable[Connection]) -> dict[str, str]:
     """Image topic by camera; where a camera has both kinds, the compressed one is read."""
     cameras: dict[str, str] = {}
     for topic in topics:
-        match = _IMAGES.fullmatch(topic.name)
-        if match is None or not topic.messages:
+        match = _IMAGES.fullmatch(topic.topic)
+        if match is None or not topic.msgcount:
             continue
         compressed = match['compressed'] is not None
-        if topic.kind == (COMPRESSED if compressed else RAW) and (
+        if topic.msgtype == (COMPRESSED if compressed else RAW) and (
             compressed or match['camera'] not in cameras
         ):
-            cameras[match['camera']] = topic.name
+            cameras[match['camera']] = topic.topic
     return cameras
 
 
@@ -174,17 +168,18 @@ class _Found:
         self._samples: dict[str, _Samples] = {}
         self._skipped: Counter[tuple[str, str]] = Counter()
 
-    def readers(self, topics: Iterable[Topic]) -> dict[str, Callable[[Message, Any], None]]:
+    def readers(self, topics: Iterable[Connection]) -> dict[str, Callable[[Message, Any], None]]:
         """Who takes the messages of which topic."""
         wanted: dict[tuple[str, str], Callable[[Message, Any], None]] = {
-            ('/tf', TRANSFORMS): self._add_transforms,
-            ('/tf_static', TRANSFORMS): self._add_transforms,
+            (TF, TRANSFORMS): self._add_transforms,
+            (TF_STATIC, TRANSFORMS): self._add_transforms,
             (self._layout.cloud_topic, CLOUD): self._add_stamped,
         }
         for camera, topic in self._image_topics.items():
             wanted[f'/{camera}/camera_info', INFO] = self._add_info
             wanted[topic, COMPRESSED if topic.endswith('/compressed') else RAW] = self._add_stamped
-        return {t.name: wanted[t.name, t.kind] for t in topics if (t.name, t.kind) in wanted}
+        kinds = ((topic.topic, topic.msgtype) for topic in topics)
+        return {key[0]: wanted[key] for key in kinds if key in wanted}
 
     def contents(self, version: str, file: str, keyframes: tuple[Keyframe, ...]) -> Contents:
         cameras = {
@@ -222,11 +217,10 @@ class _Found:
         self._infos.setdefault(message.topic, {})[stamp] = Calibration.of(content)
 
     def _add_transforms(self, message: Message, content: Any) -> None:
-        static = message.topic == '/tf_static'
+        static = message.topic == TF_STATIC
         for transform in content.transforms:
             child, parent = _frame(transform.child_frame_id), _frame(transform.header.frame_id)
-            shift, turn = transform.transform.translation, transform.transform.rotation
-            pose = (shift.x, shift.y, shift.z, turn.x, turn.y, turn.z, turn.w)
+            pose = pose_of(transform.transform)
             norm = np.linalg.norm(pose[3:])
             if not (np.isfinite(pose).all() and abs(norm - 1) < 0.01):
                 self._skipped[message.topic, NO_POSE] += 1
@@ -236,7 +230,7 @@ class _Found:
                 # of no concern for a frame that no camera hangs on
                 samples.conflict = (
                     f'{child} hangs on {samples.parent} ('
-                    f'{"/tf_static" if samples.static else "/tf"}) and on {parent} '
+                    f'{TF_STATIC if samples.static else TF}) and on {parent} '
                     f'({message.topic}): expected one parent'
                 )
                 continue

@@ -50,7 +50,7 @@ class BagSets:
     path: Path
     name: str
     version: str
-    file: str  # `storage.Bag.file`
+    file: str  # `Bag.file`
     cameras: tuple[str, ...]
     topics: tuple[str, ...]  # of the images
     calibrations: tuple[tuple[Calibration, ...], ...]  # per camera

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from gausstr_training.bags.writing import FIXED_FRAME, TYPES, header
+from gausstr_core.bags.messages import TYPES
+from gausstr_training.bags.messages import FIXED_FRAME, header
 from gausstr_training.nuscenes.scene import Box, Scene
 
 # Not through gausstr_core.vocabulary.vocabulary: workers without torch take a tenth of the memory.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -11,15 +9,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gausstr_training.bags.writing import (
+from gausstr_core.bags.messages import encode
+from gausstr_core.bags.writing import BagWriter
+from gausstr_training.bags.messages import (
     BASE_FRAME,
+    COMPRESSED,
     FIXED_FRAME,
-    IMAGE,
     INFO,
     TF,
     TF_STATIC,
     TRANSFORMS,
-    BagWriter,
     camera_info,
     compressed_image,
     image_topic,
@@ -68,21 +67,18 @@ def write_bag(
     entries = sorted(_entries(scene, root, keyframes_only), key=lambda entry: entry[:2])
     static = partial(_static, scene, entries[0].stamp)
     _refuse_missing(scene, root, keyframes_only)
-    aside = target.with_name(f'.{target.name}.part')
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    try:
-        bag = aside / target.name
-        with BagWriter(bag, _topics(scene), notes=notes_of(scene), compress=True) as writer:
-            for stamp, topic, message in [_Entry(entries[0].stamp, TF_STATIC, static), *entries]:
-                check()
-                writer.write(topic, stamp, message())
-        write_receipt(bag, source)
-        if target.exists():
-            os.replace(target, aside / 'replaced')
-        os.replace(bag, target)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    with BagWriter(
+        target,
+        _topics(scene),
+        latched=[TF_STATIC],
+        notes=notes_of(scene),
+        compress=True,
+        replace=True,
+        finish=partial(write_receipt, source=source),
+    ) as writer:
+        for stamp, topic, message in [_Entry(entries[0].stamp, TF_STATIC, static), *entries]:
+            check()
+            writer.write(topic, stamp, encode(message()))
 
 
 def _topics(scene: Scene) -> dict[str, str]:
@@ -91,7 +87,7 @@ def _topics(scene: Scene) -> dict[str, str]:
         if channel == LIDAR:
             topics[LIDAR_TOPIC] = POINTS
         else:
-            topics |= {image_topic(channel): IMAGE, info_topic(channel): INFO}
+            topics |= {image_topic(channel): COMPRESSED, info_topic(channel): INFO}
     if _annotated(scene):
         topics[BOXES_TOPIC] = MARKERS
     return topics

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from gausstr_training.bags.writing import TYPES, header
+from gausstr_core.bags.messages import TYPES
+from gausstr_training.bags.messages import header
 
 POINTS = 'sensor_msgs/msg/PointCloud2'
 FIELDS = ('x', 'y', 'z', 'intensity', 'ring')  # float32, in the frame of the lidar

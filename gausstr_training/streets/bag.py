@@ -9,17 +9,15 @@ import cv2
 import numpy as np
 import torch
 
+from gausstr_core.bags.messages import encode
+from gausstr_core.bags.writing import BagWriter
 from gausstr_core.contracts import quaternion_from_matrix
 from gausstr_core.nuscenes import NUSCENES_CAMERAS
-from gausstr_training.bags.writing import (
+from gausstr_training.bags.messages import (
     BASE_FRAME,
     FIXED_FRAME,
-    IMAGE,
-    INFO,
     TF,
     TF_STATIC,
-    TRANSFORMS,
-    BagWriter,
     camera_info,
     compressed_image,
     image_topic,
@@ -45,28 +43,29 @@ class DriveWriter:
 
     def __init__(self, path: Path, rig: StreetRig) -> None:
         self._path, self._rig = path, rig
-        self._messages: list[tuple[int, str, str, Any]] = []
+        self._messages: list[tuple[int, str, Any]] = []
 
     def add_image(self, camera: int, stamp: int, image: np.ndarray) -> None:
         """Add an RGB image [H, W, 3] and its CameraInfo at a stamp in ns."""
         name = NUSCENES_CAMERAS[camera]
         message = compressed_image(stamp, name, encode_jpeg(image))
-        self._messages.append((stamp, image_topic(name), IMAGE, message))
+        self._messages.append((stamp, image_topic(name), message))
         matrix = self._rig.intrinsics[camera].copy()
         matrix[:2, 2] -= 0.5  # ROS counts from the centre of the first pixel, we from its corner
         info = camera_info(stamp, name, matrix, *image.shape[:2])
-        self._messages.append((stamp, info_topic(name), INFO, info))
+        self._messages.append((stamp, info_topic(name), info))
 
     def add_ego_pose(self, stamp: int, odom_from_ego: np.ndarray) -> None:
         """Add odom -> base_link [4, 4] at a stamp in ns."""
         message = transforms([_posed(stamp, FIXED_FRAME, BASE_FRAME, odom_from_ego)])
-        self._messages.append((stamp, TF, TRANSFORMS, message))
+        self._messages.append((stamp, TF, message))
 
     def write(self) -> None:
         """Write the bag; the static transforms come first.
 
         Raises:
-            OSError: the folder cannot be written.
+            ValueError: the folder exists.
+            OSError: it cannot be written.
         """
         start = min(stamp for stamp, *_ in self._messages)
         static = transforms(
@@ -75,12 +74,12 @@ class DriveWriter:
                 for name, pose in zip(NUSCENES_CAMERAS, self._rig.base_from_camera, strict=True)
             ]
         )
-        first = [(start, TF_STATIC, TRANSFORMS, static)]
+        first = [(start, TF_STATIC, static)]
         ordered = first + sorted(self._messages, key=lambda item: (item[0], item[1]))
-        topics = {topic: kind for _, topic, kind, _ in ordered}
-        with BagWriter(self._path, topics) as writer:
-            for stamp, topic, _, message in ordered:
-                writer.write(topic, stamp, message)
+        topics = {topic: message.__msgtype__ for _, topic, message in ordered}
+        with BagWriter(self._path, topics, latched=[TF_STATIC]) as writer:
+            for stamp, topic, message in ordered:
+                writer.write(topic, stamp, encode(message))
 
 
 def _posed(stamp: int, parent: str, child: str, parent_from_child: np.ndarray) -> Any:
