@@ -10,12 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pooch import file_hash
+
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.presets import UNTRAINED
 from gausstr_core.process.memory import keep_freed_memory
 from gausstr_core.transformer.build import COMPACT_PRESETS, build
 from gausstr_core.weights import read_card, shipped_weights
-from gausstr_core.weights.checksum import sha256_of
 from gausstr_training.evaluation import occ3d
 from gausstr_training.evaluation.methods import Contest
 from gausstr_training.evaluation.options import parser
@@ -241,7 +242,7 @@ def model_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         'preset': arguments.preset,
         'weights': file.name if file else UNTRAINED,
-        'weights_sha256': file and sha256_of(file),
+        'weights_sha256': file and file_hash(file),
     }
 
 

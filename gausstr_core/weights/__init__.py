@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
+
+from gausstr_core.weights.opening import open_weights
+from gausstr_core.weights.tensors import fill
 
 FOLDER = Path(__file__).parent
 FORMAT = 'gausstr-1'
@@ -62,32 +64,14 @@ def load_weights(model: nn.Module, path: Path, preset: str) -> None:
     """Fill a freshly built model from a file of `save_weights`.
 
     Raises:
-        ValueError: the file cannot be read, is of another preset, or its keys or shapes differ;
-            the message lists the first of them.
+        ValueError: as `open_weights` and `fill`, or the file is of another preset.
     """
-    try:
-        with safe_open(path, framework='pt') as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise ValueError(f'weights file {path} cannot be read as safetensors: {error}') from None
+    tensors, metadata = open_weights(path)
     if metadata.get('format') != FORMAT or metadata.get('preset') != preset:
         raise ValueError(
             f'weights file {path} must be {FORMAT} for preset {preset!r}, got '
             f'{metadata.get("format")} for {metadata.get("preset")!r}'
         )
-    wanted = {k: v.shape for k, v in model.state_dict().items() if v.is_floating_point()}
-    faults = [f'missing {name}' for name in wanted.keys() - tensors.keys()]
-    faults += [f'unexpected {name}' for name in tensors.keys() - wanted.keys()]
-    faults += [
-        f'{name} has shape {tuple(tensors[name].shape)}, expected {tuple(shape)}'
-        for name, shape in wanted.items()
-        if name in tensors and tensors[name].shape != shape
-    ]
-    if faults:
-        raise ValueError(
-            f'weights file {path} does not fit preset {preset!r}: {"; ".join(sorted(faults)[:5])}'
-            f' ({len(faults)} in all)'
-        )
     # num_batches_tracked is the one integer buffer: only training reads it
-    model.load_state_dict(tensors, strict=False)
+    unsaved = {k: v for k, v in model.state_dict().items() if not v.is_floating_point()}
+    fill(model, unsaved | tensors, path)

@@ -1,11 +1,10 @@
 """Fetch published weights on first use: progress, resume, size, checksum, one cache folder.
 
 Files lie under `cache_folder()`: $GAUSSTR_CACHE, else $XDG_CACHE_HOME/gausstr, else
-~/.cache/gausstr. A transfer goes into NAME.part and is renamed when whole, so a file that exists
-is complete. Checksums, in this order: the one this package knows; the one the server states
-(model hubs do, for large files); otherwise that of the first transfer, written down in
-checksums.json in the same folder and demanded from then on (trust on first use). That file
-travels with a folder that is copied to a robot.
+~/.cache/gausstr; one that exists there is complete. Checksums, in this order: the one this
+package knows; that of the first transfer, written down in checksums.json in the same folder and
+demanded from then on (trust on first use); the one the model hub states, for large files. The
+list travels with a folder that is copied to a robot.
 """
 
 from __future__ import annotations
@@ -14,22 +13,22 @@ import json
 import logging
 import os
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
+import pooch
 from filelock import FileLock
 
-from gausstr_core.weights.checksum import sha256_of
-from gausstr_core.weights.transfer import transfer
+from gausstr_core.weights.transfer import may_pass, resume, source
 
 log = logging.getLogger(__name__)
+pooch.get_logger().setLevel(logging.WARNING)  # what it does is said here, with the licence
 
 LEDGER = 'checksums.json'
-ATTEMPTS = 4
-PAUSE = 1.0  # seconds before the second attempt, doubled each time
+PAUSES = (1.0, 2.0, 4.0)  # seconds between the attempts
 
 
 @dataclass(frozen=True)
@@ -45,10 +44,7 @@ class RemoteFile:
 
 def cache_folder() -> Path:
     """The folder of all fetched files; it need not exist."""
-    if os.environ.get('GAUSSTR_CACHE'):
-        return Path(os.environ['GAUSSTR_CACHE']).expanduser()
-    base = os.environ.get('XDG_CACHE_HOME')
-    return (Path(base) if base else Path.home() / '.cache') / 'gausstr'
+    return Path(os.environ.get('GAUSSTR_CACHE') or pooch.os_cache('gausstr')).expanduser()
 
 
 def locate(file: RemoteFile, folder: Path | str | None = None) -> Path:
@@ -66,65 +62,13 @@ def locate(file: RemoteFile, folder: Path | str | None = None) -> Path:
     """
     if folder is None:
         path = cache_folder() / file.name
-        return check_size(file, path) if path.is_file() else fetch(file, path)
+        if not path.is_file():
+            _fetch(file, path)
+        return _check_size(file, path)
     for path in (Path(folder) / file.name, Path(folder) / Path(file.name).name):
         if path.is_file():
-            return check_size(replace(file, size=None), path)
-    raise ValueError(
-        f'weights file {file.name} is not in {folder}; download {file.url} and place it at '
-        f'{Path(folder) / file.name}'
-    )
-
-
-def fetch(file: RemoteFile, path: Path) -> Path:
-    """Transfer a file to `path`; a transfer that broke off goes on where it stopped.
-
-    Raises:
-        ValueError: no network, or what came is not what was published.
-    """
-    if os.environ.get('GAUSSTR_OFFLINE', '').lower() not in ('', '0', 'false'):
-        raise ValueError(_by_hand(file, path, 'GAUSSTR_OFFLINE is set'))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # two nodes that start together must not write into one .part
-    with FileLock(f'{path}.lock'):
-        if path.is_file():
-            return check_size(file, path)
-        log.info('fetching %s from %s (licence: %s)', file.name, file.url, file.licence)
-        part = Path(f'{path}.part')
-        _accept(file, part, path, _persist(file, part, path))
-    return path
-
-
-def _persist(file: RemoteFile, part: Path, path: Path) -> Mapping[str, str]:
-    """Transfer in several attempts; returns what the server states of the file."""
-    for attempt in range(ATTEMPTS):
-        try:
-            return transfer(file.url, part, path.name)
-        except (OSError, HTTPException) as error:
-            code = getattr(error, 'code', 500)
-            if code == 416:  # asked for bytes behind the end: begin anew
-                part.unlink(missing_ok=True)
-            # 4xx will not get better by asking again, 429 (too many requests) will
-            elif attempt + 1 == ATTEMPTS or (400 <= code < 500 and code != 429):
-                raise ValueError(_by_hand(file, path, str(error))) from None
-        time.sleep(2**attempt * PAUSE)
-    raise ValueError(_by_hand(file, path, 'the server sends no whole file'))
-
-
-def check_size(file: RemoteFile, path: Path) -> Path:
-    """Return `path` if its size is the known one: cheap enough for every start.
-
-    Raises:
-        ValueError: the size differs.
-    """
-    known = file.size or _ledger(path, file).get('size')
-    size = path.stat().st_size
-    if known is not None and size != known:
-        raise ValueError(
-            f'weights file {path} has {size} bytes, expected {known}; remove it and fetch it '
-            f'again from {file.url}'
-        )
-    return path
+            return _check_size(replace(file, size=None), path)
+    raise ValueError(_by_hand(file, Path(folder) / file.name, f'is not in {folder}'))
 
 
 def check_sum(file: RemoteFile, path: Path) -> str:
@@ -133,54 +77,80 @@ def check_sum(file: RemoteFile, path: Path) -> str:
     Raises:
         ValueError: the content differs.
     """
-    got = sha256_of(check_size(file, path))
-    known = file.sha256 or _ledger(path, file).get('sha256')
-    if known is not None and got != known:
+    got, known = pooch.file_hash(_check_size(file, path)), _known(file, path).sha256
+    if known not in (None, got):
         raise ValueError(f'weights file {path} has sha256 {got}, expected {known}')
     return got
 
 
-def _accept(file: RemoteFile, part: Path, path: Path, headers: Mapping[str, str]) -> None:
-    """Rename a checked transfer and write its checksum down; remove one that is wrong."""
-    size, got = part.stat().st_size, sha256_of(part)
-    stated = headers.get('X-Linked-ETag', '')
-    known = file.sha256 or _ledger(path, file).get('sha256')
-    known = known or (stated if len(stated) == 64 else None)
-    if (file.size not in (None, size)) or known not in (None, got):
-        part.unlink()
+def _check_size(file: RemoteFile, path: Path) -> Path:
+    """`path`, if its size is the known one: cheap enough for every start."""
+    size, known = path.stat().st_size, _known(file, path).size
+    if known not in (None, size):
         raise ValueError(
-            f'{file.url} gave {size} bytes with sha256 {got}, expected {file.size or "any"} '
-            f'bytes with sha256 {known}; nothing was kept'
+            f'weights file {path} has {size} bytes, expected {known}; remove it and fetch it '
+            f'again from {file.url}'
         )
+    return path
+
+
+def _fetch(file: RemoteFile, path: Path) -> None:
+    """Transfer a file to `path` in several attempts, each going on where the last broke off."""
+    if os.environ.get('GAUSSTR_OFFLINE', '').lower() not in ('', '0', 'false'):
+        raise ValueError(_by_hand(file, path, 'is not here, and GAUSSTR_OFFLINE is set'))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # two nodes that start together must not write into one .part
+    with FileLock(f'{path}.lock'):
+        if path.is_file():
+            return
+        log.info('fetching %s from %s (licence: %s)', file.name, file.url, file.licence)
+        for pause in (*PAUSES, None):
+            try:
+                return _attempt(file, path)
+            except (OSError, HTTPException) as error:
+                if pause is None or not may_pass(error):
+                    reason = f'is not here and could not be fetched ({error})'
+                    raise ValueError(_by_hand(file, path, reason)) from None
+                time.sleep(pause)
+
+
+def _attempt(file: RemoteFile, path: Path) -> None:
+    """Fetch a file, compare its checksum and write it down; a wrong one is not kept."""
+    url, stated = source(file.url)
+    known = _known(file, path).sha256 or stated
+    download = partial(resume, Path(f'{path}.part'))
+    pooch.retrieve(url, known, path.name, path.parent, downloader=download)
     if known is None:
-        log.warning('no checksum is known for %s; trusting this first copy: %s', file.name, got)
-    os.replace(part, path)
+        known = pooch.file_hash(path)
+        log.warning('no checksum is known for %s; trusting this first copy: %s', file.name, known)
     with FileLock(f'{path.parent / LEDGER}.lock'):
-        entries = _entries(path.parent)
-        entries[path.name] = {'size': size, 'sha256': got, 'url': file.url}
+        entry = {'size': path.stat().st_size, 'sha256': known, 'url': file.url}
+        entries = _entries(path.parent) | {path.name: entry}
         aside = path.parent / f'{LEDGER}.part'
         aside.write_text(json.dumps(entries, indent=2, sort_keys=True) + '\n')
         os.replace(aside, path.parent / LEDGER)
 
 
+def _known(file: RemoteFile, path: Path) -> RemoteFile:
+    """`file` with the size and the checksum that are written down beside `path`."""
+    entry = _entries(path.parent).get(path.name, {})
+    if entry.get('url', file.url) != file.url:
+        return file
+    size, sha256 = file.size or entry.get('size'), file.sha256 or entry.get('sha256')
+    return replace(file, size=size, sha256=sha256)
+
+
 def _entries(folder: Path) -> dict[str, dict[str, Any]]:
     path = folder / LEDGER
     try:
-        entries = json.loads(path.read_text()) if path.exists() else {}
+        return json.loads(path.read_text()) if path.exists() else {}
     except (OSError, json.JSONDecodeError) as error:
         raise ValueError(f'{path} is not a list of checksums: {error}') from None
-    return entries
-
-
-def _ledger(path: Path, file: RemoteFile) -> dict[str, Any]:
-    """What is written down of a file, or nothing."""
-    entry = _entries(path.parent).get(path.name, {})
-    return entry if entry.get('url', file.url) == file.url else {}
 
 
 def _by_hand(file: RemoteFile, path: Path, reason: str) -> str:
     return (
-        f'weights file {file.name} is not here and could not be fetched ({reason}). On a machine '
-        f'with internet download {file.url} and place it at {path}, or run gausstr-fetch there '
-        'and copy its folder; GAUSSTR_CACHE names another folder'
+        f'weights file {file.name} {reason}. On a machine with internet download {file.url} and '
+        f'place it at {path}, or run gausstr-fetch there and copy its folder; GAUSSTR_CACHE names '
+        'another folder'
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pooch import file_hash
 
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.presets import Assembly
@@ -19,7 +20,6 @@ from gausstr_core.vocabulary.text_encoder import TextEncoder
 from gausstr_core.vocabulary.vocabulary import SHIPPED_VOCABULARY
 from gausstr_core.voxels.rules import CalibratedRule
 from gausstr_core.weights import read_card
-from gausstr_core.weights.checksum import sha256_of
 from gausstr_training.compact.variants import Variant
 from gausstr_training.evaluation.methods import Contest
 from gausstr_training.evaluation.report import UNTRAINED_IOU, UNTRAINED_MIOU, document
@@ -107,7 +107,7 @@ class Jury:
             'trained_on': trained['device'],
             'blur': variant.blur,
             'foundation': self.weights.name,
-            'foundation_sha256': sha256_of(self.weights),
+            'foundation_sha256': file_hash(self.weights),
             'threshold': scores['thresholds']['gaussians'],
             'threshold_untrained': scores['thresholds']['untrained'],
             'temperature': scores['calibration']['temperature'],

@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gausstr_core.weights.checksum import sha256_of
+from pooch import file_hash
+
 from gausstr_training.nuscenes.scene import Scene
 
 RECEIPT = 'conversion.json'
@@ -25,7 +26,7 @@ def source_of(scene: Scene, *, keyframes_only: bool) -> str:
 
 def write_receipt(bag: Path, source: str) -> None:
     """Note the checksums of a bag that is complete; it lies aside still."""
-    files = {path.name: sha256_of(path) for path in sorted(bag.iterdir())}
+    files = {path.name: file_hash(path) for path in sorted(bag.iterdir())}
     text = json.dumps({'source': source, 'sha256': files}, indent=1) + '\n'
     (bag / RECEIPT).write_text(text, encoding='utf-8')
 
@@ -53,7 +54,7 @@ def check_bag(bag: Path, source: str) -> None:
         file = bag / name
         if not file.is_file():
             raise DamagedBagError(f'{file} is missing')
-        if sha256_of(file) != expected:
+        if file_hash(file) != expected:
             raise DamagedBagError(f'{file} has changed since it was written')
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from pooch import file_hash
 from torch import nn
 
 from gausstr_core.foundation.combined import CombinedFoundation
@@ -19,7 +20,6 @@ from gausstr_core.foundation.released import FEATURES
 from gausstr_core.presets import UNTRAINED
 from gausstr_core.transformer.build import COMPACT_PRESETS, build
 from gausstr_core.weights import load_weights, shipped_weights
-from gausstr_core.weights.fetch import sha256_of
 from gausstr_training.targets.codec import CodecSettings
 from gausstr_training.targets.container import MAGIC
 
@@ -84,7 +84,7 @@ def identity(name: str, network: FoundationNetwork, settings: CodecSettings) -> 
             for ending in ('', '_data', '.data'):
                 path = module.path.with_name(module.path.name + ending)
                 if path.is_file():
-                    digest.update(f'{ending} {sha256_of(path)}'.encode())
+                    digest.update(f'{ending} {file_hash(path)}'.encode())
     return f'{name}-{digest.hexdigest()}'
 
 

@@ -53,12 +53,19 @@ def test_missing_unexpected_and_misshapen_keys_are_named(file: Path) -> None:
         assert text in str(caught.value)
 
 
-@pytest.mark.parametrize('content', [b'', b'not safetensors at all', None])
-def test_unreadable_file_is_named(tmp_path: Path, content: bytes | None) -> None:
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (b'', r'broken\.safetensors cannot be read'),
+        (b'not safetensors at all', r'broken\.safetensors cannot be read'),
+        (None, r'no file of weights at .*broken\.safetensors'),
+    ],
+)
+def test_unreadable_file_is_named(tmp_path: Path, content: bytes | None, message: str) -> None:
     path = tmp_path / 'broken.safetensors'
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(ValueError, match=r'broken\.safetensors cannot be read'):
+    with pytest.raises(ValueError, match=message):
         load_weights(build('tiny'), path, 'tiny')
 
 

@@ -2,7 +2,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -15,6 +19,8 @@ from gausstr_core.weights.tensors import fill, read_tensors
 
 CONTENT = bytes(range(256)) * 4000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
+HUB_PATH = '/onnx-community/metric3d-vit-small/resolve/main/onnx/model.onnx'
+HUB_FILE = 'metric3d/metric3d_vit_small.onnx'
 
 
 class Server(ThreadingHTTPServer):
@@ -24,8 +30,9 @@ class Server(ThreadingHTTPServer):
         super().__init__(('127.0.0.1', 0), Handler)
         self.content, self.etag = CONTENT, '"v1"'
         self.break_after: list[int] = []  # bytes sent by the next answers before they break off
+        self.failures: list[int] = []  # codes of the next answers, after those that break off
         self.ranges: list[str | None] = []
-        self.redirect_digest = ''
+        self.stated = DIGEST  # the checksum that the hub states
 
     @property
     def url(self):
@@ -37,14 +44,12 @@ class Handler(BaseHTTPRequestHandler):
         server = self.server
         if self.path == '/missing':
             return self.send_error(404)
-        if self.path == '/hub':
-            self.send_response(302)
-            self.send_header('Location', '/blob')
-            self.send_header('X-Linked-ETag', f'"{server.redirect_digest}"')
-            self.end_headers()
-            return None
+        if self.path == HUB_PATH:
+            return self.redirect()
         wanted = self.headers.get('Range')
         server.ranges.append(wanted)
+        if server.failures and not server.break_after:
+            return self.send_error(server.failures.pop(0))
         start = 0
         if wanted and self.headers.get('If-Range') == server.etag:
             start = int(wanted.removeprefix('bytes=').removesuffix('-'))
@@ -60,6 +65,22 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
         return None
 
+    def do_HEAD(self):
+        if self.path == HUB_PATH:
+            self.redirect()
+        else:
+            self.send_error(404)
+
+    def redirect(self):
+        """As the hub leads to where its large files are stored: another host."""
+        self.send_response(302)
+        self.send_header('Location', f'http://localhost:{self.server.server_port}/blob')
+        self.send_header('X-Repo-Commit', '0' * 40)
+        self.send_header('X-Linked-ETag', f'"{self.server.stated}"')
+        self.send_header('X-Linked-Size', str(len(self.server.content)))
+        self.send_header('Content-Length', '0')
+        self.end_headers()
+
     def log_message(self, *_):
         pass
 
@@ -68,7 +89,7 @@ class Handler(BaseHTTPRequestHandler):
 def server(monkeypatch, tmp_path):
     monkeypatch.setenv('GAUSSTR_CACHE', str(tmp_path / 'cache'))
     monkeypatch.delenv('GAUSSTR_OFFLINE', raising=False)
-    monkeypatch.setattr(fetch, 'PAUSE', 0.0)
+    monkeypatch.setattr(fetch, 'PAUSES', (0.0, 0.0, 0.0))
     server = Server()
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -77,7 +98,7 @@ def server(monkeypatch, tmp_path):
     server.server_close()
 
 
-def test_a_file_is_fetched_once_and_written_down(server):
+def test_a_file_is_fetched_once_and_written_down(server, capsys):
     file = RemoteFile('net/a.bin', f'{server.url}/a', 'MIT')
     path = locate(file)
     assert path == cache_folder() / 'net' / 'a.bin'
@@ -88,6 +109,16 @@ def test_a_file_is_fetched_once_and_written_down(server):
     assert len(server.ranges) == 1
     assert not list(path.parent.glob('*.part*'))
     assert check_sum(file, path) == DIGEST
+    shown = capsys.readouterr().err  # the progress bar
+    assert 'a.bin: 100%' in shown and 'known_hash' not in shown
+
+
+def test_those_who_start_together_fetch_once(server):
+    file = RemoteFile('net/a.bin', f'{server.url}/a', 'MIT')
+    with ThreadPoolExecutor(4) as pool:
+        paths = list(pool.map(locate, [file] * 4))
+    assert {path.read_bytes() for path in paths} == {CONTENT}
+    assert len(server.ranges) == 1
 
 
 def test_a_broken_transfer_goes_on_where_it_stopped(server):
@@ -95,6 +126,15 @@ def test_a_broken_transfer_goes_on_where_it_stopped(server):
     path = locate(RemoteFile('a.bin', f'{server.url}/a', 'MIT', len(CONTENT), DIGEST))
     assert path.read_bytes() == CONTENT
     assert server.ranges == [None, 'bytes=1000-', 'bytes=6000-']
+
+
+def test_a_transfer_that_was_given_up_goes_on_at_the_next_start(server):
+    server.break_after, server.failures = [1000], [503, 503, 503]
+    file = RemoteFile('a.bin', f'{server.url}/a', 'MIT')
+    with pytest.raises(ValueError, match='503'):
+        locate(file)
+    assert locate(file).read_bytes() == CONTENT
+    assert server.ranges == [None, *['bytes=1000-'] * 4]
 
 
 def test_a_file_that_changed_meanwhile_comes_whole(server):
@@ -116,17 +156,41 @@ def test_a_part_that_is_whole_already_does_not_stop_the_fetch(server):
 
 def test_a_wrong_checksum_keeps_nothing(server):
     file = RemoteFile('a.bin', f'{server.url}/a', 'MIT', sha256='0' * 64)
-    with pytest.raises(ValueError, match=f'gave {len(CONTENT)} bytes with sha256 {DIGEST}'):
+    with pytest.raises(ValueError, match=f'a.bin.*expected {"0" * 64} but got {DIGEST}'):
         locate(file)
-    assert not list(cache_folder().glob('a.bin*.part')) and not (cache_folder() / 'a.bin').exists()
+    left = {path.name for path in cache_folder().iterdir() if path.suffix != '.lock'}
+    assert not left
+    assert len(server.ranges) == 1
+
+
+def gausstr_fetch(server, **environment):
+    """Run the command in a process of its own, where `server` is a mirror of the hub."""
+    command = [sys.executable, '-m', 'gausstr_core.weights.catalogue', 'metric3d-small']
+    environment = os.environ | {'HF_ENDPOINT': server.url} | environment
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
 def test_the_checksum_that_a_hub_states_is_demanded(server):
-    server.redirect_digest = 'f' * 64
-    with pytest.raises(ValueError, match='expected any bytes with sha256 ffff'):
-        locate(RemoteFile('a.bin', f'{server.url}/hub', 'MIT'))
-    server.redirect_digest = DIGEST
-    assert locate(RemoteFile('a.bin', f'{server.url}/hub', 'MIT')).read_bytes() == CONTENT
+    server.stated = 'f' * 64
+    run = gausstr_fetch(server)
+    assert run.returncode and f'expected {"f" * 64} but got {DIGEST}' in run.stderr
+    assert not (cache_folder() / HUB_FILE).exists()
+    server.stated = DIGEST
+    run = gausstr_fetch(server)
+    assert not run.returncode and DIGEST in run.stdout
+    assert (cache_folder() / HUB_FILE).read_bytes() == CONTENT
+    assert 'no checksum is known' not in run.stderr
+    # the mirror is a matter of this run: what is written down is where the file was published
+    entry = json.loads((cache_folder() / HUB_FILE).with_name('checksums.json').read_text())
+    url = entry['metric3d_vit_small.onnx']['url']
+    assert url == f'https://huggingface.co{HUB_PATH}'
+
+
+def test_a_hub_that_is_forbidden_is_not_asked(server):
+    run = gausstr_fetch(server, HF_HUB_OFFLINE='1')
+    assert run.returncode and 'HF_HUB_OFFLINE' in run.stderr
+    assert str(cache_folder() / HUB_FILE) in run.stderr
+    assert not server.ranges
 
 
 def test_the_first_copy_is_trusted_and_a_second_must_equal_it(server):
@@ -134,7 +198,7 @@ def test_the_first_copy_is_trusted_and_a_second_must_equal_it(server):
     locate(file).unlink()
     server.content = CONTENT[::-1]
     server.etag = '"v2"'
-    with pytest.raises(ValueError, match=f'expected any bytes with sha256 {DIGEST}'):
+    with pytest.raises(ValueError, match=f'expected {DIGEST}'):
         locate(file)
 
 
