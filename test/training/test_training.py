@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from walks import Walk
 
 from gausstr_core.camera.rig import CameraRig
 from gausstr_core.transformer.build import build
@@ -42,10 +43,20 @@ def streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope='module')
-def finished(streets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def walk() -> Walk:
+    return Walk('A recorded frame to a loss')
+
+
+@pytest.fixture(scope='module')
+def finished(streets: Path, walk: Walk, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp('run')
-    train.main(['--recipe', 'tiny', '--data', str(streets), '--output', str(output)])
+    with walk.noted():
+        train.main(['--recipe', 'tiny', '--data', str(streets), '--output', str(output)])
     return output
+
+
+def test_a_frame_walks_to_its_loss_as_docs_architecture_says(finished: Path, walk: Walk) -> None:
+    walk.check()
 
 
 def test_weights_and_card(finished: Path) -> None:
