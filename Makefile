@@ -45,8 +45,9 @@ $(VENV)/.ready: $(PACKAGED) $(UNDERLAY) | $(VENV)/bin/python
 demo: setup
 	@$(BIN)/gausstr-demo --output demo_output
 
+# Two processes, a file's tests in one of them: most tests keep one core busy, or none.
 test: setup
-	@$(BIN)/python -m pytest -q -m 'not gpu and not weights'
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not gpu and not weights'
 
 lint: setup
 	@$(BIN)/ruff check .

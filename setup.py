@@ -5,7 +5,7 @@ from glob import glob
 from setuptools import find_packages, setup
 
 package_name = 'gausstr_ros'
-test_requires = ['hypothesis', 'onnx', 'pytest', 'pytest-timeout']
+test_requires = ['hypothesis', 'onnx', 'pytest', 'pytest-timeout', 'pytest-xdist']
 
 setup(
     name=package_name,

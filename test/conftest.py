@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import random
 import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
 import numpy as np
 import pytest
 import torch
+
+from gausstr_core.process.parallel import use_threads
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -47,7 +50,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ['ROS_PYTHON_CHECK_FIELDS'] = '1'
     profile = REPOSITORY / 'config' / 'fastdds_shared_memory.xml'
     os.environ.setdefault('FASTRTPS_DEFAULT_PROFILES_FILE', str(profile))
-    torch.set_num_threads(2)
+    os.environ['OMP_NUM_THREADS'] = '1'
+    use_threads(1)
     hypothesis.settings.register_profile('repeatable', derandomize=True)
     # `--hypothesis-profile default` looks for examples that were never tried
     if not config.getoption('--hypothesis-profile', None):
@@ -60,12 +64,43 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip('no CUDA device')
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files of the longest tests: none is left for the end, to be waited for."""
+    slow = {item.path for item in items if item.get_closest_marker('slow')}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Every test is computed on one thread, whatever ran before it.
+
+    `make test` runs a process on each of two cores: there, threads that wait for one another
+    cost ten times.
+    """
+    yield
+    use_threads(1)
+
+
 @pytest.fixture(autouse=True)
 def _seeds() -> None:
     """Every test starts from the same random state, whatever ran before it."""
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002  whoever still uses the global generator
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Say figures that are worth reading although the test passes; they come after the tests."""
+    return lambda figures: record_property('told', figures)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests told, from whatever process they ran in."""
+    for report in terminalreporter.getreports('passed'):
+        for name, figures in report.user_properties:
+            if name == 'told':
+                terminalreporter.write_line(figures)
 
 
 @pytest.fixture(scope='session')

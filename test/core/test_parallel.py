@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numba
@@ -10,14 +9,6 @@ import pytest
 import torch
 
 from gausstr_core.process.parallel import follow_torch_threads, use_threads
-
-
-@pytest.fixture(autouse=True)
-def _threads_as_before() -> Iterator[None]:
-    kernels, operators = numba.get_num_threads(), torch.get_num_threads()
-    yield
-    numba.set_num_threads(kernels)
-    torch.set_num_threads(operators)
 
 
 def test_kernels_get_as_many_threads_as_there_are_at_most() -> None:

@@ -321,14 +321,10 @@ def test_nobody_who_wants_a_map_means_nothing_is_encoded_ahead():
 def tiny():
     """The pipeline as a node of one thread has it."""
     pytest.importorskip('rclpy')
-    import torch
-
     from gausstr_ros.cycle.build import build_pipeline
     from gausstr_ros.settings.settings import read_settings
 
-    before = torch.get_num_threads()
-    yield build_pipeline(read_settings({'preset': 'tiny', 'weights': 'untrained', 'threads': 1}))
-    torch.set_num_threads(before)
+    return build_pipeline(read_settings({'preset': 'tiny', 'weights': 'untrained', 'threads': 1}))
 
 
 @pytest.mark.ros

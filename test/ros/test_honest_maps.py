@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import combinations
 
-import numba
 import numpy as np
 import pytest
 
@@ -72,20 +71,6 @@ class Scene:
     ) -> EncodedImages:
         inputs = self.inputs(images.stamps)
         return join_set(encode_set(pipeline, images, inputs, measured_depth=measured)).encoded
-
-
-@pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    """Many small steps: on a busy machine threads that wait for one another cost ten times.
-
-    numba's first kernel sets the number of OpenMP, which is torch's too.
-    """
-    before = numba.get_num_threads(), torch.get_num_threads()
-    numba.set_num_threads(1)
-    torch.set_num_threads(1)
-    yield
-    numba.set_num_threads(before[0])
-    torch.set_num_threads(before[1])
 
 
 @pytest.fixture(scope='module')

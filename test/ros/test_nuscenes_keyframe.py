@@ -30,7 +30,7 @@ def frame():
     return read_frame()
 
 
-def test_most_lidar_points_lie_in_or_next_to_an_occupied_voxel(frame, start_node, tester, capsys):
+def test_most_lidar_points_lie_in_or_next_to_an_occupied_voxel(frame, start_node, tester, tell):
     calibration, points = frame
     stamps, ego_at_lidar = stamps_of(calibration), np.array(calibration['ego2global'])
     tester.listen('/gausstr/voxels', PointCloud2)
@@ -58,14 +58,13 @@ def test_most_lidar_points_lie_in_or_next_to_an_occupied_voxel(frame, start_node
     every, filled = share_near(seen, centers)
     share, _ = share_near(seen[~roof], centers)
     in_view, _ = share_near(seen[seen_by_a_camera(points, calibration)], centers)
-    with capsys.disabled():
-        print(
-            f'\nnuScenes keyframe, {"shipped" if shipped else "untrained"} weights, lidar depth: '
-            f'in or next to one of {len(cloud)} occupied voxels lie {100 * share:.1f} % of the '
-            f'lidar points in the grid ({100 * every:.1f} % with the {100 * roof.mean():.0f} % of '
-            f'the sweep that hit the own roof, {100 * in_view:.1f} % of those that cameras see); '
-            f'of all voxels {100 * filled:.1f} %'
-        )
+    tell(
+        f'nuScenes keyframe, {"shipped" if shipped else "untrained"} weights, lidar depth: '
+        f'in or next to one of {len(cloud)} occupied voxels lie {100 * share:.1f} % of the '
+        f'lidar points in the grid ({100 * every:.1f} % with the {100 * roof.mean():.0f} % of '
+        f'the sweep that hit the own roof, {100 * in_view:.1f} % of those that cameras see); '
+        f'of all voxels {100 * filled:.1f} %'
+    )
     assert every >= 0.6
     assert share >= 0.75
     assert in_view >= 0.85
@@ -73,7 +72,7 @@ def test_most_lidar_points_lie_in_or_next_to_an_occupied_voxel(frame, start_node
 
 @pytest.mark.slow
 @pytest.mark.parametrize('device', ['cpu', pytest.param('cuda', marks=pytest.mark.gpu)])
-def test_full_size_talk2dino_maps_it(frame, start_node, tester, tmp_path, capsys, device):
+def test_full_size_talk2dino_maps_it(frame, start_node, tester, tmp_path, tell, device):
     """Random weights of the published sizes and formats, as files: the map means nothing."""
     for library in ('onnx', 'onnxruntime', 'open_clip'):
         pytest.importorskip(library)
@@ -94,9 +93,10 @@ def test_full_size_talk2dino_maps_it(frame, start_node, tester, tmp_path, capsys
     keyframe.publish()
     tester.wait(lambda: tester.heard['/gausstr/voxels'], 300, 'voxels')
     cloud = read_points(tester.heard['/gausstr/voxels'][0])
-    with capsys.disabled():
-        print(f'\ntalk2dino on {device}, random weights: {len(cloud)} occupied voxels, '
-              f'peak memory {peak_memory(device)}')  # fmt: skip
+    tell(
+        f'talk2dino on {device}, random weights: {len(cloud)} occupied voxels, '
+        f'peak memory {peak_memory(device)}'
+    )
     assert len(cloud) > 100 and np.isfinite(cloud['confidence']).all()
     assert set(np.unique(cloud['label'])) <= set(range(15))  # 15 categories before the sky
     assert tester.wait_for_text('peak memory=') and node.fault == ''

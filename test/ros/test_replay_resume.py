@@ -8,7 +8,6 @@ import subprocess
 import sys
 
 import pytest
-import torch
 from rosbags.rosbag2 import Reader
 
 pytestmark = pytest.mark.ros
@@ -62,10 +61,8 @@ def drive(tmp_path_factory):
     folder = tmp_path_factory.mktemp('drive')
     (folder / 'parameters.yaml').write_text(PARAMETERS)
     write_bag_of_drive(folder / 'bag', FRAMES)
-    threads = torch.get_num_threads()
     main(arguments(folder, folder / 'whole.mcap'))
-    yield folder
-    torch.set_num_threads(threads)
+    return folder
 
 
 def arguments(folder, target, bag='bag', parameters='parameters.yaml'):

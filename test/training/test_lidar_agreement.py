@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -99,11 +100,13 @@ class Keyframe:
             order = [list(file['cameras']).index(name) for name in cameras]
             self.probabilities = torch.from_numpy(file['probabilities'][order]).float() / 255
 
-    def report(self, what: str, found: Occupancy, names: tuple[str, ...]) -> float:
+    def report(
+        self, tell: Callable[[str], None], what: str, found: Occupancy, names: tuple[str, ...]
+    ) -> float:
         labels = {'car': [names.index('car')]}
         scores = agreement(found, self.points, self.lidar, self.boxes, labels)
-        print(
-            f'\nreal keyframe, {what}: of {scores.named_points} lidar points in annotated cars '
+        tell(
+            f'real keyframe, {what}: of {scores.named_points} lidar points in annotated cars '
             f'{100 * scores.near_named:.1f} % lie in or next to a voxel labelled car; of all '
             f'{scores.points}, {100 * scores.near_occupied:.1f} % in or next to an occupied one; '
             f'{100 * scores.free:.1f} % of the voxels that rays pass through are free'
@@ -117,7 +120,9 @@ def keyframe(shared: Path) -> Keyframe:
 
 
 def test_real_segmentation_and_lidar_name_the_cars(
-    keyframe: Keyframe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    keyframe: Keyframe,
+    tmp_path: Path,
+    tell: Callable[[str], None],
 ) -> None:
     """Stored features: the probabilities of a real network, each class by its word's vector."""
     shipped = assemble('compact')
@@ -138,21 +143,19 @@ def test_real_segmentation_and_lidar_name_the_cars(
     ]
     vocabulary = pipeline.load_vocabulary()
     result = pipeline.run(keyframe.images, keyframe.rig, vocabulary, depth=planes)
-    with capsys.disabled():
-        named = keyframe.report(
-            'lidar depth and the maps of a real segmentation network', result.occupancy,
-            vocabulary.names,
-        )  # fmt: skip
+    named = keyframe.report(
+        tell, 'lidar depth and the maps of a real segmentation network', result.occupancy,
+        vocabulary.names,
+    )  # fmt: skip
     assert named >= 0.5
 
 
 def test_the_shipped_model_alone_is_reported(
-    keyframe: Keyframe, capsys: pytest.CaptureFixture[str]
+    keyframe: Keyframe, tell: Callable[[str], None]
 ) -> None:
     """Its own depth and features: trained on synthetic streets only."""
     pipeline = OccupancyPipeline.from_preset('compact')
     vocabulary = pipeline.load_vocabulary()
     result = pipeline.run(keyframe.images, keyframe.rig, vocabulary)
     assert (result.occupancy.labels >= 0).sum() > 1000
-    with capsys.disabled():
-        keyframe.report('its own depth and features', result.occupancy, vocabulary.names)
+    keyframe.report(tell, 'its own depth and features', result.occupancy, vocabulary.names)

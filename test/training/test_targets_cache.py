@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -31,15 +30,6 @@ from gausstr_training.targets.online import TargetMaps, Teacher
 
 KEY = 'drive/1700000000042000000'
 TINY = TeacherSpec('tiny', weights='untrained')
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """As workers have: small sums are slower on two, much slower where cores are busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 class Counted(torch.nn.Module):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -21,15 +20,6 @@ from gausstr_training.targets.inputs import Inputs
 from gausstr_training.targets.symbols import pack_rows, unpack_rows
 
 PLENTY = 10**9
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """As workers have: small sums are slower on two, much slower where cores are busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def rig_of(views: int, size: tuple[int, int] = (36, 64)) -> CameraRig:
