@@ -81,6 +81,12 @@ def _one_thread() -> Iterator[None]:
     use_threads(1)
 
 
+@pytest.fixture
+def two_threads(_one_thread: None) -> None:
+    """Kernels and operators on two threads, as on a robot: what they share must not race."""
+    use_threads(2)
+
+
 @pytest.fixture(autouse=True)
 def _seeds() -> None:
     """Every test starts from the same random state, whatever ran before it."""

@@ -26,6 +26,7 @@ from gausstr_core.voxels.released_labels import (
     surviving_prompts,
 )
 
+pytestmark = pytest.mark.usefixtures('two_threads')
 BACKENDS = ('reference', 'fast')
 
 

@@ -14,6 +14,7 @@ from gausstr_core.contracts import VoxelGrid
 from gausstr_core.voxels.exponential import exponentiate
 from gausstr_core.voxels.released import kept_gaussians, released_voxels
 
+pytestmark = pytest.mark.usefixtures('two_threads')
 BACKENDS = ('reference', 'fast')
 OCC3D = VoxelGrid()
 SMALL = VoxelGrid((-4.0, -3.0, -1.0), (4.0, 3.0, 2.0), 0.5)

@@ -18,6 +18,8 @@ from gausstr_core.contracts import Gaussians
 from gausstr_core.splatting import SplatImages, splat
 
 HEIGHT, WIDTH, FOCAL = 12, 20, 18.0
+
+pytestmark = pytest.mark.usefixtures('two_threads')
 BACKENDS = ('reference', 'cpu')
 PARTS = ('features', 'depth', 'alpha')
 

@@ -13,6 +13,7 @@ from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import VoxelGrid, matrix_from_quaternion
 from gausstr_core.voxels.visibility import observed_voxels, viewed_and_observed, with_neighbours
 
+pytestmark = pytest.mark.usefixtures('two_threads')
 GRID = VoxelGrid((-4.0, -4.0, -1.0), (12.0, 4.0, 3.0), 0.5)
 BACKENDS = ('reference', 'fast')
 

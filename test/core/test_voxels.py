@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from gausstr_core.contracts import Gaussians, VoxelGrid
 from gausstr_core.voxels import label, voxelise
 
+pytestmark = pytest.mark.usefixtures('two_threads')
 GRID = VoxelGrid((-4.0, -3.0, -1.0), (4.0, 3.0, 2.0), 0.5)
 BACKENDS = ('reference', 'fast')
 

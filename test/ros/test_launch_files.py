@@ -25,16 +25,21 @@ LAUNCH = sorted((ROOT / 'launch').glob('*.launch.py'))
 # Where rosdep's key is not the name of the module.
 KEYS = {
     'cv2': 'python3-opencv',
+    'huggingface_hub': 'python3-huggingface-hub-pip',
     'safetensors': 'python3-transformers-pip',
     'tf2_ros': 'tf2_ros_py',
     'torch': 'python3-pytorch-pip',
 } | {
     n: f'python3-{n}'
-    for n in ('filelock', 'hypothesis', 'numba', 'numpy', 'pytest', 'scipy', 'tqdm', 'yaml')
+    for n in (
+        *('filelock', 'hypothesis', 'jinja2', 'numba', 'numpy', 'pytest', 'scipy', 'tqdm'),
+        'yaml',
+    )
 }
 KEYS |= {name: f'python3-{name}-pip' for name in ('rosbags', 'transformers')}
 OURS = {'gausstr_core', 'gausstr_ros'}
 OPTIONAL = {'gsplat', 'onnx', 'onnxruntime', 'open_clip'}  # extras of setup.py
+FROM_PIP = {'pooch'}  # rosdep has no key; README and docs/ros.md name them
 TESTS = [*(ROOT / 'test').glob('*.py')]
 TESTS += [p for name in ('ros', 'soak', 'support') for p in (ROOT / 'test' / name).glob('*.py')]
 
@@ -152,7 +157,7 @@ def imported_from_elsewhere(files):
             elif isinstance(node, ast.ImportFrom):
                 imported.add(node.module.split('.')[0])
     ours = OURS | {'gausstr_training'} | {path.stem for path in TESTS}
-    foreign = imported - set(sys.stdlib_module_names) - ours - OPTIONAL
+    foreign = imported - set(sys.stdlib_module_names) - ours - OPTIONAL - FROM_PIP
     return {KEYS.get(name, name) for name in foreign}
 
 
