@@ -47,7 +47,8 @@ demo: setup
 
 # Two processes, a file's tests in one of them: most tests keep one core busy, or none.
 test: setup
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not gpu and not weights'
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder \
+		-m 'not gpu and not weights'
 
 lint: setup
 	@$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Fixtures and settings for every test: repeatable, and alone on its own ROS domain."""
+"""Fixtures and settings for every test: repeatable, each process on a ROS domain of its own."""
 
 from __future__ import annotations
 

@@ -71,6 +71,7 @@ def test_most_lidar_points_lie_in_or_next_to_an_occupied_voxel(frame, start_node
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # it computes a minute of one core, and waits 300 s where that is busy
 @pytest.mark.parametrize('device', ['cpu', pytest.param('cuda', marks=pytest.mark.gpu)])
 def test_full_size_talk2dino_maps_it(frame, start_node, tester, tmp_path, tell, device):
     """Random weights of the published sizes and formats, as files: the map means nothing."""
