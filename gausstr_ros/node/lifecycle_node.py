@@ -26,6 +26,7 @@ from gausstr_ros.listening.subscriptions import Subscriptions
 from gausstr_ros.messages.grids_and_clouds import band_slice
 from gausstr_ros.node.configured import Configured, load
 from gausstr_ros.node.live_parameters import LiveParameters
+from gausstr_ros.node.transition_requests import TransitionRequests
 from gausstr_ros.node.worker import Worker
 from gausstr_ros.publishing.output_topics import NO_EVENTS, OutputTopics
 from gausstr_ros.settings.declaration import declare_parameters, parameter_values
@@ -48,6 +49,7 @@ class GaussTRNode(LifecycleNode):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__('gausstr', **kwargs)
+        TransitionRequests(self)
         declare_parameters(self)
         self.health = Health()
         self.fault = ''  # why the last transition failed
