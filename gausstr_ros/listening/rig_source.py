@@ -46,7 +46,7 @@ class RigSource:
 
     def __init__(self, settings: Settings, buffer: tf2_ros.Buffer) -> None:
         self._settings = settings
-        self.buffer = buffer  # replaced by another one where transforms start afresh
+        self._buffer = buffer
         self._calibrations = {camera.name: Calibrations() for camera in settings.cameras}
         self.outrun = Outrun()
         self._undistorter = Undistorter()
@@ -99,7 +99,7 @@ class RigSource:
     ) -> NDArray[np.float64]:
         header = shot.image.header
         return ego_from_camera(
-            self.buffer,
+            self._buffer,
             self._settings.base_frame,
             fixed_frame,
             stamp,

@@ -21,6 +21,7 @@ from gausstr_ros.health.fault_log import FaultLog
 from gausstr_ros.listening.connections import unheard_publishers
 from gausstr_ros.listening.depth_pairing import DepthPairing, Shot
 from gausstr_ros.listening.rig_source import CameraInputs, ImageInputs, RigSource
+from gausstr_ros.listening.transform_buffer import TransformBuffer
 from gausstr_ros.sets.arrivals import Arrivals
 from gausstr_ros.sets.image_sets import ImageSet
 from gausstr_ros.sets.synchroniser import Synchroniser
@@ -35,9 +36,18 @@ AHEAD = 1.0
 
 
 class Subscriptions:
-    """Images, depth, calibrations and transforms of all cameras; sets go to `self.arrivals`."""
+    """Images, depth, calibrations and transforms of all cameras; sets go to `self.arrivals`.
 
-    def __init__(self, node: Node, settings: Settings, health: Health) -> None:
+    Args:
+        node: that subscribes.
+        settings: of the node.
+        health: told of everything.
+        buffer: gets the transforms; what was static in it before still is.
+    """
+
+    def __init__(
+        self, node: Node, settings: Settings, health: Health, buffer: TransformBuffer
+    ) -> None:
         self._node = node
         self._settings = settings
         self._health = health
@@ -46,8 +56,10 @@ class Subscriptions:
         self._pairing = {name: DepthPairing() for name in settings.names}
         self._faults = FaultLog(_LOGGER)
         self._transforms_forgotten = 0
-        # a buffer that knows the node offers a service of its own, and is never let go
-        self._rigs = RigSource(settings, tf2_ros.Buffer())
+        self._buffer = buffer
+        self._buffer.clear()
+        self._set_stamp = 0  # of the last set, nanoseconds
+        self._rigs = RigSource(settings, buffer)
         self.arrivals: Arrivals[Shot, ImageInputs, CameraInputs, Any] = Arrivals(
             self._rigs.image_inputs,
             self._rigs.camera_inputs,
@@ -61,8 +73,7 @@ class Subscriptions:
         self._unheard: dict[tuple[str, str], dict[tuple[int, ...], str]] = {}
         with ExitStack() as opened:  # all of it, or nothing
             opened.callback(self.arrivals.close)
-            self._listener = tf2_ros.TransformListener(self._rigs.buffer, node)
-            opened.callback(lambda: self._listener.unregister())
+            opened.callback(tf2_ros.TransformListener(buffer, node).unregister)
             for camera in settings.cameras:
                 self._listen(camera, opened)
             # Sets of a stalled stream time out on a clock that no bag stops.
@@ -156,12 +167,13 @@ class Subscriptions:
         self._forward(self._synchroniser.add(camera, stamp, shot))
         if self._synchroniser.jumps_back > self._jumps_back:
             self._jumps_back = self._synchroniser.jumps_back
-            self._forget_transforms('the stamps of the images jumped back')
+            self._forget_transforms('the stamps of the images jumped back', stamp)
 
     def _poll(self) -> None:
         self._forward(self._synchroniser.poll(time.monotonic_ns()))
         if self._rigs.outrun.lasts(self._settings.transform_timeout + AHEAD):
-            self._forget_transforms('a transform has a stamp far ahead of all images')
+            why = 'a transform has a stamp far ahead of all images'
+            self._forget_transforms(why, self._set_stamp)
         unpaired = {name: pairing.unpaired for name, pairing in self._pairing.items()}
         self._health.camera_drops(self._synchroniser.drops, unpaired)
         self._health.phase_offsets(self._synchroniser.offsets)
@@ -177,16 +189,15 @@ class Subscriptions:
     def _forward(self, sets: list[ImageSet[Shot]]) -> None:
         for images in sets:
             self._health.absent(images.missing)
+            self._set_stamp = images.stamp
         self.arrivals.update(sets, self._synchroniser.forming)
 
-    def _forget_transforms(self, why: str) -> None:
-        """Start a new buffer: tf2 leaves out what is older than its newest, as in a loop."""
+    def _forget_transforms(self, why: str, stamp: int) -> None:
+        """Tf2 leaves out what is older than its newest, as in a loop; static ones stay."""
         self._faults.note(f'{why}: transforms start afresh', level=logging.WARNING)
         self._transforms_forgotten += 1
-        self._listener.unregister()
-        self._rigs.buffer = tf2_ros.Buffer()
+        self._buffer.start_afresh(stamp)
         self._rigs.outrun.start_afresh()
-        self._listener = tf2_ros.TransformListener(self._rigs.buffer, self._node)
 
     def _dropped(self, reason: str, text: str) -> None:
         if text:

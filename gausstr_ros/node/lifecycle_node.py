@@ -172,7 +172,7 @@ class GaussTRNode(LifecycleNode):
         assert parts is not None
         parts.memory.enter()
         LifecycleNode.on_activate(self, state)
-        subscriptions = Subscriptions(self, parts.settings, self.health)
+        subscriptions = Subscriptions(self, parts.settings, self.health, parts.transforms)
         worker = Worker(
             subscriptions.arrivals,
             parts.pipeline,
