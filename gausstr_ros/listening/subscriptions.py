@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -18,7 +19,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from gausstr_core.stamps import is_time, nanoseconds
 from gausstr_ros.health.diagnostics import Health
 from gausstr_ros.health.fault_log import FaultLog
-from gausstr_ros.listening.connections import unheard_publishers
+from gausstr_ros.listening.connections import LATCHED, is_latched, unheard_publishers
 from gausstr_ros.listening.depth_pairing import DepthPairing, Shot
 from gausstr_ros.listening.rig_source import CameraInputs, ImageInputs, RigSource
 from gausstr_ros.listening.transform_buffer import TransformBuffer
@@ -69,6 +70,7 @@ class Subscriptions:
             cameras=len(settings.cameras),
         )
         self._subscriptions: dict[tuple[str, str], Any] = {}  # by camera and topic
+        self._latched: dict[str, Any] = {}  # camera -> one more subscription to its CameraInfo
         # (camera, topic) -> id of a publisher that cannot be heard -> the policy at fault
         self._unheard: dict[tuple[str, str], dict[tuple[int, ...], str]] = {}
         with ExitStack() as opened:  # all of it, or nothing
@@ -101,15 +103,40 @@ class Subscriptions:
             reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
         )
         for message, topic, callback in heard:
-            made = self._node.create_subscription(
-                message,
-                topic,
-                partial(callback, camera),
-                qos,
-                event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
-            )
-            opened.callback(self._node.destroy_subscription, made)
+            made = self._subscribe(message, topic, partial(callback, camera), qos, opened)
             self._subscriptions[camera.name, topic] = made
+        self._listen_to_latched(camera, opened)
+
+    def _listen_to_latched(self, camera: CameraSettings, opened: ExitStack) -> None:
+        """Hear what was sent before us as well, where a publisher of CameraInfo keeps it.
+
+        Only there: such a subscription hears no publisher that keeps nothing, whose log would
+        complain of it. What both subscriptions hear is one calibration.
+        """
+        topic = camera.camera_info_topic
+        heard = self._subscriptions[camera.name, topic].topic_name
+        if camera.name not in self._latched and is_latched(self._node, heard):
+            callback = partial(self._on_info, camera)
+            made = self._subscribe(CameraInfo, topic, callback, LATCHED, opened)
+            self._latched[camera.name] = made
+
+    def _subscribe(
+        self,
+        kind: type,
+        topic: str,
+        callback: Callable[[Any], None],
+        qos: QoSProfile,
+        opened: ExitStack,
+    ) -> Any:
+        made = self._node.create_subscription(
+            kind,
+            topic,
+            callback,
+            qos,
+            event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
+        )
+        opened.callback(self._node.destroy_subscription, made)
+        return made
 
     def regroup(self, settings: Settings) -> None:
         """Make sets by other limits; where these change, sets in the making go out as they are."""
@@ -120,7 +147,9 @@ class Subscriptions:
         self._settings = settings
 
     def check(self) -> None:
-        """Tell of publishers that cannot be heard, and when they are gone."""
+        """Tell of publishers that cannot be heard, and when they are gone; listen to new ones."""
+        for each in self._settings.cameras:
+            self._listen_to_latched(each, self._opened)
         for (camera, topic), subscription in self._subscriptions.items():
             found = unheard_publishers(self._node, subscription)
             before = self._unheard.get((camera, topic), {})
