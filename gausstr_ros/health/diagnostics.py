@@ -111,6 +111,12 @@ class Health:
                 fault = faults.get(camera, '')[:_MAX_TEXT]
                 self._cameras[camera].read(fault, frozen.get(camera, ''))
 
+    def doubted(self, doubts: Mapping[str, str]) -> None:
+        """Note of some cameras why their mounts can hardly be right, else ''."""
+        with self._lock:
+            for camera, text in doubts.items():
+                self._cameras[camera].doubt = text
+
     def camera_drops(self, drops: Counter[tuple[str, str]], unpaired: dict[str, int]) -> None:
         """Set the counts of images dropped before they were in a set, (camera, reason)."""
         with self._lock:

@@ -13,6 +13,7 @@ from gausstr_core.camera.undistortion import Undistorter
 from gausstr_core.stamps import nanoseconds
 from gausstr_ros.listening.calibrations import Calibrations
 from gausstr_ros.listening.depth_pairing import Shot
+from gausstr_ros.listening.mounts import wrong_axis
 from gausstr_ros.listening.transforms import Outrun, ego_from_camera
 from gausstr_ros.sets.image_sets import ImageSet
 from gausstr_ros.sets.waiting import NotReady
@@ -30,6 +31,7 @@ class ImageInputs:
     mount: NDArray[np.float64]
     undistorter: Undistorter = field(default_factory=Undistorter)
     rectified: bool = False  # the image is undistorted already
+    doubt: str = ''  # why the mount can hardly be right
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,9 @@ class RigSource:
         stamp = nanoseconds(shot.image.header.stamp)
         info = self._info(camera, stamp)
         mount = self._pose(camera, shot, stamp, fixed_frame='')
-        return ImageInputs(info, mount, self._undistorter, camera in self._rectified)
+        frame, base_frame = shot.image.header.frame_id, self._settings.base_frame
+        doubt = wrong_axis(camera, frame, base_frame, mount)
+        return ImageInputs(info, mount, self._undistorter, camera in self._rectified, doubt)
 
     def camera_inputs(
         self, camera: str, images: ImageSet[Shot], own: ImageInputs | None = None

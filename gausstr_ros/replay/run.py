@@ -143,6 +143,10 @@ class Replay:
 
     def _result(self, number: int, entry: WaitingSet[Shot, CameraInputs]) -> StoredSet:
         stamp = entry.images.stamp
+        doubts = {camera: needs.image.doubt for camera, needs in entry.inputs.items()}
+        self.health.doubted(doubts)
+        for text in filter(None, doubts.values()):
+            self._log.note(text, level=logging.WARNING)
         result = self._journal.find(number, stamp)
         if result is None:
             result = self._map(entry)
