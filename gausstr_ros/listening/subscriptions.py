@@ -20,7 +20,7 @@ from gausstr_core.stamps import is_time, nanoseconds
 from gausstr_ros.health.diagnostics import Health
 from gausstr_ros.health.fault_log import FaultLog
 from gausstr_ros.listening.connections import LATCHED, is_latched, unheard_publishers
-from gausstr_ros.listening.depth_pairing import DepthPairing, Shot
+from gausstr_ros.listening.depth_pairing import DepthPairing, Shot, drops_by_camera
 from gausstr_ros.listening.rig_source import CameraInputs, ImageInputs, RigSource
 from gausstr_ros.listening.transform_buffer import TransformBuffer
 from gausstr_ros.sets.arrivals import Arrivals
@@ -203,8 +203,7 @@ class Subscriptions:
         if self._rigs.outrun.lasts(self._settings.transform_timeout + AHEAD):
             why = 'a transform has a stamp far ahead of all images'
             self._forget_transforms(why, self._set_stamp)
-        unpaired = {name: pairing.unpaired for name, pairing in self._pairing.items()}
-        self._health.camera_drops(self._synchroniser.drops, unpaired)
+        self._health.camera_drops(self._synchroniser.drops + drops_by_camera(self._pairing))
         self._health.phase_offsets(self._synchroniser.offsets)
         for key, count in (
             ('clock jumps', self._synchroniser.jumps),
