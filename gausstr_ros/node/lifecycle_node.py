@@ -49,9 +49,9 @@ class GaussTRNode(LifecycleNode):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__('gausstr', **kwargs)
-        TransitionRequests(self)
         declare_parameters(self)
         self.health = Health()
+        TransitionRequests(self, self.health)
         self.fault = ''  # why the last transition failed
         self.stuck = False  # whether only the end of the process helps
         self._configured: Configured | None = None

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from lifecycle_msgs.srv import ChangeState, GetAvailableTransitions
 from rclpy.lifecycle import LifecycleNode
 
+from gausstr_ros.health.diagnostics import Health
 from gausstr_ros.health.fault_log import FaultLog
 
 _LOGGER = logging.getLogger(__name__)
@@ -26,14 +27,17 @@ class TransitionRequests:
 
     Args:
         node: whose services these are; it has them from its construction on.
+        health: told how many are refused.
     """
 
-    def __init__(self, node: LifecycleNode) -> None:
+    def __init__(self, node: LifecycleNode, health: Health) -> None:
         by_name = {service.srv_name.rpartition('/')[2]: service for service in node.services}
         self._change: Callable[[ChangeState.Request, ChangeState.Response], ChangeState.Response]
         self._change = by_name['change_state'].callback
         self._available = by_name['get_available_transitions'].callback
         by_name['change_state'].callback = self._answer
+        self._health = health
+        self._refused = 0
         self._log = FaultLog(_LOGGER)
 
     def _answer(
@@ -56,6 +60,8 @@ class TransitionRequests:
         return {transition.label: transition.id for transition in each}
 
     def _refuse(self, asked: str, possible: dict[str, int]) -> None:
+        self._refused += 1
+        self._health.note('transitions refused', str(self._refused))
         names = ', '.join(f'{label} ({number})' for label, number in possible.items())
         self._log.note(
             f'change_state: refused transition {asked}; possible in this state: {names or "none"}',

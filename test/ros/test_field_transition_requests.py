@@ -230,7 +230,7 @@ def test_requests_while_a_transition_runs_are_answered_after_it(
     assert manager.state() == 'active'
 
 
-def test_the_log_says_what_was_asked_and_what_is_possible(start_node, manager):
+def test_log_and_diagnostics_tell_of_what_was_refused(start_node, tester, manager):
     start_node(activate=False)
     lines = []
 
@@ -247,3 +247,4 @@ def test_the_log_says_what_was_asked_and_what_is_possible(start_node, manager):
     assert lines == [
         'change_state: refused transition 3; possible in this state: configure (1), shutdown (5)'
     ]
+    tester.wait_for_text('transitions refused=1')
