@@ -25,6 +25,7 @@ class Calibrations:
         # takes its place when one comes, so that who reads it never sees it change
         self._changes: dict[int, CameraInfo] = {}
         self._forgotten = False  # whether a change is no longer known
+        self._latched = False  # whether a publisher keeps what it has sent
         # a deque's append and a copy of it are atomic
         self._stamps: deque[int] = deque(maxlen=256)  # of the messages
         self._images: deque[int] = deque(maxlen=16)  # stamps
@@ -34,8 +35,14 @@ class Calibrations:
         """The stamp of the last one that came; None where none has."""
         return self._stamps[-1] if self._stamps else None
 
-    def add(self, info: CameraInfo) -> None:
-        """Remember a calibration; one without a stamp holds from the next image on."""
+    def add(self, info: CameraInfo, *, latched: bool = False) -> None:
+        """Remember a calibration; one without a stamp holds from the next image on.
+
+        Args:
+            info: may come more than once.
+            latched: its publisher keeps it for those who subscribe late.
+        """
+        self._latched |= latched
         stamp = nanoseconds(info.header.stamp)
         since = stamp or max(self._images, default=-1) + 1
         known = _last_before(self._changes, since)
@@ -46,7 +53,8 @@ class Calibrations:
                 del changes[next(iter(changes))]
                 self._forgotten = True
             self._changes = changes
-        self._stamps.append(stamp)
+        if stamp != self.newest:
+            self._stamps.append(stamp)
 
     def heard(self, stamp: int) -> None:
         """Note that the camera has sent an image."""
@@ -57,15 +65,20 @@ class Calibrations:
 
         None where it should still come: when the last one came with an image, the next one is
         waited for, as it may be another one. A camera that stops to send any costs `LOST_INFOS`
-        images and keeps the last one. An image before all that are known gets the first of those
-        that come on their own, as a latched one does, but none that came with a later image. When
-        an image is asked for changes nothing in the answer to another.
+        images and keeps the last one; one that latches it may never send another, and is waited
+        for only where two images in a row had theirs. An image before all that are known gets the
+        first of those that come on their own, as a latched one does, but none that came with a
+        later image. When an image is asked for changes nothing in the answer to another.
         """
         # in this order: a change is known before its stamp is
         stamps, images, changes = list(self._stamps), set(self._images), self._changes
         if not stamps:
             return None
         with_images = stamps[-1] in images
+        if self._latched:
+            before, newest = stamps[-2:] if len(stamps) > 1 else (-1, stamps[-1])
+            between = any(before < image < newest for image in images)
+            with_images = with_images and before in images and not between
         since = sum(stamps[-1] < image <= stamp for image in images | {stamp})
         awaited = stamps[-1] < stamp and with_images and since <= LOST_INFOS
         if awaited and stamp not in stamps:

@@ -54,9 +54,9 @@ class RigSource:
         self._undistorter = Undistorter()
         self._rectified = frozenset(c.name for c in settings.cameras if c.rectified)
 
-    def add_info(self, camera: str, info: CameraInfo) -> None:
-        """Remember a calibration."""
-        self._calibrations[camera].add(info)
+    def add_info(self, camera: str, info: CameraInfo, *, latched: bool = False) -> None:
+        """Remember a calibration; see `Calibrations.add`."""
+        self._calibrations[camera].add(info, latched=latched)
 
     def heard(self, camera: str, stamp: int) -> None:
         """Note that a camera has sent an image: its calibration may be on its way."""

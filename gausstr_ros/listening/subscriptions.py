@@ -116,7 +116,7 @@ class Subscriptions:
         topic = camera.camera_info_topic
         heard = self._subscriptions[camera.name, topic].topic_name
         if camera.name not in self._latched and is_latched(self._node, heard):
-            callback = partial(self._on_info, camera)
+            callback = partial(self._on_info, camera, latched=True)
             made = self._subscribe(CameraInfo, topic, callback, LATCHED, opened)
             self._latched[camera.name] = made
 
@@ -164,9 +164,11 @@ class Subscriptions:
                 self._health.connected(camera, topic)
             self._unheard[camera, topic] = found
 
-    def _on_info(self, camera: CameraSettings, message: CameraInfo) -> None:
+    def _on_info(
+        self, camera: CameraSettings, message: CameraInfo, *, latched: bool = False
+    ) -> None:
         self._health.connected(camera.name, camera.camera_info_topic)
-        self._rigs.add_info(camera.name, message)
+        self._rigs.add_info(camera.name, message, latched=latched)
 
     def _on_image(self, camera: CameraSettings, message: Image | CompressedImage) -> None:
         stamp = nanoseconds(message.header.stamp)

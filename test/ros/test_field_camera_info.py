@@ -82,14 +82,14 @@ def begin(rig, start_node, **parameters):
 
 
 @pytest.mark.parametrize('reliability', ['best_effort', 'reliable'])
-@pytest.mark.parametrize('when', ['unset', 'before', 'after'])
+@pytest.mark.parametrize('when', ['unset', 'before', 'with the first image', 'after'])
 def test_a_calibration_latched_before_the_node_starts_is_heard(rig, start_node, reliability, when):
     """astrobee PR 519, kachaka-api 22. Its stamp is none, or of when its publisher started."""
-    stamp = {'unset': 0, 'before': rig.start - 10**12, 'after': rig.start + 10**12}[when]
-    for camera in rig.cameras:
-        rig.latch(camera, stamp)
+    stamp = {'unset': 0, 'before': rig.start - 10**12, 'after': rig.start + 10**12}.get(when)
+    for number, camera in enumerate(rig.cameras):
+        rig.latch(camera, rig.start + number * 5_000_000 if stamp is None else stamp)
     begin(rig, start_node, image_reliability=reliability)
-    for index in (0, 30, 60):  # and it lasts
+    for index in (0, 1, 30):  # and it lasts
         assert_complete(rig, index)
 
 
@@ -122,7 +122,7 @@ def test_a_latched_calibration_lasts_until_the_next(rig, start_node):
     """The second is of another size, which cannot be of these images."""
     publishers = {camera: rig.latch(camera, rig.start) for camera in rig.cameras}
     begin(rig, start_node, **{'sync.min_cameras': 1})
-    for index in range(0, 40, 2):
+    for index in range(0, 40, 4):
         assert_complete(rig, index)
     rig.latch('CAM_B', rig.start + 5 * 10**9, publisher=publishers['CAM_B'], size=(45, 80))
     rig.play_set(52)
@@ -238,6 +238,25 @@ def test_a_calibration_without_a_stamp_holds_from_when_it_came():
     known.add(at(0, 2))
     known.heard(4000)
     assert [focal(known, stamp) for stamp in (2000, 3000, 4000)] == [1, 1, 2]
+
+
+def test_one_that_latches_it_is_waited_for_once_it_sends_it_with_each_image():
+    known = Calibrations()
+    for stamp in (10, 20):
+        known.heard(stamp)
+        known.add(at(stamp, stamp))
+        known.add(at(stamp, stamp), latched=True)  # both subscriptions hear it
+    known.heard(30)
+    assert focal(known, 30) is None
+    once = Calibrations()
+    once.heard(10)
+    once.add(at(10, 10), latched=True)
+    for stamp in (20, 30, 40):
+        once.heard(stamp)
+        assert focal(once, stamp) == 10
+    once.add(at(40, 40), latched=True)  # the next, after images that had none
+    once.heard(50)
+    assert [focal(once, stamp) for stamp in (30, 40, 50)] == [10, 40, 40]
 
 
 def test_a_loop_of_a_bag_begins_with_the_calibration_of_its_begin():

@@ -53,10 +53,11 @@ def bag(tester):
             """Play some sets, each when the one before has its map; their stamps."""
             stamps = []
             for number in range(count):
-                before = len(tester.heard[GRID])
-                stamps.append(tester.play_set(first + number * STEP))
-                tester.wait(lambda n=before: len(tester.heard[GRID]) > n, 20, f'map {number}')
-                assert tester.stamps(GRID)[-1] == stamps[-1]
+                known = len(tester.heard[GRID])
+                stamps.append(stamp := tester.play_set(first + number * STEP))
+                tester.wait(
+                    lambda s=stamp, n=known: s in tester.stamps(GRID)[n:], 20, f'map {number}'
+                )
             return stamps
 
     return Bag()

@@ -71,7 +71,12 @@ def manager(tester):
             assert self.get.wait_for_service(20)
             return reply(self.get.call_async(GetState.Request())).current_state.label
 
+    def notify(_):
+        with tester.changed:
+            tester.changed.notify_all()
+
     def reply(future):
+        future.add_done_callback(notify)
         tester.wait(future.done, 60, 'reply')
         return future.result()
 
