@@ -103,7 +103,7 @@ def faults(still: bytes, large: bytes) -> list[Fault]:
             (Sign('', 'looks along the wrong axis'),),
             change=lambda d, _: [replace(d, frame=f'{d.camera}_link')],
         ),
-        Fault('impossible transition', (Sign('pipeline', counter='transitions refused'),)),
+        Fault('refused transition', (Sign('pipeline', counter='transitions refused'),)),
         Fault('latched CameraInfo', (Sign('pipeline', 'inactive'),)),
         Fault('TF gap', (Sign('pipeline', 'no transform'),)),
         Fault('node restart', (Sign('pipeline', 'inactive'),)),

@@ -138,7 +138,7 @@ class Soak:
     def _during(self, fault: Fault, number: int) -> None:
         if fault.name == '5 vocabularies/s' and number % 2 == 0 and number < fault.cycles:
             self._watcher.set_words(WORDS[(number // 2 + 1) % len(WORDS)])
-        if fault.name == 'impossible transition' and number < fault.cycles:
+        if fault.name == 'refused transition' and number < fault.cycles:
             asked = IMPOSSIBLE[number % len(IMPOSSIBLE)]
             self._refused.append(self._watcher.change_state(asked))
 
@@ -153,7 +153,7 @@ class Soak:
         elif fault.name == 'latched CameraInfo':
             self._transition('activate')
             self._play_until(self._cameras.matched, 200, 'it does not listen after activate')
-        elif fault.name == 'impossible transition':
+        elif fault.name == 'refused transition':
             self._play_until(self._all_refused, 200, 'an impossible transition gets no reply')
         elif fault.name == '5 vocabularies/s':
             self.use_first_words()
