@@ -28,6 +28,7 @@ class CameraHealth:
     connections: dict[str, str] = field(default_factory=dict)
     absent: int = 0  # sets that went out without it
     frozen: str = ''  # how long its picture has stood still
+    doubt: str = ''  # why its mount can hardly be right
     offset: float = 0.0  # phase, seconds
     fault: str = ''  # why its last image was of no use
     last_error: str = ''
@@ -48,7 +49,7 @@ class CameraHealth:
     def watch(self, now: float) -> None:
         """Measure age and rate afresh."""
         self.since, self.last, self.period = now, None, None
-        self.fault = self.frozen = ''
+        self.fault = self.frozen = self.doubt = ''
 
     def read(self, fault: str, frozen: str) -> None:
         """Note why an image could not be used and whether its picture stands still, else ''."""
@@ -92,6 +93,8 @@ class CameraHealth:
             return DiagnosticStatus.ERROR, f'no image on {self.topic} {since}'
         if self.fault or self._news:
             return DiagnosticStatus.ERROR, self.fault or self._news
+        if self.doubt:
+            return DiagnosticStatus.WARN, self.doubt
         if self.frozen:
             return DiagnosticStatus.WARN, self.frozen
         if dropped := self.drops - self._told:

@@ -111,14 +111,17 @@ class Health:
                 fault = faults.get(camera, '')[:_MAX_TEXT]
                 self._cameras[camera].read(fault, frozen.get(camera, ''))
 
-    def camera_drops(self, drops: Counter[tuple[str, str]], unpaired: dict[str, int]) -> None:
+    def doubted(self, doubts: Mapping[str, str]) -> None:
+        """Note of some cameras why their mounts can hardly be right, else ''."""
+        with self._lock:
+            for camera, text in doubts.items():
+                self._cameras[camera].doubt = text
+
+    def camera_drops(self, drops: Counter[tuple[str, str]]) -> None:
         """Set the counts of images dropped before they were in a set, (camera, reason)."""
         with self._lock:
             for (camera, reason), count in drops.items():
                 self._cameras[camera].drops[reason] = count
-            for camera, count in unpaired.items():
-                if count:
-                    self._cameras[camera].drops['no depth image with its stamp'] = count
 
     def phase_offsets(self, offsets: Mapping[str, float]) -> None:
         """Note by how many seconds each camera fires after the first; given or learned."""

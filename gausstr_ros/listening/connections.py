@@ -14,6 +14,11 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, LivelinessPolicy, QoSProfile, ReliabilityPolicy
 
 _NO_LIMIT = 2**63 - 1
+LATCHED = QoSProfile(
+    depth=5,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
 
 
 def unheard_publishers(node: Node, subscription: Any) -> dict[tuple[int, ...], str]:
@@ -28,6 +33,13 @@ def unserved_subscriptions(node: Node, publisher: Any) -> dict[tuple[int, ...], 
     ours = publisher.qos_profile
     found = node.get_subscriptions_info_by_topic(publisher.topic_name)
     return _faults((info, misfit(ours, info.qos_profile)) for info in found)
+
+
+def is_latched(node: Node, topic: str) -> bool:
+    """Whether a publisher of a topic keeps what it has sent for those who subscribe late."""
+    profiles = (info.qos_profile for info in node.get_publishers_info_by_topic(topic))
+    # one that is best effort sends nothing again
+    return any(not misfit(offered, LATCHED) for offered in profiles)
 
 
 def misfit(offered: QoSProfile, asked: QoSProfile) -> str:

@@ -13,6 +13,7 @@ from gausstr_core.camera.undistortion import Undistorter
 from gausstr_core.stamps import nanoseconds
 from gausstr_ros.listening.calibrations import Calibrations
 from gausstr_ros.listening.depth_pairing import Shot
+from gausstr_ros.listening.mounts import wrong_axis
 from gausstr_ros.listening.transforms import Outrun, ego_from_camera
 from gausstr_ros.sets.image_sets import ImageSet
 from gausstr_ros.sets.waiting import NotReady
@@ -30,6 +31,7 @@ class ImageInputs:
     mount: NDArray[np.float64]
     undistorter: Undistorter = field(default_factory=Undistorter)
     rectified: bool = False  # the image is undistorted already
+    doubt: str = ''  # why the mount can hardly be right
 
 
 @dataclass(frozen=True)
@@ -46,15 +48,15 @@ class RigSource:
 
     def __init__(self, settings: Settings, buffer: tf2_ros.Buffer) -> None:
         self._settings = settings
-        self.buffer = buffer  # replaced by another one where transforms start afresh
+        self._buffer = buffer
         self._calibrations = {camera.name: Calibrations() for camera in settings.cameras}
         self.outrun = Outrun()
         self._undistorter = Undistorter()
         self._rectified = frozenset(c.name for c in settings.cameras if c.rectified)
 
-    def add_info(self, camera: str, info: CameraInfo) -> None:
-        """Remember a calibration."""
-        self._calibrations[camera].add(info)
+    def add_info(self, camera: str, info: CameraInfo, *, latched: bool = False) -> None:
+        """Remember a calibration; see `Calibrations.add`."""
+        self._calibrations[camera].add(info, latched=latched)
 
     def heard(self, camera: str, stamp: int) -> None:
         """Note that a camera has sent an image: its calibration may be on its way."""
@@ -70,7 +72,9 @@ class RigSource:
         stamp = nanoseconds(shot.image.header.stamp)
         info = self._info(camera, stamp)
         mount = self._pose(camera, shot, stamp, fixed_frame='')
-        return ImageInputs(info, mount, self._undistorter, camera in self._rectified)
+        frame, base_frame = shot.image.header.frame_id, self._settings.base_frame
+        doubt = wrong_axis(camera, frame, base_frame, mount)
+        return ImageInputs(info, mount, self._undistorter, camera in self._rectified, doubt)
 
     def camera_inputs(
         self, camera: str, images: ImageSet[Shot], own: ImageInputs | None = None
@@ -99,7 +103,7 @@ class RigSource:
     ) -> NDArray[np.float64]:
         header = shot.image.header
         return ego_from_camera(
-            self.buffer,
+            self._buffer,
             self._settings.base_frame,
             fixed_frame,
             stamp,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -18,9 +19,10 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from gausstr_core.stamps import is_time, nanoseconds
 from gausstr_ros.health.diagnostics import Health
 from gausstr_ros.health.fault_log import FaultLog
-from gausstr_ros.listening.connections import unheard_publishers
-from gausstr_ros.listening.depth_pairing import DepthPairing, Shot
+from gausstr_ros.listening.connections import LATCHED, is_latched, unheard_publishers
+from gausstr_ros.listening.depth_pairing import DepthPairing, Shot, drops_by_camera
 from gausstr_ros.listening.rig_source import CameraInputs, ImageInputs, RigSource
+from gausstr_ros.listening.transform_buffer import TransformBuffer
 from gausstr_ros.sets.arrivals import Arrivals
 from gausstr_ros.sets.image_sets import ImageSet
 from gausstr_ros.sets.synchroniser import Synchroniser
@@ -35,9 +37,18 @@ AHEAD = 1.0
 
 
 class Subscriptions:
-    """Images, depth, calibrations and transforms of all cameras; sets go to `self.arrivals`."""
+    """Images, depth, calibrations and transforms of all cameras; sets go to `self.arrivals`.
 
-    def __init__(self, node: Node, settings: Settings, health: Health) -> None:
+    Args:
+        node: that subscribes.
+        settings: of the node.
+        health: told of everything.
+        buffer: gets the transforms; what was static in it before still is.
+    """
+
+    def __init__(
+        self, node: Node, settings: Settings, health: Health, buffer: TransformBuffer
+    ) -> None:
         self._node = node
         self._settings = settings
         self._health = health
@@ -46,8 +57,10 @@ class Subscriptions:
         self._pairing = {name: DepthPairing() for name in settings.names}
         self._faults = FaultLog(_LOGGER)
         self._transforms_forgotten = 0
-        # a buffer that knows the node offers a service of its own, and is never let go
-        self._rigs = RigSource(settings, tf2_ros.Buffer())
+        self._buffer = buffer
+        self._buffer.clear()
+        self._set_stamp = 0  # of the last set, nanoseconds
+        self._rigs = RigSource(settings, buffer)
         self.arrivals: Arrivals[Shot, ImageInputs, CameraInputs, Any] = Arrivals(
             self._rigs.image_inputs,
             self._rigs.camera_inputs,
@@ -57,12 +70,12 @@ class Subscriptions:
             cameras=len(settings.cameras),
         )
         self._subscriptions: dict[tuple[str, str], Any] = {}  # by camera and topic
+        self._latched: dict[str, Any] = {}  # camera -> one more subscription to its CameraInfo
         # (camera, topic) -> id of a publisher that cannot be heard -> the policy at fault
         self._unheard: dict[tuple[str, str], dict[tuple[int, ...], str]] = {}
         with ExitStack() as opened:  # all of it, or nothing
             opened.callback(self.arrivals.close)
-            self._listener = tf2_ros.TransformListener(self._rigs.buffer, node)
-            opened.callback(lambda: self._listener.unregister())
+            opened.callback(tf2_ros.TransformListener(buffer, node).unregister)
             for camera in settings.cameras:
                 self._listen(camera, opened)
             # Sets of a stalled stream time out on a clock that no bag stops.
@@ -90,15 +103,40 @@ class Subscriptions:
             reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
         )
         for message, topic, callback in heard:
-            made = self._node.create_subscription(
-                message,
-                topic,
-                partial(callback, camera),
-                qos,
-                event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
-            )
-            opened.callback(self._node.destroy_subscription, made)
+            made = self._subscribe(message, topic, partial(callback, camera), qos, opened)
             self._subscriptions[camera.name, topic] = made
+        self._listen_to_latched(camera, opened)
+
+    def _listen_to_latched(self, camera: CameraSettings, opened: ExitStack) -> None:
+        """Hear what was sent before us as well, where a publisher of CameraInfo keeps it.
+
+        Only there: such a subscription hears no publisher that keeps nothing, whose log would
+        complain of it. What both subscriptions hear is one calibration.
+        """
+        topic = camera.camera_info_topic
+        heard = self._subscriptions[camera.name, topic].topic_name
+        if camera.name not in self._latched and is_latched(self._node, heard):
+            callback = partial(self._on_info, camera, latched=True)
+            made = self._subscribe(CameraInfo, topic, callback, LATCHED, opened)
+            self._latched[camera.name] = made
+
+    def _subscribe(
+        self,
+        kind: type,
+        topic: str,
+        callback: Callable[[Any], None],
+        qos: QoSProfile,
+        opened: ExitStack,
+    ) -> Any:
+        made = self._node.create_subscription(
+            kind,
+            topic,
+            callback,
+            qos,
+            event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
+        )
+        opened.callback(self._node.destroy_subscription, made)
+        return made
 
     def regroup(self, settings: Settings) -> None:
         """Make sets by other limits; where these change, sets in the making go out as they are."""
@@ -109,7 +147,9 @@ class Subscriptions:
         self._settings = settings
 
     def check(self) -> None:
-        """Tell of publishers that cannot be heard, and when they are gone."""
+        """Tell of publishers that cannot be heard, and when they are gone; listen to new ones."""
+        for each in self._settings.cameras:
+            self._listen_to_latched(each, self._opened)
         for (camera, topic), subscription in self._subscriptions.items():
             found = unheard_publishers(self._node, subscription)
             before = self._unheard.get((camera, topic), {})
@@ -124,9 +164,11 @@ class Subscriptions:
                 self._health.connected(camera, topic)
             self._unheard[camera, topic] = found
 
-    def _on_info(self, camera: CameraSettings, message: CameraInfo) -> None:
+    def _on_info(
+        self, camera: CameraSettings, message: CameraInfo, *, latched: bool = False
+    ) -> None:
         self._health.connected(camera.name, camera.camera_info_topic)
-        self._rigs.add_info(camera.name, message)
+        self._rigs.add_info(camera.name, message, latched=latched)
 
     def _on_image(self, camera: CameraSettings, message: Image | CompressedImage) -> None:
         stamp = nanoseconds(message.header.stamp)
@@ -156,14 +198,14 @@ class Subscriptions:
         self._forward(self._synchroniser.add(camera, stamp, shot))
         if self._synchroniser.jumps_back > self._jumps_back:
             self._jumps_back = self._synchroniser.jumps_back
-            self._forget_transforms('the stamps of the images jumped back')
+            self._forget_transforms('the stamps of the images jumped back', stamp)
 
     def _poll(self) -> None:
         self._forward(self._synchroniser.poll(time.monotonic_ns()))
         if self._rigs.outrun.lasts(self._settings.transform_timeout + AHEAD):
-            self._forget_transforms('a transform has a stamp far ahead of all images')
-        unpaired = {name: pairing.unpaired for name, pairing in self._pairing.items()}
-        self._health.camera_drops(self._synchroniser.drops, unpaired)
+            why = 'a transform has a stamp far ahead of all images'
+            self._forget_transforms(why, self._set_stamp)
+        self._health.camera_drops(self._synchroniser.drops + drops_by_camera(self._pairing))
         self._health.phase_offsets(self._synchroniser.offsets)
         for key, count in (
             ('clock jumps', self._synchroniser.jumps),
@@ -177,16 +219,15 @@ class Subscriptions:
     def _forward(self, sets: list[ImageSet[Shot]]) -> None:
         for images in sets:
             self._health.absent(images.missing)
+            self._set_stamp = images.stamp
         self.arrivals.update(sets, self._synchroniser.forming)
 
-    def _forget_transforms(self, why: str) -> None:
-        """Start a new buffer: tf2 leaves out what is older than its newest, as in a loop."""
+    def _forget_transforms(self, why: str, stamp: int) -> None:
+        """Tf2 leaves out what is older than its newest, as in a loop; static ones stay."""
         self._faults.note(f'{why}: transforms start afresh', level=logging.WARNING)
         self._transforms_forgotten += 1
-        self._listener.unregister()
-        self._rigs.buffer = tf2_ros.Buffer()
+        self._buffer.start_afresh(stamp)
         self._rigs.outrun.start_afresh()
-        self._listener = tf2_ros.TransformListener(self._rigs.buffer, self._node)
 
     def _dropped(self, reason: str, text: str) -> None:
         if text:

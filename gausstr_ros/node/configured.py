@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from gausstr_core.device_memory import DeviceMemory
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.process.memory import peak_memory
 from gausstr_core.vocabulary.vocabulary import Vocabulary
 from gausstr_ros.cycle.build import build_pipeline, rule_in_force, warm_up
+from gausstr_ros.listening.transform_buffer import TransformBuffer
 from gausstr_ros.messages.grids_and_clouds import band_slice
 from gausstr_ros.node.worker import Plan
 from gausstr_ros.publishing.output_topics import OutputTopics
@@ -40,6 +41,8 @@ class Configured:
     vocabulary: VocabularyInForce
     topics: OutputTopics
     plan: Plan
+    # static transforms are kept while the node is inactive: who sent them may not do so again
+    transforms: TransformBuffer = field(default_factory=TransformBuffer)
 
     def check(self, settings: Settings) -> None:
         """Raise ValueError unless these settings can take the place of those in force."""

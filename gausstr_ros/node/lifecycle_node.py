@@ -26,6 +26,7 @@ from gausstr_ros.listening.subscriptions import Subscriptions
 from gausstr_ros.messages.grids_and_clouds import band_slice
 from gausstr_ros.node.configured import Configured, load
 from gausstr_ros.node.live_parameters import LiveParameters
+from gausstr_ros.node.transition_requests import TransitionRequests
 from gausstr_ros.node.worker import Worker
 from gausstr_ros.publishing.output_topics import NO_EVENTS, OutputTopics
 from gausstr_ros.settings.declaration import declare_parameters, parameter_values
@@ -50,6 +51,7 @@ class GaussTRNode(LifecycleNode):
         super().__init__('gausstr', **kwargs)
         declare_parameters(self)
         self.health = Health()
+        TransitionRequests(self, self.health)
         self.fault = ''  # why the last transition failed
         self.stuck = False  # whether only the end of the process helps
         self._configured: Configured | None = None
@@ -170,7 +172,7 @@ class GaussTRNode(LifecycleNode):
         assert parts is not None
         parts.memory.enter()
         LifecycleNode.on_activate(self, state)
-        subscriptions = Subscriptions(self, parts.settings, self.health)
+        subscriptions = Subscriptions(self, parts.settings, self.health, parts.transforms)
         worker = Worker(
             subscriptions.arrivals,
             parts.pipeline,

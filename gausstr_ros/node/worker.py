@@ -214,6 +214,7 @@ class Worker:
             )
             self._health.encoded(taken.early, len(taken.images.payloads))
             self._tell(taken.images, parts.faults)
+            self._doubt({camera: needs.image.doubt for camera, needs in taken.inputs.items()})
             missing = (*taken.images.missing, *parts.faults)
             encoded = join_set(parts, self._plan.min_cameras)
         self._handed.put(
@@ -228,6 +229,11 @@ class Worker:
         self._health.read(images.payloads, faults, frozen)
         for text in faults.values():
             self._log.note(f'set at {images.stamp / 1e9:.3f} s: {text}')
+
+    def _doubt(self, doubts: dict[str, str]) -> None:
+        self._health.doubted(doubts)
+        for text in filter(None, doubts.values()):
+            self._log.note(text, level=logging.WARNING)
 
     def _map_all(self) -> None:
         while (task := self._handed.get()) is not None:

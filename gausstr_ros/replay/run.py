@@ -17,7 +17,7 @@ from gausstr_ros.cycle.build import build_pipeline, rule_in_force
 from gausstr_ros.cycle.steps import encode_set, join_set, map_set
 from gausstr_ros.health.diagnostics import REPLAY, Health
 from gausstr_ros.health.fault_log import FaultLog
-from gausstr_ros.listening.depth_pairing import DepthPairing, Shot
+from gausstr_ros.listening.depth_pairing import DepthPairing, Shot, drops_by_camera
 from gausstr_ros.listening.rig_source import CameraInputs, RigSource
 from gausstr_ros.publishing.outputs import Outputs
 from gausstr_ros.replay.journal import Journal, StoredSet
@@ -90,8 +90,7 @@ class Replay:
 
     def report(self, stamp: int) -> DiagnosticArray:
         """The diagnostics so far."""
-        unpaired = {name: pairing.unpaired for name, pairing in self._pairing.items()}
-        self.health.camera_drops(self._synchroniser.drops, unpaired)
+        self.health.camera_drops(self._synchroniser.drops + drops_by_camera(self._pairing))
         return self.health.message(stamp)
 
     def _on_image(self, camera: str, message: Image | CompressedImage) -> None:
@@ -143,6 +142,10 @@ class Replay:
 
     def _result(self, number: int, entry: WaitingSet[Shot, CameraInputs]) -> StoredSet:
         stamp = entry.images.stamp
+        doubts = {camera: needs.image.doubt for camera, needs in entry.inputs.items()}
+        self.health.doubted(doubts)
+        for text in filter(None, doubts.values()):
+            self._log.note(text, level=logging.WARNING)
         result = self._journal.find(number, stamp)
         if result is None:
             result = self._map(entry)

@@ -114,13 +114,14 @@ def test_a_mount_that_stops_to_send_delays_one_set(start_node, tester):
 def test_the_buffer_offers_no_service_of_its_own(start_node, tester, monkeypatch):
     """The real tf2_ros.Buffer does where it knows the node, and is then never let go."""
 
-    class Real(tf2_ros.Buffer):
-        def __init__(self, cache_time=None, node: Node | None = None):
-            super().__init__(cache_time)
-            if node is not None:
-                node.create_service(GetState, 'tf2_frames', lambda request, response: response)
+    initialise = tf2_ros.Buffer.__init__
 
-    monkeypatch.setattr(tf2_ros, 'Buffer', Real)
+    def as_the_real_one(buffer, cache_time=None, node: Node | None = None):
+        initialise(buffer, cache_time)
+        if node is not None:
+            node.create_service(GetState, 'tf2_frames', lambda request, response: response)
+
+    monkeypatch.setattr(tf2_ros.Buffer, '__init__', as_the_real_one)
     node = start_node(activate=False)
     before = sorted(service.srv_name for service in node.services)
     for _ in range(2):

@@ -214,6 +214,33 @@ def test_forgets_what_is_older_than_ten_seconds():
     assert position(found) == pytest.approx((6, 0, 0))
 
 
+def test_clear_forgets_what_moves_and_keeps_what_is_static(buffer):
+    """geometry2: StaticCache::clearList does nothing. Time is free to go back after it."""
+    buffer.clear()
+    for moment in (at(0.0), at(1.0), Time()):
+        assert not buffer.can_transform('odom', 'base_link', moment)
+        with pytest.raises(TransformException):
+            buffer.lookup_transform('odom', 'camera', moment)
+    assert position(buffer.lookup_transform('base_link', 'camera', at(-500.0))) == (2, 0, 0)
+    buffer.set_transform(transform('odom', 'base_link', -500.0, (7, 0, 0)), 'test')
+    assert position(buffer.lookup_transform('odom', 'camera', at(-500.0))) == (9, 0, 0)
+
+
+@pytest.mark.parametrize('apart', [1, 2, 100, 255])
+def test_stamps_are_whole_nanoseconds(apart):
+    """field_reports X5: as float64, stamps of today that lie 255 ns apart can be one."""
+    buffer, middle = Buffer(), Time(nanoseconds=START + apart // 2)
+    for number in (0, 1):
+        moving = transform('odom', 'base_link', xyz=(number * apart, 0, 0))
+        moving.header.stamp = Time(nanoseconds=START + number * apart).to_msg()
+        buffer.set_transform(moving, 'test')
+    found = buffer.lookup_transform('odom', 'base_link', middle)
+    assert Time.from_msg(found.header.stamp).nanoseconds == middle.nanoseconds
+    assert position(found) == pytest.approx((apart // 2, 0, 0))
+    for outside in (-1, apart + 1):
+        assert not buffer.can_transform('odom', 'base_link', Time(nanoseconds=START + outside))
+
+
 def test_late_samples_are_sorted_in(buffer):
     buffer.set_transform(transform('odom', 'base_link', 0.5, (7, 0, 0), yaw=0.5), 'test')
     assert buffer.lookup_transform('odom', 'base_link', at(0.5)).transform.translation.x == 7

@@ -64,18 +64,39 @@ class Cameras:
         self.transforms = True
         self._start = time.monotonic()
         self._epoch = time.time_ns()
+        self._node = node
+        self._latched: dict[str, Any] = {}  # camera -> publisher of its only CameraInfo
         self._tf_static.publish(
-            TFMessage(transforms=[_mounted(*each) for each in zip(CAMERAS, YAWS, strict=True)])
+            TFMessage(
+                transforms=[
+                    mount
+                    for camera, yaw in zip(CAMERAS, YAWS, strict=True)
+                    for mount in (_mounted(camera, yaw), _body(f'{camera}_link', yaw))
+                ]
+            )
         )
 
     def matched(self) -> bool:
         """Whether the node listens to everything."""
         publishers = [*self._images.values(), *self._infos.values(), self._tf]
+        publishers += self._latched.values()
         return all(p.get_subscription_count() for p in publishers)
 
     def loop_back(self, seconds: float) -> None:
         """Let the stamps jump back, as a bag does that starts again."""
         self._shift -= round(seconds * 1e9)
+
+    def latch(self, camera: str) -> None:
+        """Send a camera's CameraInfo once, and none with its images any more."""
+        made = self._node.create_publisher(CameraInfo, f'/{camera}/camera_info', LATCHED)
+        made.publish(_info(camera, self._epoch + self._shift, Delivery.focal))
+        self._latched[camera] = made
+
+    def unlatch(self) -> None:
+        """Send CameraInfo with all images again."""
+        for publisher in self._latched.values():
+            self._node.destroy_publisher(publisher)
+        self._latched.clear()
 
     def play(self, fault: Fault | None, camera: str) -> float | None:
         """Wait for the next cycle and play it; when the fault took effect, on time.monotonic."""
@@ -112,17 +133,34 @@ class Cameras:
         self._never.wait(max(0.0, end - time.monotonic()))
 
     def _send(self, delivery: Delivery) -> None:
-        header = header_message(delivery.stamp, delivery.camera)
-        info = CameraInfo(
-            header=header, height=SIZE[0], width=SIZE[1], distortion_model='plumb_bob'
-        )
-        focal = delivery.focal
-        info.k = [focal, 0.0, SIZE[1] / 2 - 0.5, 0.0, focal, SIZE[0] / 2 - 0.5, 0.0, 0.0, 1.0]
-        self._infos[delivery.camera].publish(info)
+        if delivery.camera not in self._latched:
+            info = _info(delivery.camera, delivery.stamp, delivery.focal)
+            self._infos[delivery.camera].publish(info)
+        header = header_message(delivery.stamp, delivery.frame or delivery.camera)
         data = array.array('B', delivery.picture)
         self._images[delivery.camera].publish(
             CompressedImage(header=header, format='jpeg', data=data)
         )
+
+
+def _info(camera: str, stamp: int, focal: float) -> CameraInfo:
+    info = CameraInfo(
+        header=header_message(stamp, camera),
+        height=SIZE[0],
+        width=SIZE[1],
+        distortion_model='plumb_bob',
+    )
+    info.k = [focal, 0.0, SIZE[1] / 2 - 0.5, 0.0, focal, SIZE[0] / 2 - 0.5, 0.0, 0.0, 1.0]
+    return info
+
+
+def _body(frame: str, yaw: float) -> TransformStamped:
+    """A frame whose x axis looks where the camera looks."""
+    c, s = np.cos(yaw), np.sin(yaw)
+    pose = np.eye(4)
+    pose[:2, :2] = [[c, -s], [s, c]]
+    pose[:3, 3] = c, s, 1.5
+    return _link('base_link', frame, 0, pose)
 
 
 def _mounted(camera: str, yaw: float) -> TransformStamped:

@@ -18,6 +18,7 @@ class Delivery:
     picture: bytes  # JPEG
     focal: float = 100.0
     delay: float = 0.0  # seconds after its due time
+    frame: str = ''  # of the image, where that is not the camera's own
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Fault:
     """Something that goes wrong for some cycles; `change` is None where no image is changed."""
 
     name: str
-    signs: tuple[Sign, ...]  # one of them is enough
+    signs: tuple[Sign, ...]  # one of them is enough; none: it must cost nothing
     cycles: int = 15
     change: Callable[[Delivery, random.Random], list[Delivery]] | None = None
 
@@ -47,6 +48,12 @@ LATE = Sign('', counter='dropped: late')
 
 def _halved(delivery: Delivery, _: random.Random) -> list[Delivery]:
     return [replace(delivery, picture=delivery.picture[: len(delivery.picture) // 2])]
+
+
+def _padded(delivery: Delivery, chance: random.Random) -> list[Delivery]:
+    """A buffer of the driver's with a whole picture in front."""
+    tail = bytes(chance.randrange(1, 3 * len(delivery.picture)))
+    return [replace(delivery, picture=delivery.picture + tail)]
 
 
 def _dropped(delivery: Delivery, chance: random.Random) -> list[Delivery]:
@@ -90,6 +97,14 @@ def faults(still: bytes, large: bytes) -> list[Fault]:
             (Sign('', 'the image has 200x120 pixels'),),
             change=lambda d, _: [replace(d, picture=large)],
         ),
+        Fault('JPEG padding', (), change=_padded),
+        Fault(
+            'body frame',
+            (Sign('', 'looks along the wrong axis'),),
+            change=lambda d, _: [replace(d, frame=f'{d.camera}_link')],
+        ),
+        Fault('refused transition', (Sign('pipeline', counter='transitions refused'),)),
+        Fault('latched CameraInfo', (Sign('pipeline', 'inactive'),)),
         Fault('TF gap', (Sign('pipeline', 'no transform'),)),
         Fault('node restart', (Sign('pipeline', 'inactive'),)),
         Fault('bag loop', (Sign('pipeline', counter='clock jumps back'),), 1),

@@ -17,6 +17,7 @@ PATIENCE = 100  # cycles after which what is waited for counts as never come
 CALM = 8  # cycles without a fault between two
 LOOP = 5.0  # seconds that the bag jumps back
 RESTART = ('deactivate', 'cleanup', 'configure', 'activate')
+IMPOSSIBLE = (1, 2, 3, 5, 6, 0, 10, 99, 255)  # numbers of transitions, while it is active
 # One after the other; the first makes every picture's map what it was.
 WORDS = (['automobile', 'tarmac', 'tree'], ['wall', 'person'], ['truck', 'sky', 'grass', 'bus'])
 
@@ -46,6 +47,7 @@ class Soak:
         self.count = len(every)
         self._schedule = schedule(every, seed)
         self.outcomes: list[Outcome] = []
+        self._refused: list[Any] = []  # futures of transitions that cannot be
         self.samples: list[tuple[float, int]] = []
 
     def warm_up(self) -> None:
@@ -78,18 +80,21 @@ class Soak:
         fault, camera = outcome.fault, outcome.camera
         before = [self._watcher.counters(sign, camera) for sign in fault.signs]
         first = self._cameras.cycle
-        effect = self._begin(fault)
+        effect = self._begin(fault, camera)
+        outcome.visible = None if fault.signs else 0.0
         for number in range(fault.cycles + PATIENCE):
             at = self._tick(fault, camera)
             effect = effect or at
             self._during(fault, number)
-            outcome.visible = outcome.visible or self._delay(outcome, effect, before)
+            if outcome.visible is None:
+                outcome.visible = self._delay(outcome, effect, before)
             if number + 1 >= fault.cycles and outcome.visible is not None:
                 break
         last = self._cameras.cycle
         self._end(fault)
         good = self._cameras.cycle
         self._recover(outcome, good)
+        self._cameras.unlatch()
         outcome.mapped = sum(cycle in self._watcher.correct for cycle in range(first + 1, last))
 
     def _delay(self, outcome: Outcome, effect: float | None, before: list[str]) -> float | None:
@@ -115,7 +120,7 @@ class Soak:
                 return
         outcome.shown = str(self._watcher.texts())
 
-    def _begin(self, fault: Fault) -> float | None:
+    def _begin(self, fault: Fault, camera: str) -> float | None:
         """Start what changes no image; when it took effect."""
         if fault.name == 'TF gap':
             self._cameras.transforms = False
@@ -123,6 +128,9 @@ class Soak:
             self._cameras.loop_back(LOOP)
         elif fault.name == 'node restart':
             self._transition(RESTART[0])
+        elif fault.name == 'latched CameraInfo':
+            self._transition('deactivate')
+            self._cameras.latch(camera)
         elif fault.change is not None:
             return None
         return time.monotonic()
@@ -130,6 +138,9 @@ class Soak:
     def _during(self, fault: Fault, number: int) -> None:
         if fault.name == '5 vocabularies/s' and number % 2 == 0 and number < fault.cycles:
             self._watcher.set_words(WORDS[(number // 2 + 1) % len(WORDS)])
+        if fault.name == 'refused transition' and number < fault.cycles:
+            asked = IMPOSSIBLE[number % len(IMPOSSIBLE)]
+            self._refused.append(self._watcher.change_state(asked))
 
     def _end(self, fault: Fault) -> None:
         if fault.name == 'TF gap':
@@ -139,8 +150,21 @@ class Soak:
                 self._transition(label)
             self.use_first_words()
             self._play_until(self._cameras.matched, 200, 'it does not listen after the restart')
+        elif fault.name == 'latched CameraInfo':
+            self._transition('activate')
+            self._play_until(self._cameras.matched, 200, 'it does not listen after activate')
+        elif fault.name == 'refused transition':
+            self._play_until(self._all_refused, 200, 'an impossible transition gets no reply')
         elif fault.name == '5 vocabularies/s':
             self.use_first_words()
+
+    def _all_refused(self) -> bool:
+        if not all(future.done() for future in self._refused):
+            return False
+        if any(future.result().success for future in self._refused):
+            raise TimeoutError('an impossible transition was made')
+        self._refused.clear()
+        return True
 
     def use_first_words(self) -> None:
         """Put the words in force by which the maps are compared."""

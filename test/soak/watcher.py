@@ -42,10 +42,13 @@ class Watcher:
         with self._lock:
             self.wanted.clear()
 
-    def change_state(self, label: str) -> Any:
-        """Ask for a lifecycle transition; returns the future."""
+    def change_state(self, asked: str | int) -> Any:
+        """Ask for a lifecycle transition by its label or number; returns the future."""
         request = ChangeState.Request()
-        request.transition.label = label
+        if isinstance(asked, str):
+            request.transition.label = asked
+        else:
+            request.transition.id = asked
         return self._state.call_async(request)
 
     def set_words(self, names: list[str]) -> Any:

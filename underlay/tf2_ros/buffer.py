@@ -47,10 +47,13 @@ class Buffer:
         self._insert(transform, authority, static=True)
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Forget all that moves; static transforms and the names of frames stay, as in tf2."""
         with self._changed:
-            self._histories.clear()
-            self._frames.clear()
+            self._histories = {
+                child: history
+                for child, history in self._histories.items()
+                if isinstance(history, StaticHistory)
+            }
 
     def lookup_transform(
         self, target_frame: str, source_frame: str, time: Time, timeout: Duration | None = None
