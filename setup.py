@@ -65,6 +65,7 @@ setup(
     },
     entry_points={
         'console_scripts': [
+            'gausstr-call = gausstr_ros.call.command:main',
             'gausstr-convert-checkpoint = gausstr_core.transformer.checkpoints.convert:main',
             'gausstr-demo = gausstr_ros.demo.command:main',
             'gausstr-evaluate = gausstr_training.evaluate:main',
