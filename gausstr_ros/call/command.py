@@ -29,7 +29,7 @@ from gausstr_ros.transport import use_shared_memory_profile
 
 # Seconds to wait for a map newer than the latched one, which may be of long ago: what nobody
 # listens to is not made.
-NEWER_WITHIN = 5.0
+NEWER_WITHIN = 3.0
 EXAMPLE = """\
 examples:
   gausstr-call set car person ground:ground
