@@ -66,8 +66,14 @@ class Asker:
         self._node.destroy_node()
         rclpy.shutdown(context=self._context)
 
-    def call(self, service: str, kind: Any, request: Any) -> Any:
+    def call(self, service: str, kind: Any, request: Any, work: float = 0.0) -> Any:
         """The reply of a service of the node.
+
+        Args:
+            service: its name below the node's.
+            kind: its type.
+            request: what is asked.
+            work: seconds that the node may need for it, where these are more than the timeout.
 
         Raises:
             Unanswered: the service is not there, or does not reply.
@@ -76,7 +82,7 @@ class Asker:
         client = self._node.create_client(kind, name)
         self.wait(client.service_is_ready, f'no service {name}')
         future = client.call_async(request)
-        self.wait(future.done, f'no reply of {name}')
+        self.wait(future.done, f'no reply of {name}', work)
         return future.result()
 
     def hear(
@@ -92,14 +98,15 @@ class Asker:
 
         self._node.create_subscription(kind, topic, received, qos)
 
-    def wait(self, condition: Callable[[], bool], what: str) -> None:
+    def wait(self, condition: Callable[[], bool], what: str, least: float = 0.0) -> None:
         """Spin until a condition holds.
 
         Raises:
-            Unanswered: it does not within the timeout.
+            Unanswered: it does not within the timeout, or `least` seconds where these are more.
         """
-        if not self.spin(condition, self._timeout):
-            raise Unanswered(f'{what} within {self._timeout:g} s; {self._seen()}')
+        seconds = max(self._timeout, least)
+        if not self.spin(condition, seconds):
+            raise Unanswered(f'{what} within {seconds:g} s; {self._seen()}')
 
     def spin(self, condition: Callable[[], bool], seconds: float) -> bool:
         """Spin until a condition holds, or for so many seconds; whether it holds."""

@@ -27,6 +27,7 @@ from gausstr_ros.call.words import outcome, parse_category, request, table
 from gausstr_ros.publishing.output_topics import LATCHED
 from gausstr_ros.transport import use_shared_memory_profile
 
+ENCODING = 60.0  # seconds that the first words may take on a machine that is busy
 # Seconds to wait for a map newer than the latched one, which may be of long ago: what nobody
 # listens to is not made.
 NEWER_WITHIN = 3.0
@@ -45,7 +46,7 @@ examples:
 def set_words(asker: Asker, options: argparse.Namespace) -> int:
     """Replace the vocabulary."""
     categories = _wanted(options)
-    reply = asker.call('set_categories', SetCategories, request(categories))
+    reply = asker.call('set_categories', SetCategories, request(categories), ENCODING)
     if not reply.success:
         raise ValueError(f'{asker.name} refuses: {reply.message}')
     print(outcome(reply))
@@ -140,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_seconds,
         default=10.0,
         metavar='S',
-        help='seconds that an answer may take (default: %(default)g)',
+        help='seconds that an answer may take, and 60 those of new words (default: %(default)g)',
     )
     verbs = parser.add_subparsers(title='what to do', required=True, metavar='VERB')
 
