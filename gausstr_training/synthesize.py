@@ -15,6 +15,7 @@ from gausstr_core.process.memory import keep_freed_memory
 from gausstr_training.processes.workers import Check, run_jobs
 from gausstr_training.streets.drive import write_drive
 from gausstr_training.streets.drive_settings import DriveSettings
+from gausstr_training.streets.raycast import check_caster
 from gausstr_training.streets.reader import check_street
 
 EXAMPLE = """\
@@ -42,7 +43,7 @@ def synthesize(options: argparse.Namespace) -> None:
 
     Raises:
         ValueError: an option is out of range, or a street of another kind or a broken one is in
-            the way.
+            the way, or there is no ray caster.
         OSError: the output cannot be written.
     """
     width, height = parse_size(options.size)
@@ -51,6 +52,7 @@ def synthesize(options: argparse.Namespace) -> None:
             raise ValueError(f'--{name} must be at least {least}, got {getattr(options, name)}')
     if options.streets is not None and options.streets < 1:
         raise ValueError(f'--streets must be at least 1, got {options.streets}')
+    check_caster()  # before --overwrite removes what could not be made again
     jobs: list[tuple[Path, DriveSettings]] = []
     for seed in range(options.seed, options.seed + (options.streets or 1)):
         many = options.streets is not None

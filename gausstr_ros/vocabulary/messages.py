@@ -38,19 +38,25 @@ def category_from_message(message: CategoryMessage) -> Category:
     return Category(message.name, tuple(message.prompts), color, _ROLES[message.role])
 
 
+def category_message(category: Category) -> CategoryMessage:
+    """One category as a message; a category has a colour by now, its own or one by its name."""
+    r, g, b = (part / 255 for part in category.color)
+    numbers = {role: number for number, role in _ROLES.items()}
+    return CategoryMessage(
+        name=category.name,
+        prompts=list(category.prompts),
+        color=ColorRGBA(r=r, g=g, b=b, a=1.0),
+        role=numbers[category.role],
+    )
+
+
+def role_name(number: int) -> str:
+    """A role in a word; the number itself where it is none of ours."""
+    return _ROLES.get(number, str(number))
+
+
 def categories_message(vocabulary: Vocabulary, first_stamp: int | None) -> Categories:
     """The vocabulary as a message; `first_stamp` in nanoseconds, None before the first set."""
-    numbers = {role: number for number, role in _ROLES.items()}
-    entries = []
-    for category in vocabulary.categories:
-        r, g, b = (part / 255 for part in category.color)
-        entries.append(
-            CategoryMessage(
-                name=category.name,
-                prompts=list(category.prompts),
-                color=ColorRGBA(r=r, g=g, b=b, a=1.0),
-                role=numbers[category.role],
-            )
-        )
+    entries = [category_message(category) for category in vocabulary.categories]
     header = header_message(first_stamp or 0, '')
     return Categories(header=header, vocabulary_id=vocabulary.id, categories=entries)

@@ -6,17 +6,40 @@ primitive -1. Ray directions need not have unit length: distances are in their m
 
 from __future__ import annotations
 
+import platform
+
 import numpy as np
-from embreex.mesh_construction import TriangleMesh
-from embreex.rtcore_scene import EmbreeScene
+
+try:
+    from embreex.mesh_construction import TriangleMesh
+    from embreex.rtcore_scene import EmbreeScene
+except ModuleNotFoundError as error:
+    if (error.name or '').partition('.')[0] != 'embreex':
+        raise
+    EmbreeScene = None  # no wheel for this machine: what needs no rays works without
 
 SHADOW_OFFSET = 4e-3  # metres off the surface; float32 positions at 100 m are exact to 1e-5
 
 
+def check_caster() -> None:
+    """Raise ValueError where Embree is not installed, before anything is begun."""
+    if EmbreeScene is None:
+        raise ValueError(
+            'making streets needs embreex, which is not installed: its wheels are for x86-64, '
+            f'this machine is {platform.machine()}; make them on an x86-64 machine and copy the '
+            'folders, or pip install embreex'
+        )
+
+
 class RayScene:
-    """A triangle mesh that rays can be shot at."""
+    """A triangle mesh that rays can be shot at.
+
+    Raises:
+        ValueError: Embree is not installed.
+    """
 
     def __init__(self, vertices: np.ndarray, triangles: np.ndarray) -> None:
+        check_caster()
         self._scene = EmbreeScene()
         self._mesh = TriangleMesh(
             self._scene,

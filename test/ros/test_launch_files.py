@@ -99,7 +99,7 @@ def test_the_template_works_and_its_examples_are_parameters():
     given = read_parameter_file(path)
     settings = read_settings(given)
     assert settings.names == ('front', 'left', 'right')
-    assert settings.cameras[1].image_topic == '/camera/left/image_raw/compressed'
+    assert settings.cameras[1].image_topic == '/left/image_raw/compressed'
     # every line that could be uncommented, uncommented
     lines = re.findall(r'^    #(\w.*)$', path.read_text(), re.MULTILINE)
     examples = {k: v for line in lines for k, v in yaml.safe_load(line).items()}
@@ -138,7 +138,7 @@ def test_rviz_is_fitted_to_the_rig_and_the_namespace():
     shown = topics(made)
     ours = {topic for topic in shown.values() if topic.startswith('/robot/gausstr/')}
     assert ours == {f'/robot/gausstr/{name}' for name in Outputs(settings).types}
-    assert shown['left image'] == '/camera/left/image_raw/compressed'
+    assert shown['left image'] == '/left/image_raw/compressed'
     assert set(shown.values()) - ours == {camera.image_topic for camera in settings.cameras}
     assert 'base_link' not in yaml.safe_dump(made) and 'CAM_' not in yaml.safe_dump(made)
 

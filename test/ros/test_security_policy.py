@@ -77,7 +77,7 @@ def test_the_command_writes_the_policy_of_a_rig_and_names_what_is_wrong(tmp_path
     target = tmp_path / 'mine.policy.xml'
     rig = str(ROOT / 'config' / 'rig_template.yaml')
     main(['--params-file', rig, '--namespace', 'robot', '--output', str(target)])
-    assert '/camera/left/image_raw/compressed' in allowed(target.read_text())['subscribe']
+    assert '/left/image_raw/compressed' in allowed(target.read_text())['subscribe']
     assert '/robot/gausstr/voxels' in allowed(target.read_text())['publish']
     assert [path.name for path in tmp_path.iterdir()] == ['mine.policy.xml']
     with pytest.raises(SystemExit, match=r'gausstr-policy: .*absent\.yaml'):

@@ -1,0 +1,45 @@
+"""What docs/ print for training runs as printed."""
+
+from __future__ import annotations
+
+import pytest
+from bag_files import write_bag_of_drive
+from docs_snippets import blocks, run
+
+PAGES = ('bags.md', 'targets.md')
+
+
+def ran(script, folder):
+    done = run(script, folder, GAUSSTR_CACHE=str(folder / 'cache'))
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize('page', PAGES)
+def test_python_on_a_page_runs(page, tmp_path):
+    """field_reports N7: the workers of docs/bags.md started the script again; names were missing.
+
+    Two bags, so that workers scan them.
+    """
+    for seed in (1, 2):
+        write_bag_of_drive(tmp_path / 'data' / 'bags' / f'drive_{seed}', seed=seed)
+    (script,) = blocks(page, 'python')
+    said = ran(script, tmp_path)
+    assert page != 'bags.md' or said.count('torch.Size([6, 432, 768, 3])') == 6
+
+
+def test_python_of_nuscenes_runs(nuscenes_tree, tmp_path):
+    """field_reports N7: the sibling, where keyframes are named."""
+    from gausstr_training.nuscenes_to_rosbag import main
+
+    main([str(nuscenes_tree), '--output', str(tmp_path / 'bags' / 'mini')])
+    (script,) = blocks('nuscenes.md', 'python')
+    assert ran(script, tmp_path).startswith('/data/occ3d/gts/scene-0001/')
+
+
+def test_no_page_prints_python_that_is_not_run():
+    """field_reports N7: robot.md is run by test/ros/test_robot_page.py."""
+    from docs_snippets import ROOT
+
+    printed = {page.name for page in (ROOT / 'docs').glob('*.md') if blocks(page.name, 'python')}
+    assert printed == {*PAGES, 'nuscenes.md', 'robot.md'}
