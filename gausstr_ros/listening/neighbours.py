@@ -87,8 +87,8 @@ def _of_other_transport(topic: str, source: Source) -> tuple[str, str, str]:
 
 def _neighbours(topic: str, source: Source, types: Mapping[str, list[str]]) -> list[str]:
     """Topics that may be meant, the likeliest first: below the same camera, or of like names."""
-    base = topic.removesuffix(_PLUGIN)
-    place = base.rpartition('/')[0]
+    place = topic.removesuffix(_PLUGIN).rpartition('/')[0]
+    camera = place.rpartition('/')[2]  # what another camera has is nothing to this one
     fitting = {INFO} if source.kind == INFO else {IMAGE, COMPRESSED}
 
     def likeness(name: str) -> tuple[bool, float]:
@@ -99,6 +99,7 @@ def _neighbours(topic: str, source: Source, types: Mapping[str, list[str]]) -> l
         for name, kinds in types.items()
         if fitting & set(kinds)
         and (source.kind == INFO or _is_depth(name) == source.depth)
+        and camera in name.split('/')
         and ((place and name.startswith(f'{place}/')) or likeness(name)[1] >= _ALIKE)
     ]
     return sorted(found, key=likeness, reverse=True)

@@ -135,7 +135,7 @@ def reworded(monkeypatch):
     ('values', 'words'),
     [
         ({'cameras': ['A'], 'cameras.A.image_topic': '/a b'}, 'cameras.A.image_topic'),
-        ({'cameras': ['A'], 'cameras.A.camera_info_topic': '//a'}, 'cameras.A.camera_info_topic'),
+        ({'cameras': ['A'], 'cameras.A.camera_info_topic': '/1a'}, 'cameras.A.camera_info_topic'),
         ({'cameras': ['bad name']}, 'cameras'),
     ],
 )
