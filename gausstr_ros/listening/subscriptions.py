@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from gausstr_core.stamps import is_time, nanoseconds
 from gausstr_ros.health.diagnostics import Health
 from gausstr_ros.health.fault_log import FaultLog
+from gausstr_ros.listening.awaited import AwaitedTopics
 from gausstr_ros.listening.connections import LATCHED, is_latched, unheard_publishers
 from gausstr_ros.listening.depth_pairing import DepthPairing, Shot, drops_by_camera
 from gausstr_ros.listening.rig_source import CameraInputs, ImageInputs, RigSource
@@ -68,6 +69,7 @@ class Subscriptions:
             timeout=settings.transform_timeout,
             min_cameras=settings.min_cameras,
             cameras=len(settings.cameras),
+            lacking=self._lacking,
         )
         self._subscriptions: dict[tuple[str, str], Any] = {}  # by camera and topic
         self._latched: dict[str, Any] = {}  # camera -> one more subscription to its CameraInfo
@@ -78,6 +80,7 @@ class Subscriptions:
             opened.callback(tf2_ros.TransformListener(buffer, node).unregister)
             for camera in settings.cameras:
                 self._listen(camera, opened)
+            self._awaited = AwaitedTopics(node, settings, self._subscriptions, health)
             # Sets of a stalled stream time out on a clock that no bag stops.
             steady = Clock(clock_type=ClockType.STEADY_TIME)
             self._timer = node.create_timer(settings.timeout / POLLS, self._poll, clock=steady)
@@ -147,9 +150,10 @@ class Subscriptions:
         self._settings = settings
 
     def check(self) -> None:
-        """Tell of publishers that cannot be heard, and when they are gone; listen to new ones."""
+        """Tell of publishers that cannot be heard and of silent topics; listen to new ones."""
         for each in self._settings.cameras:
             self._listen_to_latched(each, self._opened)
+        self._awaited.check()
         for (camera, topic), subscription in self._subscriptions.items():
             found = unheard_publishers(self._node, subscription)
             before = self._unheard.get((camera, topic), {})
@@ -168,11 +172,13 @@ class Subscriptions:
         self, camera: CameraSettings, message: CameraInfo, *, latched: bool = False
     ) -> None:
         self._health.connected(camera.name, camera.camera_info_topic)
+        self._awaited.heard(camera.name, camera.camera_info_topic)
         self._rigs.add_info(camera.name, message, latched=latched)
 
     def _on_image(self, camera: CameraSettings, message: Image | CompressedImage) -> None:
         stamp = nanoseconds(message.header.stamp)
-        self._health.received(camera.name, stamp)
+        self._health.received(camera.name, stamp, self._node.get_clock().now().nanoseconds)
+        self._awaited.heard(camera.name, camera.image_topic)
         if not is_time(stamp):
             self._refuse(camera.name, stamp)
             return
@@ -190,6 +196,7 @@ class Subscriptions:
 
     def _on_depth(self, camera: CameraSettings, message: Image | CompressedImage) -> None:
         self._health.connected(camera.name, camera.depth_topic)
+        self._awaited.heard(camera.name, camera.depth_topic)
         if (shot := self._pairing[camera.name].add_depth(message)) is not None:
             self._add(camera.name, shot)
 
@@ -229,7 +236,11 @@ class Subscriptions:
         self._buffer.start_afresh(stamp)
         self._rigs.outrun.start_afresh()
 
-    def _dropped(self, reason: str, text: str) -> None:
-        if text:
+    def _lacking(self, cameras: Iterable[str], lacks: Mapping[str, str]) -> None:
+        """Tell why a set is dropped, camera by camera."""
+        self._health.prepared(cameras, lacks)
+        for text in lacks.values():
             self._faults.note(f'set dropped, {text}')
+
+    def _dropped(self, reason: str, text: str) -> None:
         self._health.dropped(reason, text)
