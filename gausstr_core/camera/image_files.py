@@ -57,7 +57,8 @@ def _jpeg(data: bytes, called: str) -> Picture:
     Between two segments a search finds the next marker, as libjpeg does: behind the header of a
     scan that passes over its data, elsewhere over fill bytes and what cameras leave there.
     """
-    at, size, scanned = len(_JPEG_START), None, False
+    at, scanned = len(_JPEG_START), False
+    size: tuple[int, int] | None = None
     while found := _MARKER.search(data, at):
         marker, at = data[found.start() + 1], found.end()
         if marker == _END:
@@ -67,7 +68,8 @@ def _jpeg(data: bytes, called: str) -> Picture:
         if marker == _START:  # the beginning of another one, before this one has ended
             break
         if marker in _FRAMES and size is None and at + 7 <= len(data):
-            size = struct.unpack_from('>HH', data, at + 3)
+            height, width = struct.unpack_from('>HH', data, at + 3)
+            size = height, width
         scanned |= marker == _SCAN
         at += int.from_bytes(data[at : at + 2], 'big')
     raise ValueError(f'truncated JPEG: {called} without an end marker of its own')
