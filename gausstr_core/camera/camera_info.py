@@ -140,6 +140,8 @@ def _rectified_matrix(info: CameraInfo) -> NDArray[np.float64]:
             'second camera of a stereo pair; feed image_raw, which is undistorted here'
         )
     try:
+        if not projection.any():
+            raise ValueError('expected focal lengths > 0 pixels, got fx=0 fy=0')
         Lens.build('', (), projection[:, :3], (1, 1))
     except ValueError as error:
         raise ValueError(

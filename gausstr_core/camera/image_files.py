@@ -15,8 +15,9 @@ from typing import NamedTuple
 JPEG, PNG = 'jpeg', 'png'
 
 STARTS = _JPEG_START, _PNG_START = b'\xff\xd8', b'\x89PNG\r\n\x1a\n'
-# Not 00, which makes FF a byte of the scan, nor restarts (D0 to D7), nor fill bytes (FF).
-_MARKER = re.compile(rb'\xff([^\x00\x01\xd0-\xd7\xff])')
+# In a scan: not 00, which makes FF a byte of it, nor restarts (D0 to D7), nor fill bytes (FF).
+_AFTER_SCAN = re.compile(rb'\xff[^\x00\x01\xd0-\xd7\xff]')
+_AFTER_SEGMENT = re.compile(rb'(?:\xff+[\x01\xd0-\xd7])*\xff+[^\x00\x01\xd0-\xd7\xff]')
 _START, _END, _SCAN = 0xD8, 0xD9, 0xDA
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _NAME = re.compile(rb'[A-Za-z]{4}')
@@ -54,13 +55,15 @@ def find_picture(data: bytes, form: str | None = None) -> Picture:
 def _jpeg(data: bytes, called: str) -> Picture:
     """From segment to segment, over those that hold pictures of their own (EXIF), and the scans.
 
-    Between two segments a search finds the next marker, as libjpeg does: behind the header of a
-    scan that passes over its data, elsewhere over fill bytes and what cameras leave there.
+    What follows a scan is searched for, and so are its last bytes passed over, which some cameras
+    leave there. A segment is followed by the next one, or it was cut, and this is another picture.
     """
     at, scanned = len(_JPEG_START), False
     size: tuple[int, int] | None = None
-    while found := _MARKER.search(data, at):
-        marker, at = data[found.start() + 1], found.end()
+    find = _AFTER_SEGMENT.match
+    while found := find(data, at):
+        at = found.end()
+        marker = data[at - 1]
         if marker == _END:
             if size is None or not scanned:
                 raise ValueError(f'{called} do not decode: a JPEG without a frame')
@@ -71,6 +74,7 @@ def _jpeg(data: bytes, called: str) -> Picture:
             height, width = struct.unpack_from('>HH', data, at + 3)
             size = height, width
         scanned |= marker == _SCAN
+        find = _AFTER_SCAN.search if marker == _SCAN else _AFTER_SEGMENT.match
         at += int.from_bytes(data[at : at + 2], 'big')
     raise ValueError(f'truncated JPEG: {called} without an end marker of its own')
 

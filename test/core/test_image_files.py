@@ -91,7 +91,10 @@ def judge(seed: int, count: int, longest: int) -> None:
         padded = data + tail_of(chance, other, longest)
         assert np.array_equal(read(padded), expected), f'JPEG {number} of seed {seed}'
         cut = data[: chance.randrange(len(data) - 1)]
-        for tail in (b'', b'\0' * len(data), b'\xff' * len(data), other):
+        tails = [b'', b'\0' * len(data), b'\xff' * len(data)]
+        if len(cut) > data.rindex(b'\xff\xda') + 20:  # in the last scan: another picture shows
+            tails.append(other)
+        for tail in tails:
             with pytest.raises(ValueError, match=r'truncated|empty|do not decode'):
                 read(cut + tail if len(cut) > 1 else cut)
         other = data
@@ -129,7 +132,7 @@ def test_a_cut_one_is_not_saved_by_the_end_of_its_thumbnail_nor_by_another_pictu
     whole = cv2.imencode('.jpg', picture(3, 60, 80))[1].tobytes()
     small = cv2.imencode('.jpg', picture(4, 16, 24))[1].tobytes()
     cut = exif(whole, small)[: -len(whole) // 3]
-    assert by_opencv(cut).shape == (60, 80, 3)
+    assert by_opencv(cut + bytes(5000)).shape == (60, 80, 3)
     for tail in (b'', bytes(5000), whole):
         with pytest.raises(ValueError, match='truncated JPEG'):
             read(cut + tail)
@@ -142,7 +145,7 @@ def test_a_png_ends_where_its_chunks_end(tail: bytes) -> None:
     whole = cv2.imencode('.png', pixels)[1].tobytes()
     assert np.array_equal(read(whole + tail, 'png'), pixels[..., ::-1])
     for length in (9, 20, 40, len(whole) // 2, len(whole) - 5):
-        with pytest.raises(ValueError, match='truncated PNG'):
+        with pytest.raises(ValueError, match=r'truncated PNG|PNG without a header'):
             read(whole[:length] + tail, 'png')
 
 
