@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -99,7 +100,9 @@ def convert(options: argparse.Namespace) -> None:
     """
     if options.workers < 1:
         raise ValueError(f'--workers must be at least 1, got {options.workers}')
-    scenes = read_scenes(find_tables(options.root, options.version), options.scenes)
+    tables = find_tables(options.root, options.version)
+    scenes = read_scenes(tables, options.scenes)
+    _report_invalid(tables, scenes)
     options.output.mkdir(parents=True, exist_ok=True)
     jobs = [
         Job(
@@ -113,6 +116,17 @@ def convert(options: argparse.Namespace) -> None:
             _run(jobs, options.workers, options.output)
     except Timeout:
         raise ValueError(f'another process is writing bags to {options.output}') from None
+
+
+def _report_invalid(tables: Path, scenes: Sequence[Scene]) -> None:
+    """Say how many images and sweeps their maker marked as no data: the bags lack them."""
+    counts = sum((Counter(scene.invalid) for scene in scenes), Counter[str]())
+    if counts:
+        each = ', '.join(f'{channel} {count}' for channel, count in sorted(counts.items()))
+        print(
+            f'{tables / "sample_data.json"}: {counts.total()} row(s) with is_valid: false are '
+            f'left out, in {sum(bool(scene.invalid) for scene in scenes)} scene(s): {each}'
+        )
 
 
 def _run(jobs: list[Job], workers: int, output: Path) -> None:

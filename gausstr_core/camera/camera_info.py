@@ -60,7 +60,7 @@ class Calibration:
             rectified: the images are undistorted already (image_rect), and P describes them.
 
         Raises:
-            ValueError: they are rectified, and of a stereo pair.
+            ValueError: they are rectified, and P is none, or of a stereo pair.
         """
         matrix = _rectified_matrix(info) if rectified else np.asarray(info.k, np.float64)
         bent = np.zeros(0) if rectified else np.asarray(info.d, np.float64)
@@ -139,4 +139,13 @@ def _rectified_matrix(info: CameraInfo) -> NDArray[np.float64]:
             f'p must have zeros in its last column, got {projection[:, 3].tolist()}: it is of the '
             'second camera of a stereo pair; feed image_raw, which is undistorted here'
         )
+    try:
+        if not projection.any():
+            raise ValueError('expected focal lengths > 0 pixels, got fx=0 fy=0')
+        Lens.build('', (), projection[:, :3], (1, 1))
+    except ValueError as error:
+        raise ValueError(
+            f'p describes the images that are rectified: {error}; let the driver fill p in, or '
+            'feed image_raw with rectified: false, which k and d describe'
+        ) from error
     return projection[:, :3]

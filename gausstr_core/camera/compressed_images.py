@@ -16,18 +16,21 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from gausstr_core.camera.image_files import JPEG, find_picture
+
 MOST_PIXELS = 2**26
 
-_PNG, _PNG_END = b'\x89PNG\r\n\x1a\n', b'IEND'
-_JPEG, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
-_DEPTHS = ('16UC1', 'mono16', '32FC1')
+_MOSAIC = re.compile(r'(bayer_(?:rggb|bggr|gbrg|grbg))(?:8|16)')
+_DEPTHS = ('16UC1', '32FC1')
 _DEPTH_HEADER = struct.Struct('<iff')  # of compressedDepth: kind, and two numbers
-_STANDALONE = {0x01, *range(0xD0, 0xD8)}  # JPEG markers without a segment
-_NO_FRAME = {0xC4, 0xC8, 0xCC}  # among the markers C0 to CF, which begin frames
+# as the file has them: colour or grey, 8 bits or 16
+_AS_STORED = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
 
 
 def decode_color(message: Any) -> tuple[str, NDArray[np.uint8]]:
-    """The encoding before compression, and RGB pixels [H, W, 3] or a Bayer mosaic [H, W] of it.
+    """RGB pixels [H, W, 3] under the name rgb8, or a mosaic [H, W] under that of its pattern.
+
+    Of 16 bits the upper eight are taken, as of raw images.
 
     Raises:
         ValueError: the image is damaged, empty, too large, or no colour image.
@@ -35,13 +38,46 @@ def decode_color(message: Any) -> tuple[str, NDArray[np.uint8]]:
     source, how = _parts(message)
     if source in _DEPTHS or 'compressedDepth' in how:
         raise ValueError(f'expected a colour image, got format {message.format!r}')
-    data = np.frombuffer(message.data, np.uint8)
-    if re.fullmatch(r'bayer_\w{4}8', source) and not re.search('bgr|rgb', how):
-        return source, _decode(data, message.format, cv2.IMREAD_GRAYSCALE)
-    pixels = _decode(data, message.format, cv2.IMREAD_COLOR)
-    if re.search(r'compressed\s+rgb', how):  # the encoder took red for blue
-        return source, pixels
-    return source, np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
+    kind, pixels = _decode(message.data, message.format, _AS_STORED)
+    if pixels.ndim == 3:  # of a mosaic too, where it was debayered before it was compressed
+        swapped = re.search(r'compressed\s+rgb', how)  # the encoder took red for blue
+        order = _upper_eight(pixels)
+        return 'rgb8', order if swapped else _converted(order, cv2.COLOR_BGR2RGB)
+    _refuse_ambiguous(source, how, kind, pixels, message.format)
+    grey = _upper_eight(pixels)
+    if not source.startswith('bayer_') or re.search('bgr|rgb', how):
+        return 'rgb8', _converted(grey, cv2.COLOR_GRAY2RGB)
+    pattern = _MOSAIC.fullmatch(source)
+    if pattern is None:
+        raise ValueError(
+            f'a mosaic of format {message.format!r} is of no pattern that is known: expected '
+            'bayer_ rggb, bggr, gbrg or grbg, with 8 or 16 bits'
+        )
+    return f'{pattern[1]}8', grey
+
+
+def _refuse_ambiguous(source: str, how: str, kind: str, pixels: NDArray[Any], form: str) -> None:
+    """Raise ValueError where one channel does not show what the camera saw."""
+    deep = source == 'mono16' or re.fullmatch(r'bayer_\w{4}16', source) is not None
+    if kind == JPEG and deep and not re.search(r'compressed\s+(bgr|rgb|mono)8', how):
+        raise ValueError(
+            f'a JPEG of format {form!r} has lost its 16 bits: image_transport makes all above 255 '
+            f"white; let it send '{source}; png compressed', or 8 bits"
+        )
+    if pixels.dtype == np.uint16 and not (deep or source.startswith('bayer_')):
+        raise ValueError(
+            f'16 bits in one channel of format {form!r} may be grey, a mosaic or depth: expected '
+            "a format that says so, such as 'mono16; png compressed' or "
+            "'bayer_rggb16; png compressed'"
+        )
+
+
+def _upper_eight(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    return pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
+
+
+def _converted(pixels: NDArray[np.uint8], conversion: int) -> NDArray[np.uint8]:
+    return np.asarray(cv2.cvtColor(pixels, conversion), np.uint8)
 
 
 def decode_depth(message: Any) -> NDArray[np.float32]:
@@ -54,7 +90,7 @@ def decode_depth(message: Any) -> NDArray[np.float32]:
         ValueError: the image is damaged, empty, too large, or of another format.
     """
     source, how = _parts(message)
-    if source not in _DEPTHS or 'rvl' in how:
+    if source not in (*_DEPTHS, 'mono16') or 'rvl' in how:
         raise ValueError(
             "expected depth as PNG, of format '16UC1; png compressed' or "
             f"'16UC1; compressedDepth png' (or 32FC1), got {message.format!r}"
@@ -67,7 +103,7 @@ def decode_depth(message: Any) -> NDArray[np.float32]:
         data = data[_DEPTH_HEADER.size :]
     elif source == '32FC1':
         raise ValueError(f'depth of format {message.format!r} has lost its metres in the PNG')
-    stored = _decode(data, message.format, cv2.IMREAD_UNCHANGED)
+    _, stored = _decode(data, message.format, cv2.IMREAD_UNCHANGED)
     if stored.dtype != np.uint16 or stored.ndim != 2:
         raise ValueError(
             f'expected depth of 16 bits in one channel, got {stored.dtype} of {stored.shape}'
@@ -91,55 +127,25 @@ def _parts(message: Any) -> tuple[str, str]:
     return (before.strip(), after) if separator else ('', before)
 
 
-def _decode(data: NDArray[np.uint8], name: str, flags: int) -> NDArray[Any]:
-    """Pixels as OpenCV has them."""
-    height, width = _declared_size(data.tobytes(), name)
+def _decode(buffer: Any, name: str, flags: int) -> tuple[str, NDArray[Any]]:
+    """Whether it is a jpeg or a png, and its pixels as OpenCV has them."""
+    data = bytes(buffer)
+    kind, height, width, length = find_picture(data, name)
     if not 0 < height * width <= MOST_PIXELS:
         raise ValueError(
             f'compressed image of {width}x{height} (WxH): expected 1 to {MOST_PIXELS} pixels'
         )
+    file, failed = np.frombuffer(data, np.uint8, length), f'{length} bytes of format {name!r}'
     try:
         # the calibration is for the pixels as they are stored, however the camera was held
-        pixels = cv2.imdecode(data, flags | cv2.IMREAD_IGNORE_ORIENTATION)
+        pixels = cv2.imdecode(file, flags | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
-        raise ValueError(
-            f'{data.size} bytes of format {name!r} do not decode: {error.err}'
-        ) from error
+        raise ValueError(f'{failed} do not decode: {error.err}') from error
     if pixels is None:
-        raise ValueError(f'{data.size} bytes of format {name!r} do not decode')
+        raise ValueError(f'{failed} do not decode')
     if pixels.shape[:2] != (height, width):
         raise ValueError(
             f'compressed image of {width}x{height} (WxH) decodes to '
             f'{pixels.shape[1]}x{pixels.shape[0]}'
         )
-    return pixels
-
-
-def _declared_size(data: bytes, name: str) -> tuple[int, int]:
-    """Height and width from the header of a JPEG or PNG that looks whole."""
-    if not data:
-        raise ValueError('the compressed image is empty')
-    # A decoder fills the rest of a truncated image with grey and says nothing.
-    if data.startswith(_PNG):
-        if _PNG_END not in data[24:]:
-            raise ValueError(f'truncated PNG: {len(data)} bytes without an end')
-        width, height = struct.unpack_from('>II', data, 16)
-        return height, width
-    if not data.startswith(_JPEG):
-        raise ValueError(f'{len(data)} bytes of format {name!r} do not decode: no JPEG or PNG')
-    # some cameras pad after the end marker, so it is looked for from behind
-    if data.rfind(_JPEG_END) < len(data) // 2:
-        raise ValueError(f'truncated JPEG: {len(data)} bytes without an end marker')
-    at = 2
-    while at + 9 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker == 0xFF:  # filling
-            at += 1
-        elif marker in _STANDALONE:
-            at += 2
-        elif 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME:
-            height, width = struct.unpack_from('>HH', data, at + 5)
-            return height, width
-        else:
-            at += 2 + int.from_bytes(data[at + 2 : at + 4], 'big')
-    raise ValueError(f'{len(data)} bytes of format {name!r} do not decode: a JPEG without a frame')
+    return kind, pixels

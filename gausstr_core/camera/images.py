@@ -6,6 +6,7 @@ library made them: rclpy for the node, rosbags for training.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import cv2
@@ -31,7 +32,19 @@ COLOR: dict[str, tuple[int, int | None]] = {
     'bayer_gbrg8': (1, cv2.COLOR_BayerGR2RGB),
     'bayer_grbg8': (1, cv2.COLOR_BayerGB2RGB),
 }
+# encoding of 16 bits -> that of their upper eight
+DEEP = {
+    name[:-1] + '16': name for name in COLOR if name.startswith(('rgb', 'bgr', 'mono', 'bayer_'))
+}
 DEPTH: dict[str, Any] = {'32FC1': np.float32, '16UC1': np.uint16, 'mono16': np.uint16}
+_ALL = ', '.join((*COLOR, *DEEP))
+# as sensor_msgs/image_encodings.hpp has them
+_NUMBERS = re.compile(r'(8U|8S|16U|16S|32S|32F|64F)C\d*')
+
+
+def is_known(encoding: str) -> bool:
+    """Whether `rgb_image` reads a raw encoding, or knows that nothing makes colours of it."""
+    return encoding in (*COLOR, *DEEP, *DEPTH) or bool(_NUMBERS.fullmatch(encoding))
 
 
 def rgb_image(message: Any) -> NDArray[np.uint8]:
@@ -41,14 +54,24 @@ def rgb_image(message: Any) -> NDArray[np.uint8]:
         ValueError: the image is damaged, empty or of an encoding that cannot be read.
     """
     if hasattr(message, 'format'):  # as CompressedImage has
-        source, pixels = decode_color(message)
-        return pixels if pixels.ndim == 3 else _converted(pixels, source)
-    if message.encoding in DEPTH:
-        raise ValueError(f'expected a colour image, got encoding {message.encoding!r}')
-    if message.encoding not in COLOR:
-        raise ValueError(f'expected encoding {", ".join(COLOR)}, got {message.encoding!r}')
-    channels, _ = COLOR[message.encoding]
-    return _converted(_plane(message, np.dtype(np.uint8), channels), message.encoding)
+        encoding, pixels = decode_color(message)
+        return _converted(pixels, encoding)
+    encoding = message.encoding
+    if encoding in DEEP:
+        own = DEEP[encoding]
+        deep = _plane(message, np.dtype(np.uint16), COLOR[own][0])
+        return _converted((deep >> 8).astype(np.uint8), own)
+    if encoding in DEPTH:
+        raise ValueError(f'expected a colour image, got encoding {encoding!r}')
+    if _NUMBERS.fullmatch(encoding):
+        raise ValueError(
+            f'encoding {encoding!r} says how numbers are stored, not which colours they are, and '
+            f'cv_bridge makes none of it either: let the camera send one of {_ALL}, such as bgr8 '
+            'for the pictures of OpenCV'
+        )
+    if encoding not in COLOR:
+        raise ValueError(f'expected encoding {_ALL}, got {encoding!r}')
+    return _converted(_plane(message, np.dtype(np.uint8), COLOR[encoding][0]), encoding)
 
 
 def depth_image(message: Any) -> NDArray[np.float32]:

@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 PLUMB_BOB, RATIONAL, EQUIDISTANT = 'plumb_bob', 'rational_polynomial', 'equidistant'
-# How many coefficients each model has; '' is a pinhole.
+# How many coefficients each model has; '' is a pinhole. Drivers send more under the first two
+# names, and OpenCV takes 8, 12 (thin prism) and 14 (tilted sensor) of them, whatever the name.
 _COEFFICIENTS = {PLUMB_BOB: 5, RATIONAL: 8, EQUIDISTANT: 4, '': 0}
+_LONGER = {PLUMB_BOB: (8, 12, 14), RATIONAL: (12, 14)}
 _STEPS = 2048  # radii at which a lens is checked for folding
 
 
@@ -28,7 +30,8 @@ class Lens:
     """
 
     model: str  # plumb_bob, rational_polynomial, equidistant, or empty for a pinhole
-    coefficients: tuple[float, ...]  # k1 k2 p1 p2 k3 (k4 k5 k6), or k1 k2 k3 k4; filled up with 0
+    # k1 k2 p1 p2 k3 (k4 k5 k6 (s1 s2 s3 s4 (tx ty))), or k1 k2 k3 k4; filled up with 0
+    coefficients: tuple[float, ...]
     focal: tuple[float, float]  # x, y in pixels
     center: tuple[float, float]  # x, y of the principal point in pixels
     size: tuple[int, int]  # height, width in pixels
@@ -118,23 +121,36 @@ def _completed(model: str, coefficients: Sequence[float]) -> tuple[float, ...]:
     if model not in _COEFFICIENTS:
         known = ', '.join(name for name in _COEFFICIENTS if name)
         raise ValueError(f'distortion model must be one of {known}, or empty, got {model!r}')
-    count = _COEFFICIENTS[model]
+    count, longer = _COEFFICIENTS[model], _LONGER.get(model, ())
+    if any(coefficients[count:]) and len(coefficients) in longer:
+        used = max(index for index, value in enumerate(coefficients) if value) + 1
+        count = min(length for length in longer if length >= used)
     if any(coefficients[count:]) or (model == EQUIDISTANT and not len(coefficients)):
+        counts = ' or '.join(str(length) for length in (count, *longer))
         raise ValueError(
-            f'distortion model {model!r} has {count} coefficients, got {list(coefficients)}'
+            f'distortion model {model!r} has {counts} coefficients, got {list(coefficients)}'
         )
     return (*coefficients[:count], *[0.0] * (count - len(coefficients)))
 
 
 def _distorted_radius(lens: Lens, radius: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How far from the centre a ray lands, in focal lengths, tangential distortion left out."""
+    """How far from the centre a ray lands at least, in focal lengths; -inf where it does not.
+
+    Tangential distortion is left out.
+    """
     if lens.model == EQUIDISTANT:
         angle = np.arctan(radius)
         square = angle * angle
         k1, k2, k3, k4 = lens.coefficients
         return angle * (1 + square * (k1 + square * (k2 + square * (k3 + square * k4))))
-    k1, k2, _, _, k3, k4, k5, k6 = (*lens.coefficients, 0.0, 0.0, 0.0)[:8]
+    k1, k2, _, _, k3, k4, k5, k6, s1, s2, s3, s4, tx, ty = (*lens.coefficients, *[0.0] * 9)[:14]
     square = radius * radius
     above = 1 + square * (k1 + square * (k2 + square * k3))
     below = 1 + square * (k4 + square * (k5 + square * k6))
-    return np.where(below > 0, radius * above / np.where(below > 0, below, 1.0), -np.inf)
+    at = np.where(below > 0, radius * above / np.where(below > 0, below, 1.0), -np.inf)
+    # a thin prism moves to one side, somewhere against the lens and somewhere with it
+    prism = square * (math.hypot(s1, s3) + square * math.hypot(s2, s4))
+    # a tilted sensor is a plane, which rays along it never hit
+    facing = math.cos(tx) * math.cos(ty)
+    aside = math.hypot(math.sin(ty), math.cos(ty) * math.sin(tx))
+    return np.where(aside * (at + prism) < facing, at - prism, -np.inf)

@@ -1,7 +1,8 @@
 """The image of a real lens -> the image of a pinhole, and the pinhole's intrinsics.
 
 A pinhole cannot show all that a wide lens sees: its image keeps the size, and is zoomed until each
-of its pixels shows something that the lens saw, up to `WIDEST` degrees from the optical axis.
+of its pixels shows something that the lens saw, up to `WIDEST` degrees from the optical axis. The
+principal point stays where it is; where a region of interest does not have it, the middle does.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from gausstr_core.camera.lens import EQUIDISTANT, Lens
 
 WIDEST = 70.0  # degrees from the optical axis; beyond, most pixels of a pinhole show the rim
 _HALVINGS = 40
+_PRECISELY = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-9)  # to undo a lens
 _MOST_ZOOM = 20.0  # a lens that leaves less of the image than that is none
 
 
@@ -99,30 +101,60 @@ class Undistorter:
 
 
 def _pinhole_inside(lens: Lens) -> Lens:
-    """The widest pinhole of the same size and principal point whose pixels the lens all sees."""
-    border = (_border(lens.size) - lens.center) / lens.focal  # rays at a zoom of 1
+    """The widest pinhole of the same size and optical axis whose pixels the lens all sees."""
     limit = np.array(lens.size[::-1]) - 0.5
+    fixed, ray = _fixed_point(lens)
+    border = (_border(lens.size) - fixed) / lens.focal  # from the ray, at a zoom of 1
 
     def sees(zoom: float) -> bool:
-        at = lens.project(border / zoom)
+        at = lens.project(ray + border / zoom)
         return bool(((at >= 0.5) & (at <= limit)).all())
 
     reach = lens.reach(math.tan(math.radians(WIDEST)))
-    low = high = float(np.hypot(*border.T).max()) / max(reach, 1e-9)
+    low = high = _least_zoom(border, ray, reach)
     while high <= _MOST_ZOOM and not sees(high):
         high *= 1.5
     if high > _MOST_ZOOM:
         raise ValueError(
             f'no pinhole sees what a {lens.model} lens with coefficients '
             f'{list(lens.coefficients)}, focal lengths {lens.focal} and principal point '
-            f'{lens.center} sees in an image of {lens.size[0]}x{lens.size[1]} (HxW): '
-            'is it calibrated?'
+            f'{lens.center} sees in an image of {lens.size[0]}x{lens.size[1]} (HxW) up to '
+            f'{WIDEST:g} degrees from its axis: is it calibrated?'
         )
     for _ in range(_HALVINGS if high > low else 0):
         middle = math.sqrt(low * high)
         low, high = (low, middle) if sees(middle) else (middle, high)
     focal = lens.focal[0] * high, lens.focal[1] * high
-    return Lens('', (), focal, lens.center, lens.size)
+    x, y = fixed - ray * focal
+    return Lens('', (), focal, (float(x), float(y)), lens.size)
+
+
+def _fixed_point(lens: Lens) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The pixel (x, y) that stays where it is at any zoom, and its ray (x / z, y / z)."""
+    height, width = lens.size
+    center = np.array(lens.center)
+    if (center >= 0.5).all() and (center <= [width - 0.5, height - 0.5]).all():
+        return center, np.zeros(2)
+    middle = np.array([width / 2, height / 2])
+    matrix, coefficients = lens.for_opencv()
+    undistort = cv2.fisheye.undistortPoints if lens.model == EQUIDISTANT else _undistorted
+    return middle, undistort(middle[None, None] - 0.5, matrix, coefficients).ravel()
+
+
+def _undistorted(
+    pixels: NDArray[np.float64], matrix: NDArray[np.float64], coefficients: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    return cv2.undistortPointsIter(pixels, matrix, coefficients, np.eye(3), np.eye(3), _PRECISELY)
+
+
+def _least_zoom(border: NDArray[np.float64], ray: NDArray[np.float64], reach: float) -> float:
+    """At which no pixel is further than `reach` from the axis; infinite where the ray is."""
+    spare = reach * reach - ray @ ray
+    if not spare > 0:
+        return math.inf
+    along, square = border @ ray, (border * border).sum(1)
+    # per pixel, where |ray + border / zoom| = reach
+    return float(((np.sqrt(along * along + square * spare) + along) / spare).max())
 
 
 def _border(size: tuple[int, int]) -> NDArray[np.float64]:

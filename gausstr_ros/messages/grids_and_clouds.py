@@ -17,8 +17,8 @@ from gausstr_core.vocabulary.vocabulary import Category
 
 UNKNOWN, FREE, OCCUPIED = -1, 0, 100
 
-# One point of ~/voxels, 24 bytes; the two bytes after the label are padding. As RViz and PCL have
-# it, rgb is 0x00RRGGBB in the bits of a float.
+# One point of ~/voxels, 24 bytes without padding. As RViz and PCL have it, rgb is 0x00RRGGBB in
+# the bits of a float, and label is UINT32: PCL's PointXYZRGBL leaves another one out.
 VOXEL_FIELDS = [
     PointField(name=name, offset=offset, datatype=datatype, count=1)
     for name, offset, datatype in (
@@ -26,7 +26,7 @@ VOXEL_FIELDS = [
         ('y', 4, PointField.FLOAT32),
         ('z', 8, PointField.FLOAT32),
         ('rgb', 12, PointField.FLOAT32),
-        ('label', 16, PointField.UINT16),
+        ('label', 16, PointField.UINT32),
         ('confidence', 20, PointField.FLOAT32),
     )
 ]

@@ -12,7 +12,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from gausstr_core.camera import images
-from gausstr_core.camera.images import COLOR, DEPTH
+from gausstr_core.camera.images import COLOR, DEEP
 
 _OUTGOING = {'rgb8': (np.uint8, 3), '32FC1': (np.float32, 1)}
 
@@ -23,7 +23,7 @@ def rgb_image(message: Image | CompressedImage) -> NDArray[np.uint8]:
     Raises:
         ValueError: the image is damaged, empty or of an encoding that cannot be read.
     """
-    if isinstance(message, CompressedImage) or message.encoding in (*COLOR, *DEPTH):
+    if isinstance(message, CompressedImage) or images.is_known(message.encoding):
         return images.rgb_image(message)
     return _by_cv_bridge(message)
 
@@ -46,7 +46,7 @@ def image_message(pixels: NDArray[Any], encoding: str, header: Header) -> Image:
 
 def _by_cv_bridge(message: Image) -> NDArray[np.uint8]:
     images.check_size(message)
-    known = ', '.join(COLOR)
+    known = ', '.join((*COLOR, *DEEP))
     try:
         from cv_bridge import CvBridge
     except Exception as error:  # built against another NumPy it raises what it likes

@@ -22,7 +22,7 @@ TRANSFORMS = 'tf2_msgs/msg/TFMessage'
 
 
 def image_topic(camera: str) -> str:
-    """The topic of a camera's JPEG images."""
+    """The topic of a camera's images, JPEG or PNG."""
     return f'/{camera}/image_raw/compressed'
 
 
@@ -37,22 +37,33 @@ def header(stamp: int, frame: str) -> Any:
     return TYPES['std_msgs/msg/Header'](time, frame)
 
 
-def compressed_image(stamp: int, frame: str, jpeg: np.ndarray) -> Any:
-    """CompressedImage of JPEG bytes [n] uint8, as they are."""
-    return TYPES[COMPRESSED](header(stamp, frame), 'jpeg', jpeg)
+def compressed_image(stamp: int, frame: str, data: np.ndarray, kind: str = 'jpeg') -> Any:
+    """CompressedImage of the bytes [n] uint8 of a file, as they are."""
+    return TYPES[COMPRESSED](header(stamp, frame), kind, data)
 
 
-def camera_info(stamp: int, frame: str, matrix: np.ndarray, height: int, width: int) -> Any:
-    """CameraInfo of an undistorted camera.
+def camera_info(
+    stamp: int,
+    frame: str,
+    matrix: np.ndarray,
+    height: int,
+    width: int,
+    distortion: Sequence[float] = (),
+) -> Any:
+    """CameraInfo of a camera, undistorted or not.
 
     Args:
         matrix: [3, 3] pixels, as ROS and OpenCV count them: the centre of the first pixel is
             (0, 0), half a pixel less than in the rest of this project.
+        distortion: up to 5 coefficients of plumb_bob, or those of rational_polynomial.
     """
+    model = 'plumb_bob' if len(distortion) <= 5 else 'rational_polynomial'
+    coefficients = np.zeros(max(5, len(distortion)))
+    coefficients[: len(distortion)] = distortion
     projection = np.concatenate([matrix, np.zeros((3, 1))], axis=1)
     whole_image = TYPES['sensor_msgs/msg/RegionOfInterest'](0, 0, 0, 0, False)
     return TYPES[INFO](
-        header(stamp, frame), height, width, 'plumb_bob', np.zeros(5), matrix.ravel(),
+        header(stamp, frame), height, width, model, coefficients, matrix.ravel(),
         np.eye(3).ravel(), projection.ravel(), 0, 0, whole_image,
     )  # fmt: skip
 

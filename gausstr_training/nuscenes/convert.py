@@ -30,7 +30,7 @@ from gausstr_training.nuscenes.annotations import MARKERS, MarkerMaker
 from gausstr_training.nuscenes.keyframes import notes_of
 from gausstr_training.nuscenes.receipt import write_receipt
 from gausstr_training.nuscenes.scene import LIDAR, Pose, Recording, Scene, Sensor
-from gausstr_training.nuscenes.sensor_files import POINTS, read_jpeg, read_sweep
+from gausstr_training.nuscenes.sensor_files import POINTS, read_image, read_sweep
 
 LIDAR_TOPIC, BOXES_TOPIC = '/lidar_top/points', '/annotations'
 _SAME = 1e-9  # metres, and in a quaternion's numbers: two poses of one instant
@@ -121,15 +121,19 @@ def _data(recording: Recording, sensor: Sensor, path: Path) -> Iterator[_Entry]:
     if sensor.intrinsics is None:
         yield _Entry(stamp, LIDAR_TOPIC, partial(read_sweep, path, stamp, channel))
         return
-    # nuScenes' images are undistorted, and its calibration counts pixels as ROS does
+    # nuScenes' calibration counts pixels as ROS does; its images are undistorted, but those of
+    # other sets in its format may not be
     matrix = np.array(sensor.intrinsics)
-    info = partial(camera_info, stamp, channel, matrix, *recording.size)
+    info = partial(
+        camera_info, stamp, channel, matrix, *recording.size, distortion=sensor.distortion
+    )
     yield _Entry(stamp, info_topic(channel), info)
     yield _Entry(stamp, image_topic(channel), partial(_image, stamp, channel, path))
 
 
 def _image(stamp: int, channel: str, path: Path) -> Any:
-    return compressed_image(stamp, channel, read_jpeg(path))
+    kind, data = read_image(path)
+    return compressed_image(stamp, channel, data, kind)
 
 
 def _ego(recording: Recording) -> Any:

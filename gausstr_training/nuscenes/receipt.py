@@ -21,7 +21,10 @@ class DamagedBagError(ValueError):
 
 def source_of(scene: Scene, *, keyframes_only: bool) -> str:
     """A digest of all that a bag depends on but the content of the sensors' files."""
-    return hashlib.sha256(repr((FORMAT, keyframes_only, scene)).encode()).hexdigest()
+    # the bags of sets without distortion, as nuScenes is, are what they were before it was read
+    bent = {name: each.distortion for name, each in scene.sensors.items() if any(each.distortion)}
+    parts = (FORMAT, keyframes_only, scene, *([bent] if bent else []))
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def write_receipt(bag: Path, source: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gausstr_core.nuscenes import NUSCENES_CAMERAS
 
@@ -26,6 +26,9 @@ class Sensor:
     pose: Pose  # in the ego frame; a camera's is optical
     # [3][3] pixels; as OpenCV counts them, the centre of the first pixel is (0, 0). None: a lidar
     intrinsics: tuple[tuple[float, ...], ...] | None
+    # of a camera: none, 4 or 5 of plumb_bob, or 8, 12 or 14 of rational_polynomial. Not in the
+    # repr, by which bags know their tables: see `receipt.source_of`
+    distortion: tuple[float, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +73,6 @@ class Scene:
     sensors: dict[str, Sensor]  # by channel
     recordings: tuple[Recording, ...]  # ordered by stamp, then channel
     samples: tuple[Sample, ...]  # ordered by stamp
+    # how many recordings its maker marked as invalid, by channel; left out of the others, and of
+    # the repr
+    invalid: dict[str, int] = field(default_factory=dict, repr=False)

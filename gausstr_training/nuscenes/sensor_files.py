@@ -8,28 +8,29 @@ from typing import Any
 import numpy as np
 
 from gausstr_core.bags.messages import TYPES
+from gausstr_core.camera.image_files import STARTS, find_picture
 from gausstr_training.bags.messages import header
 
 POINTS = 'sensor_msgs/msg/PointCloud2'
 FIELDS = ('x', 'y', 'z', 'intensity', 'ring')  # float32, in the frame of the lidar
 _POINT = 4 * len(FIELDS)  # bytes
 _FLOAT32 = 7  # sensor_msgs/msg/PointField.FLOAT32
-_JPEG_START, _JPEG_END = b'\xff\xd8\xff', b'\xff\xd9'
-_AFTER_JPEG = 64  # bytes that some writers append
 
 
-def read_jpeg(path: Path) -> np.ndarray:
-    """The bytes [n] uint8 of a JPEG file.
+def read_image(path: Path) -> tuple[str, np.ndarray]:
+    """What an image file is, 'jpeg' or 'png', and its bytes [n] uint8.
 
     Raises:
-        ValueError: it is missing, is no JPEG, or is cut short; the message names it.
+        ValueError: it is missing, neither of them, or cut short; the message names it.
     """
     data = _read(path)
-    if not data.startswith(_JPEG_START):
-        raise ValueError(f'{path}: expected a JPEG image, got {data[:8]!r}...')
-    if _JPEG_END not in data[-_AFTER_JPEG:]:
-        raise ValueError(f'{path}: the JPEG image is cut short after {len(data)} bytes')
-    return np.frombuffer(data, np.uint8)
+    if not data.startswith(STARTS):
+        raise ValueError(f'{path}: expected a JPEG or PNG image, got {data[:8]!r}...')
+    try:
+        picture = find_picture(data)
+    except ValueError as error:
+        raise ValueError(f'{path}: the image is cut short or damaged: {error}') from None
+    return picture.kind, np.frombuffer(data, np.uint8)
 
 
 def read_sweep(path: Path, stamp: int, frame: str) -> Any:

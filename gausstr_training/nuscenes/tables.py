@@ -6,7 +6,7 @@ Tables are read one after the other, and only rows of the wanted scenes and sens
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
@@ -30,6 +30,7 @@ from gausstr_training.nuscenes.scene import (
 
 VERSIONS = 'v1.0-*'
 _LAST_STAMP = 2**31 * 1_000_000  # microseconds: a ROS stamp has 31 bits of seconds
+DISTORTIONS = (4, 5, 8, 12, 14)  # how many coefficients OpenCV and T4 know
 _NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.-]*')
 _V = TypeVar('_V')
 _Found = tuple[Sensor, Recording]
@@ -67,13 +68,17 @@ def read_scenes(folder: Path, names: Sequence[str] | None = None) -> list[Scene]
     """
     rows = _scenes(folder, names)
     instants = _samples(folder, rows)
-    recordings = _recordings(folder, instants, _sensors(folder))
+    invalid: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    recordings = _recordings(folder, instants, _sensors(folder), invalid)
     boxes = _boxes(folder, instants)
     samples: defaultdict[str, list[Sample]] = defaultdict(list)
     for token, (scene, stamp) in instants.items():
         samples[scene].append(Sample(token, stamp, tuple(boxes.get(token, ()))))
     return sorted(
-        (_scene(row, samples[token], recordings[token]) for token, row in rows.items()),
+        (
+            _scene(row, samples[token], recordings[token], invalid[token])
+            for token, row in rows.items()
+        ),
         key=lambda scene: scene.name,
     )
 
@@ -116,16 +121,20 @@ def _sensors(folder: Path) -> dict[str, Sensor | None]:
         channel = _linked(row, 'sensor_token', channels, 'sensor.json')
         sensor = None
         if channel in CHANNELS:
-            intrinsics = _intrinsics(row) if channel in NUSCENES_CAMERAS else None
-            sensor = Sensor(channel, _pose(row), intrinsics)
+            camera = channel in NUSCENES_CAMERAS
+            intrinsics, bent = (_intrinsics(row), _distortion(row)) if camera else (None, ())
+            sensor = Sensor(channel, _pose(row), intrinsics, bent)
         found[row.text('token')] = sensor
     return found
 
 
 def _recordings(
-    folder: Path, samples: Mapping[str, _Instant], sensors: Mapping[str, Sensor | None]
+    folder: Path,
+    samples: Mapping[str, _Instant],
+    sensors: Mapping[str, Sensor | None],
+    invalid: Mapping[str, Counter[str]],
 ) -> dict[str, list[_Found]]:
-    """By token of the scene, in the order of the table."""
+    """By token of the scene, in the order of the table; those that are no data are counted."""
     found: list[tuple[Row, Sensor, Callable[[Pose], Recording]]] = []
     for row in read_rows(folder / 'sample_data.json'):
         sample = row.text('sample_token')
@@ -133,6 +142,9 @@ def _recordings(
             continue
         sensor = _linked(row, 'calibrated_sensor_token', sensors, 'calibrated_sensor.json')
         if sensor is None:
+            continue
+        if 'is_valid' in row.values and not row.flag('is_valid'):  # T4: a blank stand-in
+            invalid[samples[sample].scene][sensor.channel] += 1
             continue
         size = _size(row) if sensor.intrinsics else (0, 0)
         keyframe = row.flag('is_key_frame')
@@ -171,7 +183,7 @@ def _boxes(folder: Path, samples: Mapping[str, _Instant]) -> dict[str, list[Box]
     return found
 
 
-def _scene(row: Row, samples: list[Sample], found: list[_Found]) -> Scene:
+def _scene(row: Row, samples: list[Sample], found: list[_Found], invalid: Counter[str]) -> Scene:
     name = row.text('name')
     sensors: dict[str, Sensor] = {}
     for sensor, _ in found:
@@ -184,12 +196,13 @@ def _scene(row: Row, samples: list[Sample], found: list[_Found]) -> Scene:
         raise ValueError(
             f'{row.path.with_name("sample_data.json")} has nothing of {name} from '
             f'{", ".join(CHANNELS)}'
+            + (f', but {invalid.total()} rows with is_valid: false' if invalid else '')
         )
     recordings = sorted((recording for _, recording in found), key=lambda r: (r.stamp, r.channel))
     return Scene(
         name, row.text('description'), row.path.parent.name,
         {channel: sensors[channel] for channel in CHANNELS if channel in sensors},
-        tuple(recordings), tuple(sorted(samples, key=lambda sample: sample.stamp)),
+        tuple(recordings), tuple(sorted(samples, key=lambda sample: sample.stamp)), dict(invalid),
     )  # fmt: skip
 
 
@@ -212,6 +225,18 @@ def _intrinsics(row: Row) -> tuple[tuple[float, ...], ...]:
     except ValueError:
         row.refuse('camera_intrinsic', 'fx 0 cx, 0 fy cy, 0 0 1 with focal lengths > 0')
     return matrix
+
+
+def _distortion(row: Row) -> tuple[float, ...]:
+    """What sets in nuScenes' format (T4) add, whose images are not undistorted."""
+    name = 'camera_distortion'
+    value = row.values.get(name)
+    if value is None or value == []:
+        return ()
+    if not isinstance(value, list) or len(value) not in DISTORTIONS:
+        counts = ', '.join(map(str, DISTORTIONS))
+        row.refuse(name, f'a list of 0, {counts} coefficients in the order of OpenCV')
+    return row.vector(name, len(value))
 
 
 def _size(row: Row) -> tuple[int, int]:

@@ -102,7 +102,7 @@ def test_raw_rows_may_be_padded(encoding: str, channels: int, padding: int) -> N
         ('rgb8', (24, 40), 120, 2879, 'needs 2880, got 2879 bytes in all'),
         ('mono8', (0, 40), 40, 0, '40x0'),
         ('mono8', (24, 0), 0, 0, '0x24'),
-        ('rgb16', (24, 40), 240, 5760, "rgb8, bgr8, .*, got 'rgb16'"),
+        ('nv21', (24, 40), 40, 1440, "rgb8, bgr8, .*, got 'nv21'"),
         ('16UC1', (24, 40), 80, 1920, "expected a colour image, got encoding '16UC1'"),
     ],
 )

@@ -151,7 +151,7 @@ def test_maps_are_kept_until_the_calibration_changes():
     ('arguments', 'expected'),
     [
         (('fisheye', (0.1,) * 4), "one of plumb_bob.*got 'fisheye'"),
-        ((PLUMB_BOB, (0.1,) * 8), r"'plumb_bob' has 5 coefficients, got \[0.1"),
+        ((PLUMB_BOB, (0.1,) * 6), r"'plumb_bob' has 5 or .* coefficients, got \[0.1"),
         ((EQUIDISTANT, ()), r"'equidistant' has 4 coefficients, got \[\]"),
         ((PLUMB_BOB, (float('nan'),)), 'finite'),
         (('', (0.1,)), "'' has 0 coefficients"),

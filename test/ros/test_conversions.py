@@ -129,7 +129,7 @@ def test_the_cloud_holds_the_occupied_voxels():
     assert message.is_dense and message.header.frame_id == 'base_link'
     assert [(field.name, field.offset, field.datatype) for field in message.fields] == [
         ('x', 0, PointField.FLOAT32), ('y', 4, PointField.FLOAT32), ('z', 8, PointField.FLOAT32),
-        ('rgb', 12, PointField.FLOAT32), ('label', 16, PointField.UINT16),
+        ('rgb', 12, PointField.FLOAT32), ('label', 16, PointField.UINT32),
         ('confidence', 20, PointField.FLOAT32),
     ]  # fmt: skip
     assert isinstance(message.data, array.array) and message.data.typecode == 'B'

@@ -125,12 +125,12 @@ def test_common_encodings_need_no_cv_bridge_and_the_others_tell_what_to_do(monke
         shape = (4, 6) if count == 1 else (4, 6, count)
         pixels = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
         assert rgb_image(raw(pixels, encoding)).shape == (4, 6, 3)
-    pixels = np.zeros((4, 6, 3), np.uint8)
+    pixels = np.zeros((6, 6), np.uint8)
     expected = (
-        r"'8UC3' needs cv_bridge, which does not load .*; install .* for this NumPy, or let the"
+        r"'nv21' needs cv_bridge, which does not load .*; install .* for this NumPy, or let the"
     )
     with pytest.raises(ValueError, match=expected):
-        rgb_image(raw(pixels, '8UC3'))
+        rgb_image(raw(pixels, 'nv21'))
 
 
 def test_rare_encodings_are_left_to_cv_bridge(monkeypatch):
@@ -143,8 +143,8 @@ def test_rare_encodings_are_left_to_cv_bridge(monkeypatch):
             return np.full((4, 6, 3), 7, np.uint8)
 
     monkeypatch.setitem(sys.modules, 'cv_bridge', SimpleNamespace(CvBridge=Bridge))
-    found = rgb_image(raw(np.zeros((4, 6, 3), np.uint16), 'rgb16'))
-    assert seen == [('rgb16', 'rgb8')] and (found == 7).all()
+    found = rgb_image(raw(np.zeros((6, 6), np.uint8), 'nv21'))
+    assert seen == [('nv21', 'rgb8')] and (found == 7).all()
 
 
 def test_an_encoding_that_nothing_reads_names_those_that_are_read():
