@@ -137,14 +137,13 @@ def _fixed_point(lens: Lens) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         return center, np.zeros(2)
     middle = np.array([width / 2, height / 2])
     matrix, coefficients = lens.for_opencv()
-    undistort = cv2.fisheye.undistortPoints if lens.model == EQUIDISTANT else _undistorted
-    return middle, undistort(middle[None, None] - 0.5, matrix, coefficients).ravel()
-
-
-def _undistorted(
-    pixels: NDArray[np.float64], matrix: NDArray[np.float64], coefficients: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    return cv2.undistortPointsIter(pixels, matrix, coefficients, np.eye(3), np.eye(3), _PRECISELY)
+    at = middle[None, None] - 0.5
+    if lens.model == EQUIDISTANT:
+        ray = cv2.fisheye.undistortPoints(at, matrix, coefficients)
+    else:
+        same = np.eye(3)
+        ray = cv2.undistortPointsIter(at, matrix, coefficients, same, same, _PRECISELY)
+    return middle, np.asarray(ray, np.float64).ravel()
 
 
 def _least_zoom(border: NDArray[np.float64], ray: NDArray[np.float64], reach: float) -> float:
@@ -152,9 +151,11 @@ def _least_zoom(border: NDArray[np.float64], ray: NDArray[np.float64], reach: fl
     spare = reach * reach - ray @ ray
     if not spare > 0:
         return math.inf
-    along, square = border @ ray, (border * border).sum(1)
-    # per pixel, where |ray + border / zoom| = reach
-    return float(((np.sqrt(along * along + square * spare) + along) / spare).max())
+    with np.errstate(over='ignore', invalid='ignore'):
+        along, square = border @ ray, (border * border).sum(1)
+        # per pixel, where |ray + border / zoom| = reach
+        zoom = float(((np.sqrt(along * along + square * spare) + along) / spare).max())
+    return zoom if math.isfinite(zoom) else math.inf
 
 
 def _border(size: tuple[int, int]) -> NDArray[np.float64]:

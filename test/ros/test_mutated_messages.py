@@ -126,9 +126,10 @@ def assert_true_color(message, image):
             assert np.array_equal(image, expected[..., ::-1])
         return
     assert image.shape[:2] == (message.height, message.width)
+    upper = 0 if message.is_bigendian else 1
     order = {
         'rgb8': (3, [0, 1, 2]), 'bgr8': (3, [2, 1, 0]), 'rgba8': (4, [0, 1, 2]),
-        'bgra8': (4, [2, 1, 0]), 'mono8': (1, [0, 0, 0]), '8UC3': (3, [0, 1, 2]),
+        'bgra8': (4, [2, 1, 0]), 'mono8': (1, [0, 0, 0]), 'mono16': (2, [upper] * 3),
     }.get(message.encoding)  # fmt: skip
     if order is not None:
         assert np.array_equal(image, rows_of(message, order[0])[..., order[1]])
