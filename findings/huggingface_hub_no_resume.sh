@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # huggingface_hub 2: a download that was interrupted starts again at byte 0.
-# Expected: `*.incomplete` stays in the cache and the next call asks for the rest, as in 0.x and 1.x,
-# where a `resume_download` was even deprecated because it always resumes. Happens: the partial file is
-# deleted, and no Range is asked for. On a slow line a checkpoint of some GB never comes to its end.
+# Expected: `*.incomplete` stays in the cache and the next call asks for the rest, as in the releases
+# that called their `resume_download` obsolete because downloads always resume. Happens: the partial
+# file is deleted, and no Range is asked for. On a slow line a checkpoint of some GB never ends.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

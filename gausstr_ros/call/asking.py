@@ -10,6 +10,7 @@ from typing import Any
 import rclpy
 from rclpy.exceptions import InvalidTopicNameException
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from rclpy.validate_full_topic_name import validate_full_topic_name
@@ -31,7 +32,7 @@ class Asker:
         ros_arguments: as after --ros-args, such as an enclave.
 
     Raises:
-        ValueError: that is no name of a node.
+        ValueError: that is no name of a node, or ROS does not start.
     """
 
     def __init__(self, node: str, timeout: float, ros_arguments: Sequence[str] = ()) -> None:
@@ -45,18 +46,25 @@ class Asker:
             ) from None
         self._timeout = timeout
         self._context = rclpy.Context()
+        try:
+            self._node = self._joined(ros_arguments)
+        except RuntimeError as error:  # of rcl: a domain or an enclave that cannot be
+            why = str(error).partition(', at /')[0]  # its own file and line
+            raise ValueError(f'ROS does not start: {why}') from error
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+
+    def _joined(self, ros_arguments: Sequence[str]) -> Node:
+        """A node of our own, in a context of its own."""
         # rclpy's own handlers would keep Ctrl-C from ending the command
-        no_signals = SignalHandlerOptions.NO
         rclpy.init(
             args=['gausstr-call', *ros_arguments],
             context=self._context,
-            signal_handler_options=no_signals,
+            signal_handler_options=SignalHandlerOptions.NO,
         )
-        self._node = rclpy.create_node(
+        return rclpy.create_node(
             f'gausstr_call_{os.getpid()}', context=self._context, start_parameter_services=False
         )
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
 
     def __enter__(self) -> Asker:
         return self

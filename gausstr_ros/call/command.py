@@ -21,7 +21,7 @@ from gausstr_core.stamps import nanoseconds
 from gausstr_core.vocabulary.vocabulary import Category, read_categories
 from gausstr_msgs.srv import GetCategories, SetCategories
 from gausstr_ros.call.asking import NODE, Asker, Unanswered
-from gausstr_ros.call.map_files import write_map
+from gausstr_ros.call.map_files import check_folder, write_map
 from gausstr_ros.call.reports import has_error, statuses_of, worst, written
 from gausstr_ros.call.words import outcome, parse_category, request, table
 from gausstr_ros.publishing.output_topics import LATCHED
@@ -90,6 +90,7 @@ def diagnostics(asker: Asker, options: argparse.Namespace) -> int:
 
 def save_map(asker: Asker, options: argparse.Namespace) -> int:
     """Write the newest ~/occupancy_grid as map_server reads it."""
+    check_folder(options.folder, overwrite=options.overwrite)  # before anybody waits
     maps: list[tuple[OccupancyGrid, float]] = []
     topic, asked = f'{asker.name}/occupancy_grid', time.time()
     asker.hear(topic, OccupancyGrid, lambda *heard: maps.append(heard), LATCHED)
@@ -112,8 +113,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         with Asker(options.node, options.timeout, given[at:]) as asker:
             code = options.run(asker, options)
-    except (ValueError, OSError, Unanswered) as error:
+    except (ValueError, Unanswered) as error:
         raise SystemExit(f'gausstr-call: {error}') from None
+    except OSError as error:
+        raise SystemExit(f'gausstr-call: {error.filename}: {error.strerror}') from None
     except KeyboardInterrupt:
         raise SystemExit('gausstr-call: interrupted') from None
     if code:

@@ -29,18 +29,25 @@ def write_map(grid: OccupancyGrid, folder: Path, *, overwrite: bool = False) -> 
         overwrite: replace a map that lies there.
 
     Raises:
-        ValueError: a map lies there already, or the message's cells are not as many as it says.
+        ValueError: as `check_folder`, or the message's cells are not as many as it says.
         OSError: that cannot be written.
     """
-    there = [name for name in (IMAGE, DESCRIPTION) if (folder / name).exists()]
-    if there and not overwrite:
-        raise ValueError(f'{folder} holds {" and ".join(there)} already: give --overwrite')
+    check_folder(folder, overwrite=overwrite)
     encoded = cv2.imencode('.pgm', pixels(grid))[1].tobytes()
     text = yaml.safe_dump(description(grid), sort_keys=False, default_flow_style=None)
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / IMAGE, encoded)
     _write(folder / DESCRIPTION, text.encode())
     return folder / DESCRIPTION
+
+
+def check_folder(folder: Path, *, overwrite: bool) -> None:
+    """Raise ValueError unless a map can go there: a file is in its place, or a map lies there."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f'{folder} is a file, expected a folder for the map')
+    there = [name for name in (IMAGE, DESCRIPTION) if (folder / name).exists()]
+    if there and not overwrite:
+        raise ValueError(f'{folder} holds {" and ".join(there)} already: give --overwrite')
 
 
 def pixels(grid: OccupancyGrid) -> NDArray[np.uint8]:

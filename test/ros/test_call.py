@@ -74,6 +74,8 @@ def test_words_come_from_a_vocabulary_file(start_node, tmp_path, capsys):
         (['set', '--file', 'missing.yaml'], ['missing.yaml']),
         (['get', '--node', 'bad name!'], ['bad name!', '/robot/gausstr']),
         (['get', '--node', ''], ['--node']),
+        (['get', '--ros-args', '--bogus'], ['ROS does not start', '--bogus']),
+        (['get', '--ros-args', '--enclave', 'x'], ['ROS does not start', 'Enclave']),
     ],
 )
 def test_what_cannot_be_is_refused_before_anybody_is_asked(ros, arguments, parts):
@@ -163,6 +165,7 @@ def test_the_map_is_saved_as_map_saver_does(start, tester, tmp_path, capsys):
     }
     assert (loaded(tmp_path / 'map') == list(grid.data)).all()
     assert '--overwrite' in refusal('save-map', str(tmp_path / 'map'))
+    assert 'expected a folder' in refusal('save-map', str(tmp_path / 'map' / 'map.pgm'))
     main(['save-map', str(tmp_path / 'map'), '--overwrite'])
 
 

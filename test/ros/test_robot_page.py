@@ -51,10 +51,8 @@ def test_a_robot_of_ones_own_is_mapped(rig, robot, tester, tmp_path, monkeypatch
         spinning = SpinningThread(node)
         try:
             tester.wait(lambda: tester.heard['/gausstr/occupancy_grid'], 30, 'map')
-            cameras = [
-                f'gausstr: {name}' for name in read_settings(read_parameter_file(rig)).names
-            ]
-            tester.wait(lambda: all(is_ok(tester, name) for name in cameras), what='cameras ok')
+            names = read_settings(read_parameter_file(rig)).names
+            tester.wait(lambda: all(is_ok(tester, name) for name in names), what='cameras ok')
             commands = [line for line in shell() if line[0] == 'gausstr-call']
             assert len(commands) == 3
             for _, *arguments in commands:

@@ -28,17 +28,10 @@ def test_python_on_a_page_runs(page, tmp_path):
     assert page != 'bags.md' or said.count('torch.Size([6, 432, 768, 3])') == 6
 
 
-def test_python_of_nuscenes_runs(nuscenes_tree, tmp_path):
-    """field_reports N7: the sibling, where keyframes are named."""
-    from gausstr_training.nuscenes_to_rosbag import main
-
-    main([str(nuscenes_tree), '--output', str(tmp_path / 'bags' / 'mini')])
-    (script,) = blocks('nuscenes.md', 'python')
-    assert ran(script, tmp_path).startswith('/data/occ3d/gts/scene-0001/')
-
-
 def test_no_page_prints_python_that_is_not_run():
-    """field_reports N7: robot.md is run by test/ros/test_robot_page.py."""
+    """field_reports N7: nuscenes.md is run by test_nuscenes_bags.py, robot.md by
+    test/ros/test_robot_page.py.
+    """
     from docs_snippets import ROOT
 
     printed = {page.name for page in (ROOT / 'docs').glob('*.md') if blocks(page.name, 'python')}

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import pytest
+from docs_snippets import blocks, run
 from nuscenes_drives import real_drive
 from nuscenes_tree import write_tree
 from rosbags.rosbag2 import Reader
@@ -300,3 +301,11 @@ def test_a_scene_without_annotations_has_no_topic_for_them(nuscenes_tree, tmp_pa
     bare = replace(scene, samples=tuple(replace(s, boxes=()) for s in scene.samples))
     write_bag(bare, nuscenes_tree, tmp_path / 'bag', '', keyframes_only=True)
     assert '/annotations' not in read_bag(tmp_path / 'bag')
+
+
+def test_the_python_of_the_page_runs(nuscenes_tree: Path, tmp_path: Path) -> None:
+    """field_reports N7: what docs/nuscenes.md prints, as printed."""
+    main([str(nuscenes_tree), '--output', str(tmp_path / 'bags' / 'mini'), '--keyframes-only'])
+    (script,) = blocks('nuscenes.md', 'python')
+    done = run(script, tmp_path, GAUSSTR_CACHE=str(tmp_path / 'cache'))
+    assert done.stdout.startswith('/data/occ3d/gts/scene-0001/'), done.stderr
