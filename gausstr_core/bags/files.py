@@ -8,6 +8,7 @@ from shlex import quote
 from rosbags.rosbag2 import ReaderError
 
 MCAP, SQLITE = b'\x89MCAP0\r\n', b'SQLite format 3\0'
+UNKNOWN = 'of no format that is known here'
 _FORMATS = {
     MCAP: 'an MCAP file: name it .mcap',
     SQLITE: 'an sqlite3 file: name it .db3',
@@ -34,7 +35,7 @@ def format_of(path: Path) -> str:
     if not any(head):
         return 'filled with zeros, as after a power cut: copy or record it anew'
     known = (text for magic, text in _FORMATS.items() if head.startswith(magic))
-    return next(known, 'of no format that is known here').replace('FILE', quote(str(path)))
+    return next(known, UNKNOWN).replace('FILE', quote(str(path)))
 
 
 def expect_format(path: Path, magic: bytes, name: str) -> None:

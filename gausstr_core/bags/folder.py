@@ -15,7 +15,7 @@ from rosbags.rosbag2 import ReaderError
 from rosbags.rosbag2.reader import DirectoryReader
 from rosbags.rosbag2.storage_mcap import DECOMPRESSORS
 
-from gausstr_core.bags.files import FileFault
+from gausstr_core.bags.files import UNKNOWN, FileFault, format_of
 from gausstr_core.bags.mcap_file import McapFile
 from gausstr_core.bags.sqlite_file import SqliteFile
 
@@ -64,7 +64,9 @@ class Folder(DirectoryReader):
         except ReaderError as error:
             if not any(word in str(error) for word in ('metadata', 'YAML')):
                 raise
-            raise FileFault(f'{error}; {reindexing(self.folder)}') from error
+            found = format_of(self.folder / DESCRIPTION)
+            what = str(error) if found == UNKNOWN else f'{DESCRIPTION} is {found}'
+            raise FileFault(f'{what}; {reindexing(self.folder)}') from error
         self.connections = list(self._described())
 
     def messages(
