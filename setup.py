@@ -42,7 +42,7 @@ setup(
         'opencv-python-headless<5',
         'pooch',
         'pyyaml',
-        'rosbags',
+        'rosbags>=0.11.6,<0.12',  # gausstr_core.bags builds on how it opens files
         'safetensors',
         'torch>=2.4',
         'tqdm',

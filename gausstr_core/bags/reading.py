@@ -1,21 +1,33 @@
 """Opens bags of any storage and reads raw messages by topic and time.
 
 All bags are opened here. `rosbags` finds a span of time through the chunk index of an MCAP file,
-or the time index of an sqlite3 one, so that a set costs two or three chunks and not the file.
+or the time index of an sqlite3 one, so that a set costs two or three chunks and not the file. What
+it refuses or passes over and need not is in `folder`, `mcap_file` and `sqlite_file`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rosbags.interfaces import Connection, ConnectionExtRosbag2, Qos, QosDurability
 from rosbags.rosbag2 import Reader
 
-DESCRIPTION = 'metadata.yaml'
-FILES = ('.mcap', '.db3')
+from gausstr_core.bags import mcap_file, sqlite_file
+from gausstr_core.bags.files import format_of
+from gausstr_core.bags.folder import DESCRIPTION, FILES, Folder
+from gausstr_core.bags.mcap_file import McapFile
+from gausstr_core.bags.sqlite_file import SqliteFile
+
+__all__ = ['DESCRIPTION', 'FILES', 'Bag', 'Connection', 'Message', 'bag_files']
+CDR = 'cdr'
+_RECOVERIES = {'.mcap': mcap_file.recovery, '.db3': sqlite_file.recovery}
+
+
+class _Reader(Reader):
+    STORAGE_PLUGINS: Mapping[str, Any] = {'dir': Folder, '.mcap': McapFile, '.db3': SqliteFile}
 
 
 class Message(NamedTuple):
@@ -34,6 +46,11 @@ class Message(NamedTuple):
     def kind(self) -> str:
         """The type, such as sensor_msgs/msg/Image."""
         return self.connection.msgtype
+
+    @property
+    def encoding(self) -> str:
+        """How it is serialised: `CDR`, or json, protobuf, ..., which only other tools read."""
+        return encoding_of(self.connection)
 
     @property
     def profiles(self) -> tuple[Qos, ...]:
@@ -55,16 +72,19 @@ class Bag:
         file: `Bag.file` of a folder, where it is known.
 
     Raises:
-        ValueError: the bag is missing or unreadable; the message names it.
+        ValueError: the bag is missing, incomplete or unreadable; the message names it, and the
+            command that repairs it.
+        OSError: its disk or network does not answer: it may later.
     """
 
     def __init__(self, path: Path, file: str = '') -> None:
-        if path.is_dir() and not (path / DESCRIPTION).is_file():
-            raise ValueError(f'{path / DESCRIPTION} is missing')
         self.path = path
         try:
-            self._reader = Reader(path / file)
-            self._reader.open()
+            self._reader = _opened(path / file)
+        except (FileNotFoundError, PermissionError) as error:
+            raise ValueError(f'{path} is not a readable bag: {_text(error)}') from error
+        except OSError as error:
+            raise OSError(f'{path} cannot be read at present: {error}') from error
         except Exception as error:  # each storage has errors of its own
             raise ValueError(f'{path} is not a readable bag: {_text(error)}') from error
         # of topic, msgtype and msgcount; one topic may come twice, from two publishers
@@ -104,7 +124,7 @@ class Bag:
         first: int | None = None,
         last: int | None = None,
     ) -> Iterator[Message]:
-        """The messages of some topics, or of all, in the order of the bag.
+        """The messages of some topics, or of all, in the order of their recording.
 
         Args:
             topics: their names.
@@ -113,6 +133,7 @@ class Bag:
         Raises:
             ValueError: the bag is damaged, or, read from end to end, holds fewer messages than it
                 says: `rosbags` passes over the rest of a damaged chunk.
+            OSError: its disk or network does not answer: it may later.
         """
         chosen = [c for c in self.connections if topics is None or c.topic in topics]
         if not chosen:
@@ -125,13 +146,23 @@ class Bag:
             for connection, logged, raw in self._reader.messages(chosen, first, stop):
                 missing[connection.topic] -= 1
                 yield Message(connection, logged, raw)
+        except OSError as error:
+            raise OSError(f'{self.path} cannot be read any more: {error}') from error
         except Exception as error:
-            raise ValueError(f'{self.path} is damaged: {_text(error)}') from error
+            raise ValueError(f'{self.path} is damaged: {_text(error)}{self._help()}') from error
         if first is last is None:
             for name, count in (+missing).items():
                 raise ValueError(
                     f'{self.path} is damaged: {count} messages of {name} cannot be read'
+                    f'{self._help()}'
                 )
+
+    def _help(self) -> str:
+        files = [file for file in bag_files(self.path) if file.suffix in FILES]
+        if not files:
+            return ''
+        more = f' (and so for {len(files) - 1} more files)' * (len(files) > 1)
+        return f'; {_RECOVERIES[files[0].suffix](files[0])}{more}'
 
 
 def bag_files(path: Path) -> list[Path]:
@@ -139,6 +170,20 @@ def bag_files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     return sorted(file for file in path.iterdir() if file.is_file())
+
+
+def encoding_of(connection: Connection) -> str:
+    """How the messages of a topic are serialised."""
+    assert isinstance(connection.ext, ConnectionExtRosbag2)
+    return connection.ext.serialization_format
+
+
+def _opened(path: Path) -> Reader:
+    if path.is_file() and path.suffix not in FILES:
+        raise ValueError(f'it is {format_of(path)} (expected a folder, {" or ".join(FILES)})')
+    reader = _Reader(path)
+    reader.open()
+    return reader
 
 
 def _text(error: BaseException) -> str:

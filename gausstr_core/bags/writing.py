@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Collection, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
+from filelock import FileLock, Timeout
 from rosbags.interfaces import (
     Connection,
-    MessageDefinitionFormat,
     Qos,
     QosDurability,
     QosHistory,
@@ -21,7 +20,7 @@ from rosbags.interfaces import (
 )
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
-from gausstr_core.bags.messages import STORE
+from gausstr_core.bags.messages import definition_of, known_definition
 from gausstr_core.bags.reading import Message
 
 _FOREVER = QosTime(2147483647, 4294967295)
@@ -35,6 +34,9 @@ _Key = tuple[str, str, tuple[Qos, ...]]  # topic, type and profiles: a bag has o
 class BagWriter:
     """Writes a bag aside; it appears in its place where the context ends without an error.
 
+    One process at a time writes a target. Two files ending in .mcap that were given the same are
+    the same byte by byte, whatever they are called.
+
     Args:
         target: an .mcap file, or else a folder with a metadata.yaml.
         topics: name and type of every topic to `write`; those of messages to `copy` need not be.
@@ -46,7 +48,7 @@ class BagWriter:
             raises keeps it away.
 
     Raises:
-        ValueError: the target exists.
+        ValueError: the target exists, or another process is writing it.
         OSError: it cannot be written.
     """
 
@@ -61,21 +63,47 @@ class BagWriter:
         replace: bool = False,
         finish: Callable[[Path], None] = lambda _: None,
     ) -> None:
-        if target.exists() and not replace:
-            raise ValueError(f'{target} exists already, not overwriting it')
         self._target, self._aside = target, target.with_name(f'.{target.name}.part')
+        self._lock = FileLock(target.with_name(f'.{target.name}.lock'), timeout=0)
         self._topics, self._latched, self._notes = topics, latched, notes or {}
         self._compress, self._replace, self._finish = compress, replace, finish
         self._connections: dict[_Key, Connection] = {}
+        self._refused: dict[_Key, str] = {}
+        self._refuse_existing()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from the target; the writer does so itself while it is open.
+
+        Raises:
+            ValueError: another process is writing it, or has written it meanwhile.
+            OSError: its folder cannot be written.
+        """
+        self._target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise ValueError(f'another process is writing {self._target}') from None
+        try:
+            self._refuse_existing()
+            yield
+        finally:
+            if self._lock.lock_counter == 1:
+                # before it is released: whoever has opened it already finds out that it is gone
+                Path(self._lock.lock_file).unlink(missing_ok=True)
+            self._lock.release()
 
     def __enter__(self) -> BagWriter:
         """Open."""
-        shutil.rmtree(self._aside, ignore_errors=True)
         with ExitStack() as stack:
+            stack.enter_context(self.locked())
+            shutil.rmtree(self._aside, ignore_errors=True)
             stack.callback(shutil.rmtree, self._aside, ignore_errors=True)
             self._aside.mkdir(parents=True)
+            # its name gets into the file
+            alone = self._target.suffix == '.mcap'
             self._writer = Writer(
-                self._aside / self._target.name.removesuffix('.mcap'),
+                self._aside / ('bag' if alone else self._target.name),
                 version=9,
                 storage_plugin=StoragePlugin.MCAP,
             )
@@ -87,7 +115,7 @@ class BagWriter:
             stack.callback(self._writer.abort)  # does nothing where it is closed
             self._own = {
                 topic: self._connection(
-                    topic, kind, (_LATCHED,) * (topic in self._latched), typestore=STORE
+                    (topic, kind, (_LATCHED,) * (topic in self._latched)), known_definition(kind)
                 )
                 for topic, kind in self._topics.items()
             }
@@ -108,29 +136,32 @@ class BagWriter:
         """Write a message of another bag as it is.
 
         Raises:
-            ValueError: neither the bag nor we know the definition of its type.
+            ValueError: it is not CDR, or neither the bag nor we know the definition of its type;
+                the same for every message of the topic.
         """
-        source = message.connection
         key = message.topic, message.kind, message.profiles
+        if key in self._refused:
+            raise ValueError(self._refused[key])
         if key not in self._connections:
-            known: dict[str, Any] = {'typestore': STORE}
-            if source.digest and source.msgdef.format != MessageDefinitionFormat.NONE:
-                known = {'msgdef': source.msgdef.data, 'rihs01': source.digest}
-            elif source.msgtype not in STORE.types:
-                raise ValueError(
-                    f'{source.topic}: the bag holds no definition of {source.msgtype}'
-                )
-            self._connection(*key, **known)
+            try:
+                self._connection(key, definition_of(message.connection))
+            except ValueError as error:
+                self._refused[key] = str(error)
+                raise
         self._writer.write(self._connections[key], message.logged, message.raw)
 
-    def _connection(
-        self, topic: str, kind: str, profiles: tuple[Qos, ...], **known: Any
-    ) -> Connection:
+    def _connection(self, key: _Key, definition: tuple[str, str]) -> Connection:
+        topic, kind, profiles = key
+        text, digest = definition
         connection = self._writer.add_connection(
-            topic, kind, offered_qos_profiles=profiles, **known
+            topic, kind, msgdef=text, rihs01=digest, offered_qos_profiles=profiles
         )
-        self._connections[topic, kind, profiles] = connection
+        self._connections[key] = connection
         return connection
+
+    def _refuse_existing(self) -> None:
+        if self._target.exists() and not self._replace:
+            raise ValueError(f'{self._target} exists already, not overwriting it')
 
     def _complete(self) -> None:
         self._writer.close()

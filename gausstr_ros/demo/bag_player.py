@@ -1,7 +1,8 @@
 """Play a rosbag2 bag over DDS at a steady rate, the raw bytes as they are.
 
 Playing starts when every topic of the bag has a matched subscription: what was published before
-that would be lost. It is `ros2 bag play` for machines where rosbag2 is not installed.
+that would be lost. It is `ros2 bag play` for machines where rosbag2 is not installed. Like it, it
+leaves topics out whose type is not installed here.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import logging
 import os
 import signal
 import sys
@@ -23,10 +25,12 @@ from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
-from gausstr_core.bags.reading import Bag, Message
+from gausstr_core.bags.reading import CDR, Bag, Message
 from gausstr_core.process.memory import keep_freed_memory
 from gausstr_core.stamps import SECOND
 from gausstr_ros.transport import use_shared_memory_profile
+
+_LOGGER = logging.getLogger('gausstr_ros.demo.bag_player')  # also where this file is __main__
 
 EXAMPLE = 'example: python -m gausstr_ros.demo.bag_player drive/bag --rate 1.25'
 # Deep enough for a burst of a bag; readers that keep up never need it.
@@ -36,19 +40,36 @@ _DEPTH = 50
 class BagPlayer:
     """Publishers for every topic of a bag, which is held in memory.
 
+    A topic whose type is not installed, or that is not CDR, is left out with a warning.
+
     Args:
         node: what the publishers belong to.
         bag: an open one.
 
     Raises:
-        ValueError: the package of a message type is not installed.
+        ValueError: a topic has messages of two types, or none can be published.
     """
 
     def __init__(self, node: Node, bag: Bag) -> None:
         self._node = node
-        self._messages = list(bag.messages())
-        last = {message.topic: message for message in self._messages}
-        self._publishers = {topic: self._publisher(message) for topic, message in last.items()}
+        messages = list(bag.messages())
+        last = {message.topic: message for message in messages}
+        for message in messages:
+            if message.kind != (other := last[message.topic].kind):
+                raise ValueError(
+                    f'{bag.path}: {message.topic} is both {message.kind} and {other}, expected '
+                    'one type'
+                )
+        self._kinds = {topic: message.kind for topic, message in last.items()}
+        self._publishers = {}
+        for topic, message in last.items():
+            try:
+                self._publishers[topic] = self._publisher(message)
+            except ValueError as error:
+                _LOGGER.warning('left out: %s', error)
+        if last and not self._publishers:
+            raise ValueError(f'{bag.path}: no topic of it can be published here')
+        self._messages = [m for m in messages if m.topic in self._publishers]
 
     def unmatched(self) -> list[str]:
         """Topics that nobody listens to yet."""
@@ -58,13 +79,15 @@ class BagPlayer:
         """Wait until somebody listens to every topic.
 
         Raises:
-            ValueError: nobody came in time; the topics are named.
+            ValueError: nobody came in time, or with another type than the bag's; the topics are
+                named.
         """
         end = time.monotonic() + timeout
         while topics := self.unmatched():
             if time.monotonic() > end:
                 raise ValueError(
-                    f'nobody subscribed within {timeout:g} s to {", ".join(sorted(topics))}'
+                    f'nobody subscribed within {timeout:g} s to '
+                    f'{", ".join(self._described(topic) for topic in sorted(topics))}'
                 )
             rclpy.spin_once(self._node, timeout_sec=0.02)
 
@@ -89,11 +112,30 @@ class BagPlayer:
             publisher.wait_for_all_acked(Duration(seconds=2))
         return count
 
+    def _described(self, topic: str) -> str:
+        """A topic that nobody listens to, and who would if its type were another."""
+        listeners = [
+            f'{info.node_name} as {info.topic_type}'
+            for info in self._node.get_subscriptions_info_by_topic(topic)
+            if info.topic_type != self._kinds[topic]
+        ]
+        if not listeners:
+            return topic
+        return (
+            f'{topic} ({self._kinds[topic]} in the bag, heard by {", ".join(sorted(listeners))}: '
+            'see image_topic and image_transport, camera_info_topic or depth_topic of the node)'
+        )
+
     def _publisher(self, message: Message) -> Any:
+        if message.encoding != CDR:
+            raise ValueError(
+                f'{message.topic}: {message.kind} is serialised as {message.encoding!r}, '
+                f'expected {CDR!r}'
+            )
+        package, _, name = message.kind.replace('/msg/', '/').partition('/')
         try:
-            package, _, name = message.kind.split('/')
             kind = getattr(importlib.import_module(f'{package}.msg'), name)
-        except (ImportError, AttributeError) as error:
+        except (ImportError, AttributeError, TypeError) as error:
             raise ValueError(
                 f'{message.topic}: message type {message.kind} is not installed'
             ) from error
@@ -170,6 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument('--hold', action='store_true', help='after playing stay until stopped')
     options = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
+    logging.basicConfig(level=logging.WARNING, format='%(levelname)s: %(message)s')
     keep_freed_memory()
     use_shared_memory_profile(os.environ)
     rclpy.init()

@@ -31,12 +31,17 @@ class Health:
     Args:
         clock: seconds that only go forward; ages and rates are measured on it.
         node: full name of the node, such as /robot/gausstr.
+        measured: whether to tell what no two runs have in common: stage times and memory.
     """
 
     def __init__(
-        self, clock: Callable[[], float] = time.monotonic, *, node: str = f'/{NODE}'
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        node: str = f'/{NODE}',
+        measured: bool = True,
     ) -> None:
-        self._clock = clock
+        self._clock, self._measured = clock, measured
         self._node = node.removeprefix('/')
         self._lock = threading.Lock()
         self._cameras: dict[str, CameraHealth] = {}
@@ -309,12 +314,17 @@ class Health:
         values |= {f'sets {kind}': str(count) for kind, count in self._sets.items()}
         values |= {f'sets dropped: {why}': str(n) for why, n in self._dropped.items()}
         values |= self._throughput.values()
-        values |= self._stage_times.values()
-        values['resident memory [MiB]'] = f'{resident_memory() / 2**20:.0f}'
-        values['peak memory'] = peak_memory(values.get('device', 'cpu'))
-        if values.get('device', 'cpu').startswith('cuda') and torch.cuda.is_available():
-            used = torch.cuda.memory_allocated(values['device']) / 2**20
-            values['device memory [MiB]'] = f'{used:.0f}'
+        if self._measured:
+            values |= self._stage_times.values()
+            values |= _memory(values.get('device', 'cpu'))
         if self._last_error:
             values['last error'] = self._last_error
         return values
+
+
+def _memory(device: str) -> dict[str, str]:
+    values = {'resident memory [MiB]': f'{resident_memory() / 2**20:.0f}'}
+    values['peak memory'] = peak_memory(device)
+    if device.startswith('cuda') and torch.cuda.is_available():
+        values['device memory [MiB]'] = f'{torch.cuda.memory_allocated(device) / 2**20:.0f}'
+    return values

@@ -4,6 +4,7 @@ They are made as the bytes that go over the wire. As Python objects, 5000 ellips
 rclpy copies object by object, and what repeats is copied too. Here rclpy serialises one or two
 markers of each kind, and NumPy repeats their bytes with the numbers filled in. CDR aligns to at
 most 8 bytes, and everything that is repeated or put in is a multiple of that or ends as it began.
+Bytes between fields are zeros, lest what lay in memory is repeated 5000 times and recorded.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ import sys
 import numpy as np
 from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
 from numpy.typing import NDArray
-from rclpy.serialization import serialize_message
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from gausstr_core.contracts import Gaussians, Occupancy
 from gausstr_core.vocabulary.vocabulary import Category
 from gausstr_ros.messages.grids_and_clouds import color_table, occupied_voxels
+from gausstr_ros.messages.serialised import serialised
 
 # Numbers that are looked for in the bytes; they hold 0xff, which no text in UTF-8 does.
 _BLANK, _BLANK_ID = -sys.float_info.max, 2**31 - 1
@@ -62,9 +63,9 @@ def gaussian_markers(
 def _ellipsoids(header: Header, places: NDArray[np.float64], colors: NDArray[np.float32]) -> bytes:
     """Serialised SPHEREs: position, quaternion xyzw and diameters [G, 10]; RGBA [G, 4]."""
     if not len(places):
-        return serialize_message(MarkerArray(markers=[_remove_all(header)]))
+        return serialised(MarkerArray(markers=[_remove_all(header)]))
     pair = [_blank_ellipsoid(header, 0), _blank_ellipsoid(header, _BLANK_ID)]
-    raw = serialize_message(MarkerArray(markers=[_remove_all(header), *pair]))
+    raw = serialised(MarkerArray(markers=[_remove_all(header), *pair]))
     blank = struct.pack('=10d', *[_BLANK] * 10)
     first = raw.index(blank)
     second = raw.index(blank, first + len(blank))
@@ -119,7 +120,7 @@ def voxel_markers(
     occurring = np.unique(labels).tolist()
     edge = float(occupancy.grid.resolution)
     blanks = [_blank_cubes(header, categories[number], number, edge) for number in occurring]
-    raw = serialize_message(MarkerArray(markers=[_remove_all(header), *blanks]))
+    raw = serialised(MarkerArray(markers=[_remove_all(header), *blanks]))
     *parts, end = raw.split(struct.pack('=3d', *[_BLANK] * 3))
     assert len(parts) == len(occurring)
     message = []

@@ -20,18 +20,20 @@ import torch
 from ament_index_python.packages import get_package_share_directory
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.duration import Duration
-from rclpy.serialization import deserialize_message, serialize_message
+from rclpy.serialization import deserialize_message
 from tf2_msgs.msg import TFMessage
 from tqdm import tqdm
 
 from gausstr_core.bags.messages import learn_types
-from gausstr_core.bags.reading import Bag
+from gausstr_core.bags.reading import Bag, Message
 from gausstr_core.bags.writing import BagWriter
 from gausstr_core.process.memory import keep_freed_memory
 from gausstr_msgs.msg import Categories
+from gausstr_ros.messages.serialised import serialised, type_name
 from gausstr_ros.publishing.outputs import Outputs
 from gausstr_ros.replay.journal import Journal, StoredSet, fingerprint
 from gausstr_ros.replay.run import Replay
+from gausstr_ros.replay.topics import TRANSFORMS, check_types, is_of, wanted_topics
 from gausstr_ros.settings.settings import Settings, read_parameter_file, read_settings
 from gausstr_ros.vocabulary.messages import categories_message
 
@@ -65,14 +67,19 @@ def replay(source: Path, target: Path, settings: Settings, names: Sequence[str])
         names: outputs, as `output_names` gives them.
 
     Raises:
-        ValueError: the bag cannot be read, lacks the images, holds outputs already, or no set of
-            it could be mapped; or the target exists.
+        ValueError: the bag cannot be read, lacks the images, has them in another type, holds
+            outputs already, or no set of it could be mapped; or the target exists, or another
+            process is writing it.
+        OSError: the bag's disk or network does not answer, or the target cannot be written; the
+            journal stays.
     """
     latched = [f'{NODE}/occupancy_grid', f'{NODE}/categories']
     writer = BagWriter(target, _output_types(settings, names), latched=latched)
     with Bag(source) as bag:
         _check_topics(bag, settings, names)
-        with Journal(target, fingerprint(source, settings, names)) as journal, writer:
+        journal = Journal(target, fingerprint(source, settings, names))
+        # the lock first: who is refused must leave every journal alone
+        with writer.locked(), journal, writer:
             if len(journal):
                 _LOGGER.warning('going on: %d sets are mapped already', len(journal))
             run = Replay(settings, _transforms(bag), names, journal)
@@ -80,7 +87,15 @@ def replay(source: Path, target: Path, settings: Settings, names: Sequence[str])
             if not run.mapped:
                 reason = run.report(0).status[0].message
                 raise ValueError(f'{source}: no set could be mapped: {reason}')
+    _tell_times(run)
     return run.mapped
+
+
+def _tell_times(run: Replay) -> None:
+    """Here, as they would make the bag of each run another one."""
+    times = run.stage_times.values().items()
+    medians = [f'{name[:-4]} {value}' for name, value in times if name.endswith(' p50')]
+    print(f'medians of a set: {", ".join(medians)}')
 
 
 def _output_types(settings: Settings, names: Sequence[str]) -> dict[str, str]:
@@ -90,21 +105,31 @@ def _output_types(settings: Settings, names: Sequence[str]) -> dict[str, str]:
     kinds = Outputs(settings).types
     classes: dict[str, type] = {f'{NODE}/{name}': kinds[name] for name in names}
     classes |= {f'{NODE}/categories': Categories, '/diagnostics': DiagnosticArray}
-    return {
-        topic: f'{kind.__module__.split(".")[0]}/msg/{kind.__name__}'
-        for topic, kind in classes.items()
-    }
+    return {topic: type_name(kind) for topic, kind in classes.items()}
 
 
 def _write_all(bag: Bag, run: Replay, writer: BagWriter) -> None:
     """Copy the inputs and write the results of each set after the message that completed it."""
     now = 0
+    kinds = {wanted.topic: wanted.kind for wanted in wanted_topics(run.settings)}
+    left_out: set[str] = set()
     count = sum(connection.msgcount for connection in bag.connections)
     for message in tqdm(bag.messages(), total=count, unit='msg', desc='replay'):
-        writer.copy(message)
+        _copy(message, writer, left_out)
         now = message.logged
-        _write(run.feed(message.topic, message.raw, now), run, writer, now)
+        if is_of(message.connection, kinds.get(message.topic, '')):
+            _write(run.feed(message.topic, message.raw, now), run, writer, now)
     _write(run.finish(), run, writer, now)
+
+
+def _copy(message: Message, writer: BagWriter, left_out: set[str]) -> None:
+    """Copy an input; one whose type nobody knows is left out, which is said once."""
+    try:
+        writer.copy(message)
+    except ValueError as error:
+        if str(error) not in left_out:
+            left_out.add(str(error))
+            _LOGGER.warning('left out: %s', error)
 
 
 def _write(
@@ -113,10 +138,10 @@ def _write(
     for stamp, result in results:
         if run.mapped == 1:
             categories = categories_message(run.vocabulary, stamp)
-            writer.write(f'{NODE}/categories', now, serialize_message(categories))
+            writer.write(f'{NODE}/categories', now, serialised(categories))
         for name, message in result.messages:
             writer.write(f'{NODE}/{name}', now, message)
-        writer.write('/diagnostics', now, serialize_message(run.report(stamp)))
+        writer.write('/diagnostics', now, serialised(run.report(stamp)))
 
 
 def output_names(chosen: Sequence[str], settings: Settings) -> list[str]:
@@ -138,6 +163,8 @@ def _transforms(bag: Bag) -> tf2_ros.Buffer:
     # none is too old: one with a wrong stamp must not take the place of all others
     buffer = tf2_ros.Buffer(cache_time=Duration(nanoseconds=2**62))
     for message in bag.messages(('/tf', '/tf_static')):
+        if not is_of(message.connection, TRANSFORMS):
+            continue
         for transform in deserialize_message(message.raw, TFMessage).transforms:
             if message.topic == '/tf_static':
                 buffer.set_transform_static(transform, 'bag')
@@ -154,6 +181,7 @@ def _check_topics(bag: Bag, settings: Settings, names: Sequence[str]) -> None:
             f'{bag.path}: expected images on {", ".join(sorted(wanted))}; the bag has '
             f'{", ".join(sorted(found)) or "nothing"}'
         )
+    check_types(bag, settings)
     ours = {f'{NODE}/{name}' for name in (*names, 'categories')} & found
     if ours:
         raise ValueError(f'{bag.path} holds outputs already: {", ".join(sorted(ours))}')

@@ -68,7 +68,10 @@ class Journal:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Close; deleted where the target is complete, or where this run can never complete it."""
+        """Close; deleted where the target is complete, or where this run can never complete it.
+
+        What may heal is no ValueError: a disk or network that does not answer, a full device.
+        """
         self._database.close()
         if error is None or isinstance(error, ValueError):
             which = '[0-9a-f]{12}' if error is None else self._hash

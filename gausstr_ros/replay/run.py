@@ -10,7 +10,7 @@ from typing import Any
 
 import tf2_ros
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.serialization import deserialize_message, serialize_message
+from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from gausstr_core.stamps import nanoseconds
@@ -18,8 +18,10 @@ from gausstr_ros.cycle.build import build_pipeline, rule_in_force
 from gausstr_ros.cycle.steps import encode_set, join_set, map_set
 from gausstr_ros.health.diagnostics import REPLAY, Health
 from gausstr_ros.health.fault_log import FaultLog
+from gausstr_ros.health.stage_times import StageTimes
 from gausstr_ros.listening.depth_pairing import DepthPairing, Shot, drops_by_camera
 from gausstr_ros.listening.rig_source import CameraInputs, RigSource
+from gausstr_ros.messages.serialised import serialised
 from gausstr_ros.publishing.outputs import Outputs
 from gausstr_ros.replay.journal import Journal, StoredSet
 from gausstr_ros.sets.image_sets import ImageSet
@@ -51,7 +53,9 @@ class Replay:
         self._rule = rule_in_force(self._pipeline, settings)
         self.vocabulary = self._pipeline.load_vocabulary(settings.vocabulary_file or None)
         self._now = 0  # of the bag, nanoseconds
-        self.health = Health(clock=lambda: self._now / 1e9)
+        # what differs from run to run would make a bag of each run another one
+        self.health = Health(clock=lambda: self._now / 1e9, measured=False)
+        self.stage_times = StageTimes()
         self.health.configured(settings)
         self.health.state(REPLAY)
         self.health.note('vocabulary', self.vocabulary.id)
@@ -81,7 +85,14 @@ class Replay:
         if topic not in self._handlers:
             return
         for kind, handle in self._handlers[topic]:
-            handle(deserialize_message(raw, kind))
+            try:
+                content = deserialize_message(raw, kind)
+            except Exception as error:  # RMWError, which rclpy does not export
+                text = f'{topic}, recorded at {now} ns: damaged {kind.__name__}: {error}'
+                self._log.note(text)
+                self.health.failed(text)
+                continue
+            handle(content)
         yield from self._map_ready(self.settings.transform_timeout)
 
     def finish(self) -> Iterator[tuple[int, StoredSet]]:
@@ -138,6 +149,7 @@ class Replay:
                 self._drop(entry.images, BAD_INPUT, error)
             else:
                 self.mapped += 1
+                self.stage_times.took(result.seconds)
                 self.health.mapped(result.seconds, (*entry.images.missing, *result.faults))
                 yield entry.images.stamp, result
         self._pending = still
@@ -169,7 +181,7 @@ class Replay:
         encoded = join_set(images, self.settings.min_cameras)
         mapped = map_set(self._pipeline, encoded, self.vocabulary, self._rule)
         messages = [
-            (name, message if isinstance(message, bytes) else serialize_message(message))
+            (name, message if isinstance(message, bytes) else serialised(message))
             for name, message in self._outputs.make(self._names, mapped)
         ]
         return StoredSet(mapped.seconds, messages, images.faults)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gausstr_core.bags.messages import decode
-from gausstr_core.bags.reading import Bag, Connection, Message
+from gausstr_core.bags.reading import CDR, Bag, Connection, Message, encoding_of
 from gausstr_core.camera.camera_info import Calibration
 from gausstr_core.stamps import nanoseconds
 from gausstr_training.bags.keyframes import Keyframe, keyframes_of
@@ -27,6 +27,7 @@ NO_STAMP = 'message without a stamp'
 SAME_STAMP = 'message with the stamp of another'
 NO_POSE = 'transform that is not finite or has no unit quaternion'
 _IMAGES = re.compile(r'/(?P<camera>.+)/image_raw(?P<compressed>/compressed)?')
+_Reader = Callable[[Message, Any], None]
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,15 @@ def scan(bag: Path, layout: Layout) -> Contents:
     """
     version = version_of(bag)
     with Bag(bag) as opened:
-        found = _Found(_camera_topics(opened.connections), layout)
-        readers = found.readers(opened.connections)
-        for message in opened.messages(readers.keys()):
+        topics = [topic for topic in opened.connections if encoding_of(topic) == CDR]
+        found = _Found(_camera_topics(topics), layout)
+        readers = found.readers(topics)
+        for message in opened.messages({topic for topic, _ in readers}):
+            reader = readers.get((message.topic, message.kind))
+            if reader is None or message.encoding != CDR:
+                continue  # of somebody else with the same name
             try:
-                readers[message.topic](message, decode(message))
+                reader(message, decode(message))
             except ValueError as error:
                 raise ValueError(
                     f'{bag}: {message.topic}, recorded at {message.logged} ns: {error}'
@@ -168,9 +173,9 @@ class _Found:
         self._samples: dict[str, _Samples] = {}
         self._skipped: Counter[tuple[str, str]] = Counter()
 
-    def readers(self, topics: Iterable[Connection]) -> dict[str, Callable[[Message, Any], None]]:
-        """Who takes the messages of which topic."""
-        wanted: dict[tuple[str, str], Callable[[Message, Any], None]] = {
+    def readers(self, topics: Iterable[Connection]) -> dict[tuple[str, str], _Reader]:
+        """Who takes the messages of which topic and type."""
+        wanted: dict[tuple[str, str], _Reader] = {
             (TF, TRANSFORMS): self._add_transforms,
             (TF_STATIC, TRANSFORMS): self._add_transforms,
             (self._layout.cloud_topic, CLOUD): self._add_stamped,
@@ -179,7 +184,7 @@ class _Found:
             wanted[f'/{camera}/camera_info', INFO] = self._add_info
             wanted[topic, COMPRESSED if topic.endswith('/compressed') else RAW] = self._add_stamped
         kinds = ((topic.topic, topic.msgtype) for topic in topics)
-        return {key[0]: wanted[key] for key in kinds if key in wanted}
+        return {key: wanted[key] for key in kinds if key in wanted}
 
     def contents(self, version: str, file: str, keyframes: tuple[Keyframe, ...]) -> Contents:
         cameras = {

@@ -1,0 +1,63 @@
+"""Which topics of a bag are replayed, and whether they are what the parameters say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from gausstr_core.bags.reading import CDR, Bag, Connection, encoding_of
+from gausstr_ros.settings.settings import Settings
+
+IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
+INFO, TRANSFORMS = 'sensor_msgs/msg/CameraInfo', 'tf2_msgs/msg/TFMessage'
+
+
+class WantedTopic(NamedTuple):
+    """A topic that is replayed."""
+
+    topic: str
+    kind: str
+    parameter: str  # which says so; '' where none does
+
+
+def wanted_topics(settings: Settings) -> Iterator[WantedTopic]:
+    """What the node would listen to."""
+    for topic in ('/tf', '/tf_static'):
+        yield WantedTopic(topic, TRANSFORMS, '')
+    for camera in settings.cameras:
+        own = f'cameras.{camera.name}'
+        image = COMPRESSED if settings.compressed else IMAGE
+        yield WantedTopic(camera.image_topic, image, f'{own}.image_topic and image_transport')
+        yield WantedTopic(camera.camera_info_topic, INFO, f'{own}.camera_info_topic')
+        if settings.measured_depth:
+            depth = COMPRESSED if camera.compressed_depth else IMAGE
+            yield WantedTopic(camera.depth_topic, depth, f'{own}.depth_topic')
+
+
+def check_types(bag: Bag, settings: Settings) -> None:
+    """Refuse a bag in which a topic that is replayed has messages, but none of its type.
+
+    Raises:
+        ValueError: it has; topic, what was found, what was expected and the parameter are named.
+    """
+    faults = []
+    for wanted in wanted_topics(settings):
+        found = [c for c in bag.connections if c.topic == wanted.topic and c.msgcount]
+        if found and not any(is_of(connection, wanted.kind) for connection in found):
+            faults.append(
+                f'{wanted.topic} is {", ".join(sorted({_described(c) for c in found}))}, expected '
+                f'{wanted.kind}' + f': see {wanted.parameter}' * bool(wanted.parameter)
+            )
+    if faults:
+        raise ValueError(f'{bag.path}: {"; ".join(faults)}')
+
+
+def is_of(connection: Connection, kind: str) -> bool:
+    """Whether messages of a topic can be read as a type: `sensor_msgs/Image` is an older name."""
+    names = kind, kind.replace('/msg/', '/')
+    return connection.msgtype in names and encoding_of(connection) == CDR
+
+
+def _described(connection: Connection) -> str:
+    encoding = encoding_of(connection)
+    return connection.msgtype + f' in {encoding!r}' * (encoding != CDR)
