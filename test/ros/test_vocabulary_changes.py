@@ -70,14 +70,14 @@ def change_state(tester, label):
 def test_a_request_too_many_is_refused_at_once_and_the_others_are_not(
     start_node, tester, ask, monkeypatch
 ):
-    go_on, words = threading.Event(), OccupancyPipeline.words
+    go_on, build = threading.Event(), OccupancyPipeline.build_vocabulary
 
     def slow(*arguments):
         assert go_on.wait(60)
-        return words(*arguments)
+        return build(*arguments)
 
     start_node()
-    monkeypatch.setattr(OccupancyPipeline, 'words', slow)
+    monkeypatch.setattr(OccupancyPipeline, 'build_vocabulary', slow)
     waiting = [ask(f'word {number}') for number in range(services.MOST_WAITING)]
     try:
         refused = ask('one too many')
