@@ -249,16 +249,21 @@ def refresh(path: Path = CACHE) -> int:
     return len(words)
 
 
-def main() -> None:
-    """Refresh the cache from the command line."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Options of the command."""
+    result = argparse.ArgumentParser(
         description='Encode the shipped words afresh.',
         epilog='example: python -m gausstr_core.vocabulary.text_encoder --refresh',
     )
-    parser.add_argument(
+    result.add_argument(
         '--refresh', action='store_true', required=True, help='say that they shall be written anew'
     )
-    parser.parse_args()
+    return result
+
+
+def main() -> None:
+    """Refresh the cache from the command line."""
+    parser().parse_args()
     try:
         print(f'{refresh()} words -> {CACHE}')
     except (ImportError, OSError, ValueError) as error:
