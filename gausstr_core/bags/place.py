@@ -40,7 +40,7 @@ def bags_below(folder: Path, deep: int = DEEP) -> list[Path]:
 
 
 def _check_folder(path: Path) -> None:
-    if (path / DESCRIPTION).is_file() or any(path.glob(f'*{suffix}') for suffix in FILES):
+    if any(file.name == DESCRIPTION or file.suffix in FILES for file in path.iterdir()):
         return  # a bag, or one that lost its description
     found = bags_below(path)
     if not found:
