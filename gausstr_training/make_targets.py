@@ -21,7 +21,6 @@ from gausstr_training.bags.sets import BagSettings
 from gausstr_training.targets import cluster, processes
 from gausstr_training.targets.cache import sweep
 from gausstr_training.targets.codec import CodecSettings
-from gausstr_training.targets.depth_codec import error_at
 from gausstr_training.targets.filling import FAILED, FillSpec, Outcome
 from gausstr_training.targets.networks import TEACHERS, TeacherSpec
 from gausstr_training.targets.online import AGAIN
@@ -210,7 +209,7 @@ def parser() -> argparse.ArgumentParser:
         help='of a file per camera, at most (default: %(default)s)',
     )  # fmt: skip
     add(
-        '--depth-error', type=Real(error_at(0), 1.0), default=1e-3, metavar='E',
+        '--depth-error', type=Real(1.3e-4, 1.0), default=1e-3, metavar='E',
         help='relative, at most (default: %(default)s)',
     )  # fmt: skip
     add('--verify', action='store_true', help='see whether images of stored frames have changed')

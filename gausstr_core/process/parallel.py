@@ -42,16 +42,18 @@ def parallel_kernel(function: K) -> K:
     return _compiled(function, parallel=True)
 
 
-def _compiled(function: K, **options: bool) -> K:
+def _compiled(function: K, *, parallel: bool = False, fastmath: bool = False) -> K:
     try:
-        return cast(K, numba.njit(cache=True, nogil=True, **options)(function))
+        return cast(
+            K, numba.njit(cache=True, nogil=True, parallel=parallel, fastmath=fastmath)(function)
+        )
     except RuntimeError as error:
         # neither beside the sources nor in the user's cache can be written, as on a robot with a
         # read-only disk: numba says so when the module is imported
         if 'cannot cache' not in str(error):
             raise
         _warn_once()
-        return cast(K, numba.njit(nogil=True, **options)(function))
+        return cast(K, numba.njit(nogil=True, parallel=parallel, fastmath=fastmath)(function))
 
 
 @lru_cache(maxsize=1)
