@@ -40,7 +40,8 @@ $(VENV)/.ready: $(PACKAGED) $(UNDERLAY) | $(VENV)/bin/python
 	else \
 		echo 'setup: no ROS install found, installing ROS and everything else from PyPI (several GB with torch)'; \
 		$(PIP) --editable '.[training,foundation,dev]' ./underlay && \
-		$(BIN)/python underlay/bootstrap.py; \
+		$(BIN)/python underlay/bootstrap.py && \
+		$(BIN)/python -m gausstr_ros.node.first_run; \
 	fi
 	@touch $@
 

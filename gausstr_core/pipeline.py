@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from gausstr_core.encoded_images import EncodedImages
 from gausstr_core.foundation.interface import DepthNetwork
 from gausstr_core.measured_depth import at_known_pixels, with_measured_depth
 from gausstr_core.presets import Assembly, assemble
+from gausstr_core.process.device import present_device
 from gausstr_core.process.stage_clock import StageClock
 from gausstr_core.vocabulary.vocabulary import Category, Vocabulary
 from gausstr_core.voxels.rules import Rule
@@ -71,8 +72,7 @@ class OccupancyPipeline:
         Raises:
             ValueError: as `presets.assemble`, or the device is absent.
         """
-        if torch.device(device).type == 'cuda' and not torch.cuda.is_available():
-            raise ValueError(f'device {device!r} was asked for, but torch sees no CUDA device')
+        present_device(device)
         return cls(assemble(preset, weights, folder, depth, rule), device, grid)
 
     def load_vocabulary(self, path: Path | str | None = None) -> Vocabulary:
@@ -83,13 +83,20 @@ class OccupancyPipeline:
         """
         return self._prepared(Vocabulary.from_yaml(path or self._vocabulary_file, self.encoder))
 
-    def build_vocabulary(self, categories: Sequence[Category]) -> Vocabulary:
+    def build_vocabulary(
+        self, categories: Sequence[Category], wanted: Callable[[], bool] | None = None
+    ) -> Vocabulary:
         """The vocabulary of some categories, encoded for this model.
+
+        Args:
+            categories: what to look for.
+            wanted: asked now and then whether to go on; None: always.
 
         Raises:
             ValueError: as `Vocabulary.build`.
+            UnwantedError: `wanted` said no.
         """
-        return self._prepared(Vocabulary.build(categories, self.encoder))
+        return self._prepared(Vocabulary.build(categories, self.encoder, wanted=wanted))
 
     def run(
         self,
@@ -120,7 +127,7 @@ class OccupancyPipeline:
         depth: Sequence[Tensor | np.ndarray] | None = None,
     ) -> EncodedImages:
         """The half that knows no words and no 3D; arguments and errors as `run`."""
-        clock = StageClock()
+        clock = StageClock(self.device)
         check_images(images, rig)
         if depth is None and not self.model.foundation.predicts_depth:
             raise ValueError('expected measured depth: the pipeline has no depth network')
@@ -148,7 +155,7 @@ class OccupancyPipeline:
         self._check_vocabulary(vocabulary)
         grid = self.grid  # may be replaced meanwhile
         maps, known, rig = encoded.maps, encoded.known, encoded.rig
-        clock = StageClock()
+        clock = StageClock(self.device)
         gaussians = self.model.transformer(maps, rig, measured=known is not None)
         if known is not None:
             gaussians = gaussians.select(at_known_pixels(gaussians, known, rig))

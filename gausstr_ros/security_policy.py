@@ -14,8 +14,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+from rclpy.exceptions import InvalidNamespaceException
+from rclpy.validate_namespace import validate_namespace
+
 from gausstr_ros.publishing.outputs import Outputs
-from gausstr_ros.settings.settings import Settings, read_parameter_file, read_settings
+from gausstr_ros.settings.parameter_file import full_name, read_parameter_file
+from gausstr_ros.settings.settings import Settings, read_settings
 
 # What rclpy, tf2_ros and the lifecycle open besides the node's own.
 _PUBLISHED = ('/diagnostics', '/parameter_events', '/rosout', '~/categories', '~/transition_event')
@@ -56,7 +60,12 @@ def policy(settings: Settings, namespace: str = '', *, sim_time: bool = False) -
     Raises:
         ValueError: a name is no topic; DDS would take * and ? for wildcards.
     """
-    place = '/' + '/'.join(filter(None, namespace.split('/')))
+    place = full_name(namespace).rpartition('/')[0] or '/'
+    try:
+        validate_namespace(place)
+    except InvalidNamespaceException as error:
+        reason = str(error).partition('\n')[0]
+        raise ValueError(f'--namespace {namespace!r} is none: {reason}') from error
     heard = [*_HEARD, *(['/clock'] if sim_time else [])]
     for camera in settings.cameras:
         heard += [camera.image_topic, camera.camera_info_topic]
@@ -84,23 +93,39 @@ def _add(profile: ET.Element, kind: str, names: Iterable[str], **rights: str) ->
         ET.SubElement(group, kind).text = name
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Options of the command."""
+    result = argparse.ArgumentParser(
         prog='gausstr-policy',
         description='Write the SROS2 policy of the node for a rig.',
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        '--params-file', type=Path, help="the node's parameters, such as a rig file"
+    result.add_argument(
+        '--params-file',
+        type=Path,
+        metavar='FILE',
+        help="the node's parameters, such as a rig file (default: the rig of nuScenes)",
     )
-    parser.add_argument('--namespace', default='', help='of the node')
-    parser.add_argument('--sim-time', action='store_true', help='let it hear /clock')
-    parser.add_argument('--output', type=Path, metavar='FILE', help='default: standard output')
-    options = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
+    result.add_argument(
+        '--namespace',
+        default='',
+        help='of the node, such as robot or /fleet/robot (default: none)',
+    )
+    result.add_argument('--sim-time', action='store_true', help='let it hear /clock')
+    result.add_argument(
+        '--output', type=Path, metavar='FILE', help='file to write (default: standard output)'
+    )
+    return result
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    options = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
     try:
-        values = read_parameter_file(options.params_file) if options.params_file else {}
+        values = {}
+        if options.params_file:
+            values = read_parameter_file(options.params_file, full_name(options.namespace))
         text = policy(read_settings(values), options.namespace, sim_time=options.sim_time)
         if options.output is None:
             sys.stdout.write(text)

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from gausstr_core.foundation.released import DEPTH_NETWORKS
 from gausstr_core.presets import UNTRAINED
+from gausstr_core.process.command_line import PROCESSES, Real, Whole
 from gausstr_core.process.memory import keep_freed_memory
 from gausstr_training.bags.dataset import open_frames
 from gausstr_training.bags.sets import BagSettings
@@ -112,10 +113,6 @@ def fill_spec(options: argparse.Namespace) -> FillSpec:
     Raises:
         ValueError: an option is wrong, or the data cannot be read.
     """
-    for name in ('workers', 'threads', 'workers_per_gpu', 'kilobytes'):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise ValueError(f'--{name.replace("_", "-")} must be at least 1, got {value}')
     try:
         torch.device(options.device)
     except RuntimeError as error:
@@ -169,26 +166,52 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = result.add_argument
-    add('--teacher', choices=TEACHERS, required=True)
+    add('--teacher', choices=TEACHERS, required=True, help='whose targets')
     add('--data', type=Path, nargs='+', required=True, help='bags, or folders of bags')
     add('--cache', type=Path, required=True, help='folder; gets one folder for every teacher')
     add('--folder', type=Path, help='where published weights lie (default: fetch them)')
-    add('--depth', choices=sorted(DEPTH_NETWORKS), default='metric3d', help='default metric3d')
+    add(
+        '--depth', choices=sorted(DEPTH_NETWORKS), default='metric3d',
+        help='depth network (default: %(default)s)',
+    )  # fmt: skip
     add('--weights', help='of our own teachers: a file, or "untrained" (default: those shipped)')
-    add('--masks', type=Path, help='folder of label maps <camera>__<stamp in us>.npy')
-    add('--device', default='cpu', help='of every worker: cpu, cuda, cuda:1 (default cpu)')
-    add('--workers', type=int, help='processes (default 1; on Ray as many as there is room for)')
-    add('--threads', type=int, default=1, help='of every worker (default 1)')
+    add(
+        '--masks', type=Path, metavar='DIR',
+        help='folder of label maps <camera>__<stamp in us>.npy (default: none)',
+    )  # fmt: skip
+    add('--device', default='cpu',
+        help='of every worker: cpu, cuda, cuda:1 (default: %(default)s)')  # fmt: skip
+    add(
+        '--workers', type=PROCESSES, metavar='N',
+        help='processes (default: 1; on Ray as many as there is room for)',
+    )  # fmt: skip
+    add(
+        '--threads', type=PROCESSES, default=1, metavar='N',
+        help='of every worker (default: %(default)s)',
+    )  # fmt: skip
     add(
         '--ray-address', nargs='?', const=cluster.LOCAL, metavar='ADDRESS',
         help='work on the Ray cluster at auto, host:port or ray://host:port; without an address '
-        'on a Ray that is started here',
+        'on a Ray that is started here (default: without Ray)',
     )  # fmt: skip
-    add('--workers-per-gpu', type=int, default=1, help='on Ray (default 1)')
-    add('--period', type=float, default=0.4, help='s between frames of bags without keyframes')
-    add('--cameras', nargs='+', default=[], help='default: all that a bag has')
-    add('--kilobytes', type=int, default=500, help='of a file per camera, at most (default 500)')
-    add('--depth-error', type=float, default=1e-3, help='relative, at most (default 0.001)')
+    add(
+        '--workers-per-gpu', type=Whole(1, 64), default=1, metavar='N',
+        help='on Ray (default: %(default)s)',
+    )  # fmt: skip
+    add(
+        '--period', type=Real(0.01, 3600.0), default=0.4, metavar='S',
+        help='seconds between frames of bags without keyframes (default: %(default)s)',
+    )  # fmt: skip
+    add('--cameras', nargs='+', default=[], metavar='NAME',
+        help='only these (default: all that a bag has)')  # fmt: skip
+    add(
+        '--kilobytes', type=Whole(1, 10**6), default=500, metavar='N',
+        help='of a file per camera, at most (default: %(default)s)',
+    )  # fmt: skip
+    add(
+        '--depth-error', type=Real(1.3e-4, 1.0), default=1e-3, metavar='E',
+        help='relative, at most (default: %(default)s)',
+    )  # fmt: skip
     add('--verify', action='store_true', help='see whether images of stored frames have changed')
     return result
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from gausstr_core.process.command_line import PROCESSES
 from gausstr_training.nuscenes.convert import write_bag
 from gausstr_training.nuscenes.receipt import DamagedBagError, check_bag, source_of
 from gausstr_training.nuscenes.scene import Scene
@@ -77,13 +78,20 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument('--output', type=Path, required=True, help='folder for the bags')
     result.add_argument('--version', help='folder of the tables (default: the only one there)')
     result.add_argument(
-        '--scenes', nargs='+', metavar='NAME', help='only these (@FILE reads one per line)'
+        '--scenes',
+        nargs='+',
+        metavar='NAME',
+        help='only these; @FILE reads one per line (default: all)',
     )
     result.add_argument(
         '--keyframes-only', action='store_true', help='2 images a second and camera, not 12'
     )
     result.add_argument(
-        '--workers', type=int, default=os.cpu_count(), help='processes (default: one per core)'
+        '--workers',
+        type=PROCESSES,
+        default=os.cpu_count(),
+        metavar='N',
+        help='processes (default: one per core, here %(default)s)',
     )
     result.add_argument(
         '--overwrite', action='store_true', help='replace bags, whatever they were made from'
@@ -98,8 +106,6 @@ def convert(options: argparse.Namespace) -> None:
         ValueError: an option, a table or files of scenes are wrong; the other scenes are written.
         OSError: the output cannot be written.
     """
-    if options.workers < 1:
-        raise ValueError(f'--workers must be at least 1, got {options.workers}')
     tables = find_tables(options.root, options.version)
     scenes = read_scenes(tables, options.scenes)
     _report_invalid(tables, scenes)

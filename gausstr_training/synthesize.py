@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import shutil
 from collections.abc import Sequence
 from contextlib import closing
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from gausstr_core.process.command_line import PROCESSES, SEED, ImageSize, Whole
 from gausstr_core.process.memory import keep_freed_memory
 from gausstr_training.processes.workers import Check, run_jobs
 from gausstr_training.streets.drive import write_drive
@@ -28,7 +28,7 @@ examples:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     keep_freed_memory()
     try:
         synthesize(options)
@@ -46,12 +46,7 @@ def synthesize(options: argparse.Namespace) -> None:
             the way, or there is no ray caster.
         OSError: the output cannot be written.
     """
-    width, height = parse_size(options.size)
-    for name, least in (('seed', 0), ('frames', 1), ('workers', 1)):
-        if getattr(options, name) < least:
-            raise ValueError(f'--{name} must be at least {least}, got {getattr(options, name)}')
-    if options.streets is not None and options.streets < 1:
-        raise ValueError(f'--streets must be at least 1, got {options.streets}')
+    width, height = options.size
     check_caster()  # before --overwrite removes what could not be made again
     jobs: list[tuple[Path, DriveSettings]] = []
     for seed in range(options.seed, options.seed + (options.streets or 1)):
@@ -93,46 +88,56 @@ def _must_write(folder: Path, settings: DriveSettings, *, overwrite: bool) -> bo
     return False
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """Width and height of a text like 448x252.
-
-    Raises:
-        ValueError: it is not WIDTHxHEIGHT with 16 to 4096 pixels each.
-    """
-    match = re.fullmatch(r'(\d{1,5})x(\d{1,5})', text)
-    if match is None:
-        raise ValueError(f'--size must be WIDTHxHEIGHT like 448x252, got {text!r}')
-    width, height = int(match[1]), int(match[2])
-    if not (16 <= width <= 4096 and 16 <= height <= 4096):
-        raise ValueError(f'--size must lie between 16x16 and 4096x4096, got {text}')
-    return width, height
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Options of the command."""
+    result = argparse.ArgumentParser(
         prog='gausstr-synthesize',
         description='Synthesise street drives: a rosbag with six cameras, and exact truth.',
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('--seed', type=int, required=True, help='seed of the (first) street')
-    parser.add_argument('--frames', type=int, default=1, help='six-camera cycles, 0.5 s apart')
-    parser.add_argument('--output', type=Path, required=True, help='folder to write')
-    parser.add_argument(
-        '--streets', type=int, help='write this many, seeds counting up, to OUTPUT/street_SSSSSS'
+    result.add_argument(
+        '--seed', type=SEED, required=True, metavar='N', help='of the (first) street'
     )
-    parser.add_argument('--workers', type=int, default=1, help='processes (default 1)')
-    parser.add_argument('--size', default='448x252', help='image size (default 448x252)')
-    parser.add_argument(
+    result.add_argument(
+        '--frames',
+        type=Whole(1, 100_000),
+        default=1,
+        metavar='N',
+        help='six-camera cycles, 0.5 s apart (default: %(default)s)',
+    )
+    result.add_argument('--output', type=Path, required=True, help='folder to write')
+    result.add_argument(
+        '--streets',
+        type=Whole(1, 10**6),
+        metavar='N',
+        help='write this many, seeds counting up, to OUTPUT/street_SSSSSS '
+        '(default: one, to OUTPUT)',
+    )
+    result.add_argument(
+        '--workers',
+        type=PROCESSES,
+        default=1,
+        metavar='N',
+        help='processes (default: %(default)s)',
+    )
+    result.add_argument(
+        '--size',
+        type=ImageSize(),
+        default='448x252',
+        metavar='WIDTHxHEIGHT',
+        help='of the images in pixels (default: %(default)s)',
+    )
+    result.add_argument(
         '--no-voxels', dest='voxels', action='store_false', help='leave out the voxel truth'
     )
-    parser.add_argument(
+    result.add_argument(
         '--randomise',
         action='store_true',
         help='vary light, weather, exposure, cameras, materials and shapes as real streets do',
     )
-    parser.add_argument('--overwrite', action='store_true', help='replace streets that are there')
-    return parser
+    result.add_argument('--overwrite', action='store_true', help='replace streets that are there')
+    return result
 
 
 if __name__ == '__main__':

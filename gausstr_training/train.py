@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from gausstr_core.foundation.released import DEPTH_NETWORKS
+from gausstr_core.process.command_line import PROCESSES_OR_NONE
 from gausstr_core.process.memory import keep_freed_memory
 from gausstr_core.process.parallel import keep_torch_threads
 from gausstr_training.compact.job import CompactJob
@@ -45,11 +46,6 @@ def main(arguments: list[str] | None = None) -> None:
             return
         if not options.data or options.output is None:
             raise ValueError('--data and --output must be given')
-        if options.threads < 0 or options.workers < 0:
-            raise ValueError(
-                f'--threads and --workers must be >= 0, got {options.threads} and '
-                f'{options.workers}'
-            )
         with ranks.joined(options.device) as device:
             train(options, device)
     except (ValueError, OSError) as error:
@@ -68,36 +64,52 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument('--list', action='store_true', help='show the recipes that are shipped')
     result.add_argument(
-        '--recipe', default='compact', metavar='NAME', help='of --list, or your own .yaml file'
+        '--recipe',
+        default='compact',
+        metavar='NAME',
+        help='of --list, or your own .yaml file (default: %(default)s)',
     )
     result.add_argument(
         '--data', type=Path, nargs='+', metavar='DIR',
-        help='bags, or folders of bags; for compact recipes folders of streets',
-    )  # fmt: skip
-    result.add_argument('--output', type=Path, metavar='DIR', help='folder of the run')
-    result.add_argument('--device', default='cpu', help='cpu or cuda (default: cpu)')
-    result.add_argument('--threads', type=int, default=0, help='of torch; 0 leaves its default')
-    result.add_argument(
-        '--workers', type=int, default=0,
-        help='processes that read and augment ahead; 0 (default): none, all is done in turn',
+        help='bags, or folders of bags; for compact recipes folders of streets (needed, '
+        'no default)',
     )  # fmt: skip
     result.add_argument(
-        '--start', metavar='FILE', help='weights to start from, such as released ones'
+        '--output', type=Path, metavar='DIR', help='folder of the run (needed, no default)'
+    )
+    result.add_argument('--device', default='cpu', help='cpu or cuda (default: %(default)s)')
+    result.add_argument(
+        '--threads', type=PROCESSES_OR_NONE, default=0, metavar='N',
+        help='of torch; 0 leaves its own number (default: %(default)s)',
+    )  # fmt: skip
+    result.add_argument(
+        '--workers', type=PROCESSES_OR_NONE, default=0, metavar='N',
+        help='processes that read and augment ahead; 0: none, all is done in turn (default: '
+        '%(default)s)',
+    )  # fmt: skip
+    result.add_argument(
+        '--start',
+        metavar='FILE',
+        help='weights to start from, such as released ones (default: the recipe decides)',
     )
     full = result.add_argument_group('recipes other than the compact ones')
     full.add_argument(
-        '--validation', type=Path, nargs='+', metavar='DIR', default=[], help='bags to validate on'
-    )
-    full.add_argument(
-        '--folder', type=Path, help='where published weights lie (default: fetch into the cache)'
-    )
-    full.add_argument(
-        '--targets', type=Path, metavar='DIR',
-        help='cache of what the networks see, as of gausstr-make-targets; filled on first use',
+        '--validation', type=Path, nargs='+', metavar='DIR', default=[],
+        help='bags to validate on (default: none)',
     )  # fmt: skip
     full.add_argument(
-        '--depth', default='metric3d', choices=sorted(DEPTH_NETWORKS), help='depth network'
-    )
+        '--folder', type=Path, metavar='DIR',
+        help='where published weights lie (default: fetch into the cache)',
+    )  # fmt: skip
+    full.add_argument(
+        '--targets', type=Path, metavar='DIR',
+        help='cache of what the networks see, as of gausstr-make-targets; filled on first use '
+        '(default: none, the networks run in every step)',
+    )  # fmt: skip
+    full.add_argument(
+        '--depth', default='metric3d', choices=sorted(DEPTH_NETWORKS),
+        help='depth network (default: %(default)s)',
+    )  # fmt: skip
     full.add_argument(
         '--precision', choices=PRECISIONS,
         help="of the transformer (default: the recipe's on a GPU, fp32 on the CPU)",

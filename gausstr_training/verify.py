@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from gausstr_core.process.command_line import Real
+from gausstr_core.process.device import present_device
 from gausstr_core.splatting import BACKENDS
 from gausstr_core.transformer.checkpoints.files import read_tensors
 from gausstr_core.transformer.full.transformer import FullTransformer
@@ -80,19 +82,34 @@ def parser() -> argparse.ArgumentParser:
     )
     defaults = Settings()
     result.add_argument('prefix', help='path of a case without its endings')
-    result.add_argument('--device', default=defaults.device, help='torch device (default: cpu)')
+    result.add_argument(
+        '--device',
+        default=defaults.device,
+        help='torch device: cpu, cuda, cuda:1 (default: %(default)s)',
+    )
     result.add_argument(
         '--dtype',
         default=defaults.dtype,
         choices=list(DTYPES),
-        help='half precisions run under autocast, as the released training did',
+        help='half precisions run under autocast, as the released training did (default: '
+        '%(default)s)',
     )
     result.add_argument('--compile', action='store_true', help='run through torch.compile')
-    result.add_argument('--splatting', default=defaults.splatting, choices=BACKENDS)
-    result.add_argument('--tolerance', type=float, default=defaults.tolerance, metavar='E')
     result.add_argument(
-        '--gradient-tolerance', type=float, default=defaults.gradient_tolerance, metavar='E'
+        '--splatting',
+        default=defaults.splatting,
+        choices=BACKENDS,
+        help='who splats; auto: the fastest that is there (default: %(default)s)',
     )
+    for name, of in (('tolerance', 'arrays'), ('gradient_tolerance', 'gradients')):
+        result.add_argument(
+            f'--{name.replace("_", "-")}',
+            type=Real(0.0, 100.0),
+            default=getattr(defaults, name),
+            metavar='E',
+            help=f'error of {of} that is allowed, as a share of the largest value (default: '
+            '%(default)s)',
+        )
     return result
 
 
@@ -101,11 +118,7 @@ class Verification:
 
     def __init__(self, prefix: str, settings: Settings) -> None:
         self.prefix, self.settings = prefix, settings
-        device = torch.device(settings.device)
-        if device.type == 'cuda' and not torch.cuda.is_available():
-            raise ValueError(
-                f'device {settings.device!r} was asked for, but torch sees no CUDA device'
-            )
+        device = present_device(settings.device)
         self.case: Case = load_case(prefix).to(device, DTYPES[settings.dtype])
         self.kind = self.case.maps.depth.dtype
         self.model: FullTransformer = self.case.checkpoint.model().to(device, self.kind)

@@ -114,13 +114,12 @@ def _play_when_active(node, bag, given):
 def _rviz(files, clock, namespace):
     # These import torch: seconds, which only RViz has to pay.
     from gausstr_ros.rviz_view import fitted
-    from gausstr_ros.settings.settings import read_parameter_file, read_settings
+    from gausstr_ros.settings.parameter_file import full_name, read_parameter_files
+    from gausstr_ros.settings.settings import read_settings
 
-    values = {}
-    for path in files:
-        values |= read_parameter_file(Path(path))
+    node = full_name(namespace)
+    values = read_parameter_files([Path(path) for path in files], node)
     shipped = yaml.safe_load((SHARE / 'rviz' / 'gausstr.rviz').read_text())
-    node = '/'.join(('', *filter(None, namespace.split('/')), 'gausstr'))
     view = Path(launch_config.log_dir) / 'gausstr.rviz'
     view.write_text(yaml.safe_dump(fitted(shipped, read_settings(values), node), sort_keys=False))
     return Node(

@@ -77,16 +77,33 @@ def _fingerprint() -> str:
 
 
 def _link_share() -> None:
-    """Link what ament looks up by package name: pip's editable install leaves data files out."""
+    """Link what ament looks up by package name: pip's editable install leaves data files out.
+
+    File by file, in folders of its own: `ros2 launch` walks through the share directory for a
+    launch file, and does not enter a folder that is a link.
+    """
     index = PREFIX / 'share' / 'ament_index' / 'resource_index' / 'packages'
     share = PREFIX / 'share' / 'gausstr_ros'
     for folder in (index, share):
         folder.mkdir(parents=True, exist_ok=True)
     links = {index / 'gausstr_ros': REPOSITORY / 'resource' / 'gausstr_ros'}
-    links |= {share / n: REPOSITORY / n for n in ('config', 'launch', 'package.xml', 'rviz')}
+    links[share / 'package.xml'] = REPOSITORY / 'package.xml'
+    for name in ('config', 'launch', 'rviz'):
+        _empty_of_links(share / name)
+        links |= {share / name / p.name: p for p in (REPOSITORY / name).iterdir() if p.is_file()}
     for link, target in links.items():
         link.unlink(missing_ok=True)
         link.symlink_to(target)
+
+
+def _empty_of_links(folder: Path) -> None:
+    """Make a folder that has no link of an earlier setup, nor is one."""
+    if folder.is_symlink():
+        folder.unlink()
+    folder.mkdir(exist_ok=True)
+    for entry in folder.iterdir():
+        if entry.is_symlink():
+            entry.unlink()
 
 
 def _check_tools() -> None:

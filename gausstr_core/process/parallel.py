@@ -10,8 +10,10 @@ processes use the `spawn` start method, or are forked before the first kernel ru
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 import numba
@@ -19,18 +21,47 @@ import torch
 
 numba.config.THREADING_LAYER_PRIORITY = ['tbb', 'omp', 'workqueue']  # type: ignore[attr-defined]
 
+_LOGGER = logging.getLogger(__name__)
+
 K = TypeVar('K', bound=Callable[..., Any])
 _turn = threading.Lock()
 
 
 def kernel(function: K) -> K:
     """Compile a single-threaded numba kernel, kept on disk, without the GIL."""
-    return cast(K, numba.njit(cache=True, nogil=True)(function))
+    return _compiled(function)
+
+
+def sum_kernel(function: K) -> K:
+    """A single-threaded kernel whose sums may be made in any order."""
+    return _compiled(function, fastmath=True)
 
 
 def parallel_kernel(function: K) -> K:
     """Compile a numba kernel whose `prange` loops run on numba's threads."""
-    return cast(K, numba.njit(cache=True, nogil=True, parallel=True)(function))
+    return _compiled(function, parallel=True)
+
+
+def _compiled(function: K, *, parallel: bool = False, fastmath: bool = False) -> K:
+    try:
+        return cast(
+            K, numba.njit(cache=True, nogil=True, parallel=parallel, fastmath=fastmath)(function)
+        )
+    except RuntimeError as error:
+        # neither beside the sources nor in the user's cache can be written, as on a robot with a
+        # read-only disk: numba says so when the module is imported
+        if 'cannot cache' not in str(error):
+            raise
+        _warn_once()
+        return cast(K, numba.njit(nogil=True, parallel=parallel, fastmath=fastmath)(function))
+
+
+@lru_cache(maxsize=1)
+def _warn_once() -> None:
+    _LOGGER.warning(
+        'kernels are compiled anew at every start, no folder for them can be written: set '
+        'NUMBA_CACHE_DIR to one that can'
+    )
 
 
 def run(compiled: Callable[..., Any], *arguments: Any) -> Any:

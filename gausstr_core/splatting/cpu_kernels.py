@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from gausstr_core.process.parallel import kernel, parallel_kernel
+from gausstr_core.process.parallel import kernel, parallel_kernel, sum_kernel
 from gausstr_core.splatting import projection
 
 ALPHA_MAX = np.float32(projection.ALPHA_MAX)
@@ -144,7 +144,7 @@ def _composite_camera(
                     pixel[c] += weight * feature[c]
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@sum_kernel
 def _dot_and_add(
     feature: np.ndarray, incoming: np.ndarray, weight: float, d_feature: np.ndarray
 ) -> float:

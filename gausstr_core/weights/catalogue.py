@@ -93,16 +93,31 @@ def locate_folder(files: tuple[RemoteFile, ...], folder: Path | str | None = Non
     return paths[0].parent
 
 
-def main() -> None:
-    """Fetch or check published weights from the command line."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Options of the command."""
+    result = argparse.ArgumentParser(
+        prog='gausstr-fetch',
         description='Fetch published weights into the cache, or check those in a folder.',
         epilog='example: gausstr-fetch talk2dino && rsync -a ~/.cache/gausstr robot:.cache/',
     )
-    parser.add_argument('groups', nargs='+', choices=sorted(GROUPS), metavar='name',
-                        help=', '.join(sorted(GROUPS)))  # fmt: skip
-    parser.add_argument('--check', metavar='FOLDER', help='fetch nothing, compare the checksums')
-    options = parser.parse_args()
+    result.add_argument(
+        'groups',
+        nargs='+',
+        choices=sorted(GROUPS),
+        metavar='NAME',
+        help=f'what to fetch: {", ".join(sorted(GROUPS))}',
+    )
+    result.add_argument(
+        '--check',
+        metavar='FOLDER',
+        help='fetch nothing, compare the checksums of what lies there (default: fetch)',
+    )
+    return result
+
+
+def main() -> None:
+    """Fetch or check published weights from the command line."""
+    options = parser().parse_args()
     try:
         for file in dict.fromkeys(file for group in options.groups for file in GROUPS[group]):
             path = locate(file, options.check)

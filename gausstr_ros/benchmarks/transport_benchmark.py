@@ -24,6 +24,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 
 from gausstr_core.nuscenes import NUSCENES_CAMERAS
+from gausstr_core.process.command_line import Real
 from gausstr_core.process.memory import keep_freed_memory
 from gausstr_ros.benchmarks.transport_sender import RATE, Sender
 from gausstr_ros.demo.processes import Child, DemoError, isolate
@@ -191,22 +192,33 @@ def table(runs: Sequence[Measured]) -> str:
     return '\n'.join(lines)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Options of the command."""
+    result = argparse.ArgumentParser(
         prog=f'python -m {__spec__.name}',
         description='Six 1600x900 cameras at 12 Hz over DDS into the node, without inference.',
         epilog=f'example: python -m {__spec__.name} --seconds 20 --json dds.json',
     )
-    parser.add_argument('--seconds', type=float, default=15.0, help='of sending, default 15')
-    parser.add_argument('--transports', nargs='+', choices=TRANSPORTS, default=TRANSPORTS)
-    parser.add_argument(
+    result.add_argument(
+        '--seconds', type=Real(0.1, 3600.0), default=15.0, metavar='S',
+        help='of sending (default: %(default)s)',
+    )  # fmt: skip
+    result.add_argument(
+        '--transports', nargs='+', choices=TRANSPORTS, default=TRANSPORTS,
+        help=f'of the images (default: {" ".join(TRANSPORTS)})',
+    )  # fmt: skip
+    result.add_argument(
         '--stock-sender', action='store_true', help='send without the profile, as is often done'
     )
-    parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures')
-    options = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
-    if not options.seconds > 0:
-        parser.error(f'--seconds must be > 0, got {options.seconds:g}')
+    result.add_argument(
+        '--json', type=Path, metavar='FILE', help='write the figures (default: nowhere)'
+    )
+    return result
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    options = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
     keep_freed_memory()
     try:
         with tempfile.TemporaryDirectory(prefix='gausstr_dds_') as logs:

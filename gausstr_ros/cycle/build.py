@@ -23,10 +23,6 @@ def build_pipeline(settings: Settings) -> OccupancyPipeline:
         ValueError: the weights cannot be read or the device is absent.
     """
     use_threads(settings.threads or torch.get_num_threads())
-    try:
-        torch.device(settings.device)
-    except RuntimeError as error:
-        raise ValueError(f'device {settings.device!r} is no torch device: {error}') from error
     return OccupancyPipeline.from_preset(
         settings.preset,
         settings.device,

@@ -25,7 +25,9 @@ from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
+from gausstr_core.bags.place import check_place
 from gausstr_core.bags.reading import CDR, Bag, Message
+from gausstr_core.process.command_line import Real
 from gausstr_core.process.memory import keep_freed_memory
 from gausstr_core.stamps import SECOND
 from gausstr_ros.transport import use_shared_memory_profile
@@ -159,6 +161,7 @@ def play_bag(options: argparse.Namespace) -> int:
         if '/image_raw' in topic:
             times.append((topic, header_stamp(raw), now))
 
+    check_place(options.bag)
     with Bag(options.bag) as bag:
         node = rclpy.create_node('bag_player')
         try:
@@ -197,21 +200,33 @@ def _wait_for_signal() -> None:
     done.wait()
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Options of the command."""
+    result = argparse.ArgumentParser(
         prog='python -m gausstr_ros.demo.bag_player',
         description='Play a bag over DDS once every topic of it has a subscriber.',
         epilog=EXAMPLE,
     )
-    parser.add_argument('bag', type=Path, help='rosbag2 folder or .mcap file')
-    parser.add_argument('--rate', type=float, default=1.0, help='1 is real time (default)')
-    parser.add_argument('--timeout', type=float, default=30.0, help='seconds to wait for readers')
-    parser.add_argument(
-        '--report', type=Path, metavar='FILE', help='JSON of when images were sent'
-    )
-    parser.add_argument('--hold', action='store_true', help='after playing stay until stopped')
-    options = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
+    result.add_argument('bag', type=Path, help='rosbag2 folder or .mcap file')
+    result.add_argument(
+        '--rate', type=Real(0.001, 1000.0), default=1.0, metavar='R',
+        help='1 is real time (default: %(default)s)',
+    )  # fmt: skip
+    result.add_argument(
+        '--timeout', type=Real(0.0, 86400.0), default=30.0, metavar='S',
+        help='seconds to wait for readers (default: %(default)s)',
+    )  # fmt: skip
+    result.add_argument(
+        '--report', type=Path, metavar='FILE',
+        help='JSON of when images were sent (default: none)',
+    )  # fmt: skip
+    result.add_argument('--hold', action='store_true', help='after playing stay until stopped')
+    return result
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    options = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(level=logging.WARNING, format='%(levelname)s: %(message)s')
     keep_freed_memory()
     use_shared_memory_profile(os.environ)

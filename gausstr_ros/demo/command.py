@@ -21,6 +21,7 @@ import numpy as np
 import rclpy
 from rclpy.signals import SignalHandlerOptions
 
+from gausstr_core.process.command_line import SEED, Real, Whole
 from gausstr_core.process.memory import keep_freed_memory
 from gausstr_core.weights import read_card, shipped_weights
 from gausstr_ros.demo.drive import Drive
@@ -194,14 +195,10 @@ def _summarise(report: Report, frames: Sequence[Frame], page: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    options = _parser().parse_args(sys.argv[1:] if arguments is None else arguments)
+    options = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
     keep_freed_memory()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end the children then too
     try:
-        if not options.rate > 0:
-            raise ValueError(f'--rate must be > 0, got {options.rate}')
-        if options.frames < 4:
-            raise ValueError(f'--frames must be at least 4, got {options.frames}')
         run_demo(options)
     except (DemoError, ValueError, OSError) as error:
         raise SystemExit(f'gausstr-demo: {error}') from None
@@ -209,26 +206,52 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit('gausstr-demo: interrupted') from None
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Options of the command."""
+    result = argparse.ArgumentParser(
         prog='gausstr-demo',
         description='Play a synthesised drive into the node over DDS and write a page about it.',
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('--output', type=Path, default=Path('demo_output'), help='folder to write')
-    parser.add_argument('--seed', type=int, default=HELD_OUT_SEED, help='of the drive')
-    parser.add_argument('--frames', type=int, default=12, help='six-camera cycles, 0.5 s apart')
-    parser.add_argument(
-        '--rate', type=float, default=1.25, help='speed of playing; 1 is 2 cycles a second'
+    result.add_argument(
+        '--output',
+        type=Path,
+        default=Path('demo_output'),
+        metavar='DIR',
+        help='folder to write (default: %(default)s)',
     )
-    parser.add_argument(
-        '--drive', type=Path, help='play this folder of gausstr-synthesize instead'
+    result.add_argument(
+        '--seed',
+        type=SEED,
+        default=HELD_OUT_SEED,
+        metavar='N',
+        help='of the drive (default: %(default)s)',
     )
-    parser.add_argument(
+    result.add_argument(
+        '--frames',
+        type=Whole(4, 10_000),
+        default=12,
+        metavar='N',
+        help='six-camera cycles, 0.5 s apart (default: %(default)s)',
+    )
+    result.add_argument(
+        '--rate',
+        type=Real(0.01, 100.0),
+        default=1.25,
+        metavar='R',
+        help='speed of playing; 1 is 2 cycles a second (default: %(default)s)',
+    )
+    result.add_argument(
+        '--drive',
+        type=Path,
+        metavar='DIR',
+        help='play this folder of gausstr-synthesize instead (default: synthesise one)',
+    )
+    result.add_argument(
         '--weights', default='', help="a file, or 'untrained' (default: the shipped ones)"
     )
-    return parser
+    return result
 
 
 if __name__ == '__main__':

@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import cv2
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from gausstr_core.drawing.maps import BACKGROUND, EGO_BOX
+from gausstr_core.process.parallel import kernel
 
 _FLOOR = (30, 37, 50)
 _FLOOR_LINE = (44, 53, 69)
@@ -94,7 +94,7 @@ def _pixel_directions(viewpoint: Viewpoint, height: int, width: int) -> NDArray[
     return np.stack([right * step, down * step, corner])
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _cast(labels, colors, origin, basis, sun, ego_box, floor_step, image):
     cell = np.zeros(3, np.int64)
     shaded = np.zeros(3, np.int64)
@@ -131,7 +131,7 @@ def _cast(labels, colors, origin, basis, sun, ego_box, floor_step, image):
                 image[row, column, channel] = base * light * 1.06
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _first_hit(labels, origin, ray, ego_box, cell, crossing):
     """What a ray meets first: kind, distance and the axis of the face; `cell` is filled in."""
     kind, best, best_axis = _NOTHING, 1e18, 2
@@ -167,7 +167,7 @@ def _first_hit(labels, origin, ray, ego_box, cell, crossing):
     return kind, best, best_axis
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _enter_grid(origin, ray, shape):
     """As `_enter_box`, for the box from 0 to `shape`."""
     near, far, face = 0.0, 1e18, 2
@@ -183,7 +183,7 @@ def _enter_grid(origin, ray, shape):
     return (near if near < far else -1.0), face
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _enter_box(origin, ray, box):
     """How far a ray goes until a box (0 from inside, -1: misses) and the axis of the face."""
     near, far, face = 0.0, 1e18, 2
@@ -200,7 +200,7 @@ def _enter_box(origin, ray, box):
     return (near if near < far else -1.0), face
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _corner_light(labels, point, cell, axis, side):
     """Share of the sky that reaches a point of a face, blended from the face's four corners."""
     u, v = (axis + 1) % 3, (axis + 2) % 3
@@ -219,7 +219,7 @@ def _corner_light(labels, point, cell, axis, side):
     return total
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _filled(labels, axis, layer, i, j):
     """1 where the cell `layer` along `axis`, (i, j) along the axes that follow it, is filled."""
     x, y, z = layer, i, j
@@ -231,7 +231,7 @@ def _filled(labels, axis, layer, i, j):
     return 1 if inside and labels[x, y, z] >= 0 else 0
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _seam(point, axis, distance):
     """Darken the rim of a face so that single cells can be told apart, less so far away."""
     rim = 1.0
@@ -241,7 +241,7 @@ def _seam(point, axis, distance):
     return 1.0 if rim > 0.06 else 1.0 - 0.16 * min(1.0, 60.0 / distance)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _floor_color(point, floor_step, channel):
     for axis in range(2):
         s = point[axis] / floor_step

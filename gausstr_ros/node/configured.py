@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from gausstr_core.device_memory import DeviceMemory
 from gausstr_core.pipeline import OccupancyPipeline
+from gausstr_core.process.compilation import watched_compilation
 from gausstr_core.process.memory import peak_memory
 from gausstr_core.vocabulary.vocabulary import Vocabulary
 from gausstr_ros.cycle.build import build_pipeline, rule_in_force, warm_up
@@ -20,6 +22,10 @@ from gausstr_ros.settings.settings import Settings
 from gausstr_ros.vocabulary.in_force import VocabularyInForce
 
 _LOGGER = logging.getLogger(__name__)
+
+
+def _nobody(doing: str) -> None:
+    """Who is told where nobody waits."""
 
 
 @dataclass(frozen=True)
@@ -58,24 +64,43 @@ class Configured:
         self.settings, self.plan = settings, plan(self.pipeline, settings)
 
 
-def load(settings: Settings) -> Loaded:
+def load(settings: Settings, tell: Callable[[str], None] = _nobody) -> Loaded:
     """Load the model and run everything once, so that nothing is left to compile for a set.
+
+    Args:
+        settings: what to load.
+        tell: called with what is being done, for who waits; the log has it too.
 
     Raises:
         ValueError: as `build_pipeline`, `rule_in_force`, or the vocabulary file is wrong.
     """
+    tell(f'loading {settings.preset}')
+    _LOGGER.info('loading %s on %s', settings.preset, settings.device)
     pipeline = build_pipeline(settings)
+    tell('encoding the words of the start')
     vocabulary = pipeline.load_vocabulary(settings.vocabulary_file or None)
     chosen = plan(pipeline, settings)
-    started = time.monotonic()
+    started, compiled = time.monotonic(), list[str]()
+
+    def compiling(kernel: str) -> None:
+        if not compiled:
+            _LOGGER.info(
+                'compiling kernels for this processor: the first start takes up to a minute '
+                'longer, later ones find them in the cache of numba'
+            )
+        compiled.append(kernel)
+        tell(f'compiling kernel {len(compiled)}: {kernel}')
+
+    tell('running once')
     # every output once: on a fresh machine compiling what draws them takes as long as a drive;
     # nothing is left out of what nobody sees, so that no warning is spent on it
     unlimited = Outputs(replace(settings, max_gaussians=10**6, max_cubes=10**7))
-    for _ in unlimited.make(list(unlimited.types), warm_up(pipeline, settings, vocabulary)):
-        pass
+    with watched_compilation(compiling):
+        for _ in unlimited.make(list(unlimited.types), warm_up(pipeline, settings, vocabulary)):
+            pass
     _LOGGER.info(
-        '%s on %s is ready, first run took %.1f s, peak memory %s',
-        settings.preset, settings.device, time.monotonic() - started,
+        '%s on %s is ready, first run took %.1f s, %d kernels compiled, peak memory %s',
+        settings.preset, settings.device, time.monotonic() - started, len(compiled),
         peak_memory(settings.device),
     )  # fmt: skip
     return Loaded(pipeline, vocabulary, chosen)

@@ -136,7 +136,7 @@ class GaussTRNode(LifecycleNode):
     def _configure(self) -> None:
         settings = read_settings(parameter_values(self))
         self.health.watch(settings.watchdog_timeout)
-        loaded = load(settings)
+        loaded = load(settings, partial(self.health.note, 'configure is'))
         self.health.configured(settings)
         with contextlib.ExitStack() as undo:
             topics = OutputTopics(self, loaded.plan.outputs.types, self.health)

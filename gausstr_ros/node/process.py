@@ -11,12 +11,14 @@ from typing import Any
 
 import rclpy
 import torch
+from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
 from gausstr_core.process.memory import keep_freed_memory
 from gausstr_ros.health.ros_logging import RosHandler
 from gausstr_ros.health.stage_times import StuckError
+from gausstr_ros.node.arguments import check_arguments, check_files
 from gausstr_ros.node.lifecycle_node import GaussTRNode
 from gausstr_ros.transport import use_shared_memory_profile
 
@@ -33,6 +35,10 @@ def main(arguments: list[str] | None = None) -> None:
     if {'-h', '--help'} & set(arguments):
         print(HELP)
         return
+    try:
+        check_arguments(arguments)
+    except ValueError as error:
+        raise SystemExit(f'gausstr-node: {error}') from None
     if not keep_freed_memory():
         _LOGGER.debug('the allocator stays as it is')
     use_shared_memory_profile(os.environ)
@@ -44,8 +50,8 @@ def main(arguments: list[str] | None = None) -> None:
         signal.signal(number, _interrupt)
     rclpy.init(args=[sys.argv[0], *arguments], signal_handler_options=SignalHandlerOptions.NO)
     try:
-        _run()
-    except ValueError as error:
+        _run(arguments)
+    except (ValueError, ParameterException) as error:  # rclpy's own: use_sim_time
         raise SystemExit(f'gausstr-node: {error}') from None
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
@@ -63,8 +69,9 @@ def _interrupt(number: int, frame: Any) -> None:
     raise KeyboardInterrupt
 
 
-def _run() -> None:
+def _run(arguments: list[str]) -> None:
     node = GaussTRNode()
+    check_files(arguments, node.get_fully_qualified_name())
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     with RosHandler(node.get_logger()):

@@ -25,6 +25,7 @@ from tf2_msgs.msg import TFMessage
 from tqdm import tqdm
 
 from gausstr_core.bags.messages import learn_types
+from gausstr_core.bags.place import check_place
 from gausstr_core.bags.reading import Bag, Message
 from gausstr_core.bags.writing import BagWriter
 from gausstr_core.process.memory import keep_freed_memory
@@ -32,9 +33,11 @@ from gausstr_msgs.msg import Categories
 from gausstr_ros.messages.serialised import serialised, type_name
 from gausstr_ros.publishing.outputs import Outputs
 from gausstr_ros.replay.journal import Journal, StoredSet, fingerprint
+from gausstr_ros.replay.remapping import as_recorded, read_rules, remapped, transform_topics
 from gausstr_ros.replay.run import Replay
 from gausstr_ros.replay.topics import TRANSFORMS, check_types, is_of, wanted_topics
-from gausstr_ros.settings.settings import Settings, read_parameter_file, read_settings
+from gausstr_ros.settings.parameter_file import read_parameter_file
+from gausstr_ros.settings.settings import Settings, read_settings
 from gausstr_ros.vocabulary.messages import categories_message
 
 _LOGGER = logging.getLogger('gausstr_ros.replay.command')  # also where this file is __main__
@@ -50,11 +53,18 @@ complete. The same command goes on where an interrupted one was.
 
 examples:
   gausstr-replay drive/bag mapped.mcap
+  gausstr-replay robot.mcap mapped --remap /tf:=/robot/tf /tf_static:=/robot/tf_static
   gausstr-replay drive.mcap mapped --params-file mine.yaml --outputs occupancy_grid gaussians
 """
 
 
-def replay(source: Path, target: Path, settings: Settings, names: Sequence[str]) -> int:
+def replay(
+    source: Path,
+    target: Path,
+    settings: Settings,
+    names: Sequence[str],
+    remaps: Sequence[str] = (),
+) -> int:
     """Map a bag and write inputs and outputs; returns the number of sets mapped.
 
     The target appears when it is complete. Until then what is mapped lies in a journal beside it,
@@ -65,6 +75,7 @@ def replay(source: Path, target: Path, settings: Settings, names: Sequence[str])
         target: .mcap file or folder.
         settings: as of the node.
         names: outputs, as `output_names` gives them.
+        remaps: FROM:=TO, inputs that have another name in the bag.
 
     Raises:
         ValueError: the bag cannot be read, lacks the images, has them in another type, holds
@@ -73,16 +84,21 @@ def replay(source: Path, target: Path, settings: Settings, names: Sequence[str])
         OSError: the bag's disk or network does not answer, or the target cannot be written; the
             journal stays.
     """
+    check_place(source)
+    rules = read_rules(remaps, settings)
+    settings = remapped(settings, rules)
     latched = [f'{NODE}/occupancy_grid', f'{NODE}/categories']
     writer = BagWriter(target, _output_types(settings, names), latched=latched)
     with Bag(source) as bag:
+        settings = as_recorded(settings, bag)
         _check_topics(bag, settings, names)
-        journal = Journal(target, fingerprint(source, settings, names))
+        transforms = _transforms(bag, transform_topics(rules, bag))
+        journal = Journal(target, fingerprint(source, settings, [*names, *remaps]))
         # the lock first: who is refused must leave every journal alone
         with writer.locked(), journal, writer:
             if len(journal):
                 _LOGGER.warning('going on: %d sets are mapped already', len(journal))
-            run = Replay(settings, _transforms(bag), names, journal)
+            run = Replay(settings, transforms, names, journal)
             _write_all(bag, run, writer)
             if not run.mapped:
                 reason = run.report(0).status[0].message
@@ -158,15 +174,20 @@ def output_names(chosen: Sequence[str], settings: Settings) -> list[str]:
     return wanted + [f'{camera}/{name}' for camera in settings.names for name in pictures]
 
 
-def _transforms(bag: Bag) -> tf2_ros.Buffer:
-    """All transforms of the bag: with a file, none has to come late."""
+def _transforms(bag: Bag, topics: Sequence[str]) -> tf2_ros.Buffer:
+    """All transforms of the bag: with a file, none has to come late.
+
+    Args:
+        bag: where they are.
+        topics: of moving, and of static transforms.
+    """
     # none is too old: one with a wrong stamp must not take the place of all others
     buffer = tf2_ros.Buffer(cache_time=Duration(nanoseconds=2**62))
-    for message in bag.messages(('/tf', '/tf_static')):
+    for message in bag.messages(topics):
         if not is_of(message.connection, TRANSFORMS):
             continue
         for transform in deserialize_message(message.raw, TFMessage).transforms:
-            if message.topic == '/tf_static':
+            if message.topic == topics[1]:
                 buffer.set_transform_static(transform, 'bag')
             else:
                 buffer.set_transform(transform, 'bag')
@@ -189,16 +210,18 @@ def _check_topics(bag: Bag, settings: Settings, names: Sequence[str]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    options = _parser().parse_args(sys.argv[1:] if arguments is None else arguments)
+    options = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(level=logging.WARNING, format='%(levelname)s: %(message)s')
     keep_freed_memory()
     try:
-        values = read_parameter_file(options.params_file) if options.params_file else {}
+        values = {}
+        if options.params_file:
+            values = read_parameter_file(options.params_file, options.node)
         settings = read_settings(values)
         names = output_names(options.outputs, settings)
         # A batch system's way to interrupt: what is half written is removed, the journal stays.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        count = replay(options.input, options.output, settings, names)
+        count = replay(options.input, options.output, settings, names, options.remap)
     except (ValueError, OSError, sqlite3.Error) as error:
         raise SystemExit(f'gausstr-replay: {error}') from None
     except torch.cuda.OutOfMemoryError as error:
@@ -212,27 +235,48 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f'{count} sets mapped -> {options.output}')
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Options of the command."""
+    result = argparse.ArgumentParser(
         prog='gausstr-replay',
         description='Map a recorded drive without a ROS graph: bag in, bag with the map out.',
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
+    result.add_argument(
         'input', metavar='IN', type=Path, help='rosbag2 folder, .mcap or .db3 file'
     )
-    parser.add_argument('output', metavar='OUT', type=Path, help='.mcap file or folder to write')
-    parser.add_argument('--params-file', type=Path, help="the node's parameters, ROS 2 YAML")
-    parser.add_argument(
+    result.add_argument('output', metavar='OUT', type=Path, help='.mcap file or folder to write')
+    result.add_argument(
+        '--params-file',
+        type=Path,
+        metavar='FILE',
+        help="the node's parameters, ROS 2 YAML (default: the rig of nuScenes)",
+    )
+    result.add_argument(
+        '--node',
+        default=NODE,
+        metavar='NAME',
+        help='full name of the node whose parameters are taken from the file, such as '
+        '/robot/gausstr (default: %(default)s)',
+    )
+    result.add_argument(
         '--outputs',
         nargs='+',
         choices=DEFAULT_OUTPUTS + OPTIONAL_OUTPUTS + PICTURES,
         default=DEFAULT_OUTPUTS,
-        help=f'default: {" ".join(DEFAULT_OUTPUTS)}; {", ".join(PICTURES)} are of every camera; '
-        'categories and diagnostics always come along',
+        help=f'what is written; {", ".join(PICTURES)} are of every camera; categories and '
+        f'diagnostics always come along (default: {" ".join(DEFAULT_OUTPUTS)})',
     )
-    return parser
+    result.add_argument(
+        '--remap',
+        nargs='+',
+        default=[],
+        metavar='FROM:=TO',
+        help='inputs that have another name in the bag: transforms, images, CameraInfo, depth '
+        '(default: none)',
+    )
+    return result
 
 
 if __name__ == '__main__':

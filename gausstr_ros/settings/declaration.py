@@ -7,8 +7,10 @@ from typing import Any
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import ParameterException
 from rclpy.node import Node
+from rclpy.parameter import Parameter as Value
 
 from gausstr_ros.settings.parameters import PARAMETERS, Parameter, camera_parameters
+from gausstr_ros.settings.settings import read_settings
 
 AUTOSTART = Parameter('autostart', True, 'Configure and activate when the process starts.')
 
@@ -19,6 +21,7 @@ def declare_parameters(node: Node) -> None:
     Raises:
         ValueError: a value given from outside is of another type or out of range.
     """
+    _refuse_empty_lists(node)
     _declare(node, AUTOSTART, read_only=True)  # looked at before anybody could set it
     for parameter in PARAMETERS:
         _declare(node, parameter)
@@ -43,6 +46,19 @@ def parameter_values(node: Node) -> dict[str, Any]:
         if not node.has_parameter(name) and not name.startswith('qos_overrides.'):
             values[name] = given.value
     return values
+
+
+def _refuse_empty_lists(node: Node) -> None:
+    """Raise ValueError where `[]` was given: ROS gives it no type, and could not even read it."""
+    given = {
+        name: [] if value.type_ == Value.Type.NOT_SET else value.value
+        for name, value in node._parameter_overrides.items()
+        if not name.startswith('qos_overrides.')
+    }
+    if [] in given.values():
+        read_settings(given)  # says of each what it should be
+        names = [name for name, value in given.items() if value == []]
+        raise ValueError(f'parameter {", ".join(names)} must be a bool, got []')
 
 
 def _declare(node: Node, parameter: Parameter, *, read_only: bool = False) -> None:

@@ -185,15 +185,16 @@ CAMERA_PARAMETERS = (
     Parameter(
         'image_topic',
         '',
-        'Base topic of the images, to which /compressed is added where image_transport says so; '
-        'empty: /<camera>/image_raw.',
+        'Base topic of the images, to which /compressed is added where image_transport says so, '
+        'unless its last name says compressed already (image_compressed); empty: '
+        '/<camera>/image_raw.',
     ),
     Parameter('camera_info_topic', '', 'Empty: /<camera>/camera_info.'),
     Parameter(
         'depth_topic',
         '',
-        'Empty: /<camera>/depth. CompressedImage where it ends in /compressedDepth or '
-        '/compressed, else Image.',
+        'Empty: /<camera>/depth. CompressedImage where its last name says compressed, such as '
+        'compressedDepth, else Image.',
     ),
     Parameter(
         'rectified',

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import yaml
 from rclpy.exceptions import InvalidTopicNameException
 from rclpy.validate_topic_name import validate_topic_name
 
 from gausstr_core.contracts import VoxelGrid
 from gausstr_ros.messages.grids_and_clouds import band_slice
 from gausstr_ros.sets.limits import Grouping
+from gausstr_ros.settings.parameter_file import read_parameter_file as read_parameter_file
 from gausstr_ros.settings.parameters import PARAMETERS, camera_parameters, checked
+
+_COMPRESSED = re.compile(r'(?<![A-Za-z])[cC]ompressed|(?<=[a-z])Compressed')
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class CameraSettings:
     @property
     def compressed_depth(self) -> bool:
         """Whether depth comes as CompressedImage."""
-        return self.depth_topic.endswith(('/compressedDepth', '/compressed'))
+        return says_compressed(self.depth_topic)
 
 
 @dataclass(frozen=True)
@@ -114,40 +116,6 @@ def read_settings(values: Mapping[str, Any]) -> Settings:
     return settings
 
 
-def read_parameter_file(path: Path, node: str = 'gausstr') -> dict[str, Any]:
-    """The parameters that a ROS 2 parameter file gives to a node, by name.
-
-    Raises:
-        ValueError: the file cannot be read or is not of that form.
-    """
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f'parameter file {path}: {error}') from error
-    if not isinstance(content, dict):
-        raise ValueError(f'parameter file {path}: expected node names with ros__parameters')
-    values: dict[str, Any] = {}
-    for pattern in ('/**', '**', node, f'/{node}'):
-        section = content.get(pattern) or {}
-        if not isinstance(section, dict) or not isinstance(
-            section.get('ros__parameters', {}), dict
-        ):
-            raise ValueError(f'parameter file {path}: {pattern} has no ros__parameters')
-        values |= _flat(section.get('ros__parameters', {}))
-    return values
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
-    """Nested keys joined by dots."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f'{prefix}{key}.')
-        else:
-            flat[f'{prefix}{key}'] = value
-    return flat
-
-
 def _assemble(chosen: Mapping[str, Any]) -> Settings:
     compressed = chosen['image_transport'] == 'compressed'
     corners = chosen['grid.range']
@@ -196,7 +164,7 @@ def _camera(name: str, chosen: Mapping[str, Any], compressed: bool) -> CameraSet
         return chosen[f'cameras.{name}.{key}'] or f'/{name}/{default}'
 
     image = topic('image_topic', 'image_raw')
-    if compressed and not image.endswith('/compressed'):
+    if compressed and not says_compressed(image):
         image += '/compressed'
     info, depth = topic('camera_info_topic', 'camera_info'), topic('depth_topic', 'depth')
     return CameraSettings(
@@ -207,6 +175,15 @@ def _camera(name: str, chosen: Mapping[str, Any], compressed: bool) -> CameraSet
         time_offset=chosen[f'cameras.{name}.time_offset'],
         rectified=chosen[f'cameras.{name}.rectified'],
     )
+
+
+def says_compressed(topic: str) -> bool:
+    """Whether a topic's last name says that CompressedImage comes on it.
+
+    So do `.../image_raw/compressed`, `.../compressedDepth`, and `.../image_compressed` of drivers
+    that publish no raw image beside it; `.../image_uncompressed` does not.
+    """
+    return _COMPRESSED.search(topic.rpartition('/')[2]) is not None
 
 
 def _check_names(settings: Settings) -> None:

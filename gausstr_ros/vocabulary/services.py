@@ -21,6 +21,7 @@ from rclpy.node import Node
 from rclpy.task import Future
 
 from gausstr_core.pipeline import OccupancyPipeline
+from gausstr_core.vocabulary.text_encoder import UnwantedError
 from gausstr_core.vocabulary.vocabulary import Vocabulary
 from gausstr_msgs.msg import Categories
 from gausstr_msgs.srv import GetCategories, SetCategories
@@ -157,8 +158,12 @@ class VocabularyServices:
                 raise ValueError(NOT_CONFIGURED)
             wanted = [category_from_message(message) for message in request.categories]
             with self._health.stage(ENCODING):
-                vocabulary = parts.pipeline.build_vocabulary(wanted)
+                vocabulary = parts.pipeline.build_vocabulary(
+                    wanted, lambda: not parts.closed.is_set()
+                )
             period = parts.in_force.replace(vocabulary)
+        except UnwantedError:  # closed while it encoded
+            self._refuse(response, NOT_CONFIGURED)
         except ValueError as error:
             self._refuse(response, str(error))
         except Exception as error:  # the caller must get a reply

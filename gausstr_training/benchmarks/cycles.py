@@ -24,6 +24,7 @@ import torch
 
 from gausstr_core.encoded_images import EncodedImages
 from gausstr_core.pipeline import OccupancyPipeline, OccupancyResult
+from gausstr_core.process.command_line import Whole
 from gausstr_core.process.memory import keep_freed_memory
 from gausstr_core.process.parallel import follow_torch_threads, keep_torch_threads, use_threads
 from gausstr_core.vocabulary.vocabulary import Vocabulary
@@ -131,20 +132,34 @@ def table(found: dict[str, list[dict[str, Any]]]) -> str:
     return '\n'.join(lines)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Print both rows; `--json FILE` writes all rounds."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Options of the command."""
+    result = argparse.ArgumentParser(
         prog='gausstr_training.benchmarks.cycles',
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('street', nargs='?', type=Path, metavar='STREET')
-    parser.add_argument('--cycles', type=int, default=40, help='of each round')
-    parser.add_argument('--preset', choices=('compact', 'tiny'), default='compact')
-    parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures here')
-    options = parser.parse_args(arguments)
-    if options.cycles < 1:
-        parser.error('--cycles must be >= 1')
+    result.add_argument(
+        'street', nargs='?', type=Path, metavar='STREET',
+        help='whose first frame is mapped (default: one is drawn)',
+    )  # fmt: skip
+    result.add_argument(
+        '--cycles', type=Whole(1, 10**6), default=40, metavar='N',
+        help='of each round (default: %(default)s)',
+    )  # fmt: skip
+    result.add_argument(
+        '--preset', choices=('compact', 'tiny'), default='compact',
+        help='model (default: %(default)s)',
+    )  # fmt: skip
+    result.add_argument(
+        '--json', type=Path, metavar='FILE', help='write the figures here (default: nowhere)'
+    )
+    return result
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print both rows; `--json FILE` writes all rounds."""
+    options = parser().parse_args(arguments)
     keep_freed_memory()
     keep_torch_threads()
     try:

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import Gaussians, VoxelGrid
+from gausstr_core.process.command_line import Whole
 from gausstr_core.process.memory import keep_freed_memory
 from gausstr_core.splatting import splat
 from gausstr_core.transformer.deformable import DeformableAttention, grid_sample_attention
@@ -218,18 +219,29 @@ def table(timings: list[Timing]) -> str:
     return '\n'.join(rows)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Print the table; `--json FILE` writes it as well."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Options of the command."""
+    result = argparse.ArgumentParser(
         prog='gausstr_training.benchmarks.fast_paths', description=__doc__
     )
-    parser.add_argument('--gaussians', type=int, nargs='+', default=[1800, 7200], metavar='G')
-    parser.add_argument('--repeats', type=int, default=12, help='timed calls of each fast path')
-    parser.add_argument('--json', type=Path, metavar='FILE', help='write the timings here')
-    options = parser.parse_args(arguments)
+    result.add_argument(
+        '--gaussians', type=Whole(len(YAWS), 10**7), nargs='+', default=[1800, 7200], metavar='G',
+        help='how many (default: 1800 7200)',
+    )  # fmt: skip
+    result.add_argument(
+        '--repeats', type=Whole(1, 10**6), default=12, metavar='N',
+        help='timed calls of each fast path (default: %(default)s)',
+    )  # fmt: skip
+    result.add_argument(
+        '--json', type=Path, metavar='FILE', help='write the timings here (default: nowhere)'
+    )
+    return result
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print the table; `--json FILE` writes it as well."""
+    options = parser().parse_args(arguments)
     keep_freed_memory()
-    if min(options.gaussians) < len(YAWS) or options.repeats < 1:
-        parser.error(f'--gaussians must be >= {len(YAWS)} and --repeats >= 1')
     device = device_name()
     timings = measure(options.gaussians, options.repeats)
     print(f'{device}, torch {torch.__version__}\n\n{table(timings)}\n')

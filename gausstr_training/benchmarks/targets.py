@@ -95,14 +95,19 @@ def rows(tokens: Tensor, base: Principal) -> Iterator[tuple[str, int, Tensor]]:
     yield 'as stored, finest', *packed(own, PLENTY)
 
 
-def main() -> None:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Options of the command."""
+    result = argparse.ArgumentParser(
         prog='gausstr_training.benchmarks.targets', description='What storing features costs.'
     )
-    parser.add_argument('bags', type=Path, nargs='+', help='the last frame is measured, the '
+    result.add_argument('bags', type=Path, nargs='+', help='the last frame is measured, the '
                         'others make the directions of the data set')  # fmt: skip
-    frames = open_frames(parser.parse_args().bags, BagSettings(period=0.4))
+    return result
+
+
+def main() -> None:
+    """Run the command line."""
+    frames = open_frames(parser().parse_args().bags, BagSettings(period=0.4))
     network = TeacherSpec('compact').load()
     assert isinstance(network, CompactNetwork)
     every = [frames[index] for index in range(len(frames))]

@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from gausstr_core.process.command_line import PROCESSES_OR_NONE, Whole
 from gausstr_core.process.parallel import keep_torch_threads
 from gausstr_core.vocabulary.text_encoder import TextEncoder
 from gausstr_training.compact.ablation_reports import MODULE, Jury, summary
@@ -91,13 +92,29 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     result.add_argument('--weights', type=Path, required=True, help='of the preset compact')
-    for name in ('data', 'validation', 'test'):
-        result.add_argument(f'--{name}', type=Path, nargs='+', default=[], metavar='DIR')
-    result.add_argument('--output', type=Path, required=True, metavar='DIR')
-    result.add_argument('--only', nargs='+', choices=list(VARIANTS), default=list(VARIANTS))
-    result.add_argument('--steps', type=int, default=600)
-    result.add_argument('--device', default='cpu')
-    result.add_argument('--workers', type=int, default=0)
+    for name, use in (
+        ('data', 'train on'), ('validation', 'choose thresholds on'), ('test', 'score')
+    ):  # fmt: skip
+        result.add_argument(
+            f'--{name}', type=Path, nargs='+', default=[], metavar='DIR',
+            help=f'streets to {use} (default: none)',
+        )  # fmt: skip
+    result.add_argument(
+        '--output', type=Path, required=True, metavar='DIR', help='gets a folder for each variant'
+    )
+    result.add_argument(
+        '--only', nargs='+', choices=list(VARIANTS), default=list(VARIANTS),
+        help=f'these variants (default: {" ".join(VARIANTS)})',
+    )  # fmt: skip
+    result.add_argument(
+        '--steps', type=Whole(1, 10**7), default=600, metavar='N',
+        help='of training, of each (default: %(default)s)',
+    )  # fmt: skip
+    result.add_argument('--device', default='cpu', help='torch device (default: %(default)s)')
+    result.add_argument(
+        '--workers', type=PROCESSES_OR_NONE, default=0, metavar='N',
+        help='processes that read ahead; 0: none (default: %(default)s)',
+    )  # fmt: skip
     return result
 
 

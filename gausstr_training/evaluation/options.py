@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from gausstr_core.presets import PRESETS
+from gausstr_core.process.command_line import Whole
 
 EXAMPLES = """examples:
   gausstr-evaluate --preset compact streets/test --json scores.json
@@ -37,11 +38,22 @@ def _add_model(result: argparse.ArgumentParser) -> None:
     result.add_argument(
         'streets', nargs='*', type=Path, metavar='DIR', help='a street, or a folder of streets'
     )
-    result.add_argument('--preset', default='compact', choices=list(PRESETS))
+    result.add_argument(
+        '--preset', default='compact', choices=list(PRESETS), help='model (default: %(default)s)'
+    )
     result.add_argument('--weights', help="a file, or 'untrained' (default: the shipped ones)")
-    result.add_argument('--device', default='cpu')
-    result.add_argument('--limit', type=int, metavar='N', help='score only the first N streets')
-    result.add_argument('--json', type=Path, metavar='FILE', help='write the scores there')
+    result.add_argument(
+        '--device', default='cpu', help='torch device: cpu, cuda, cuda:1 (default: %(default)s)'
+    )
+    result.add_argument(
+        '--limit',
+        type=Whole(1, 10**6),
+        metavar='N',
+        help='score only the first N streets (default: all)',
+    )
+    result.add_argument(
+        '--json', type=Path, metavar='FILE', help='write the scores there (default: nowhere)'
+    )
 
 
 def _add_thresholds(group: argparse._ArgumentGroup) -> None:
@@ -50,16 +62,20 @@ def _add_thresholds(group: argparse._ArgumentGroup) -> None:
         nargs='+',
         type=Path,
         metavar='DIR',
-        help='choose the thresholds on these streets instead of taking those of the weights',
+        help='choose the thresholds on these streets instead of taking those of the weights '
+        '(default: those of the weights)',
     )
     group.add_argument(
         '--calibrate',
         nargs='+',
         type=Path,
         metavar='DIR',
-        help='only choose thresholds and temperature on these streets and write them to --output',
+        help='only choose thresholds and temperature on these streets and write them to --output '
+        '(default: score)',
     )
-    group.add_argument('--output', type=Path, metavar='FILE', help='of --calibrate')
+    group.add_argument(
+        '--output', type=Path, metavar='FILE', help='of --calibrate, without which: no default'
+    )
     group.add_argument(
         '--update-card',
         action='store_true',
@@ -72,13 +88,15 @@ def _add_occ3d(group: argparse._ArgumentGroup) -> None:
         '--occ3d',
         type=Path,
         metavar='GTS',
-        help='only score --predictions against these label files; also under torchrun',
+        help='only score --predictions against these label files; also under torchrun '
+        '(default: score streets)',
     )
     group.add_argument(
         '--predictions',
         type=Path,
         metavar='DIR',
-        help='<scene>/<token>/labels.npz with semantics, labels 0..17',
+        help='<scene>/<token>/labels.npz with semantics, labels 0..17; goes with --occ3d '
+        '(no default)',
     )
     group.add_argument(
         '--bags',
@@ -87,10 +105,13 @@ def _add_occ3d(group: argparse._ArgumentGroup) -> None:
         default=[],
         metavar='DIR',
         help='first make the --predictions that are missing, from the keyframes of these bags '
-        'with --preset and --weights',
+        'with --preset and --weights (default: make none)',
     )
     group.add_argument(
-        '--folder', type=Path, help='of --bags: where published weights lie (default: the cache)'
+        '--folder',
+        type=Path,
+        metavar='DIR',
+        help='of --bags: where published weights lie (default: the cache)',
     )
 
 
@@ -99,7 +120,8 @@ def _add_report(group: argparse._ArgumentGroup) -> None:
         '--report',
         type=Path,
         metavar='DIR',
-        help='write DIR/index.html with tables, bars and pictures, and DIR/scores.json',
+        help='write DIR/index.html with tables, bars and pictures, and DIR/scores.json '
+        '(default: no report)',
     )
     group.add_argument(
         '--compare',
@@ -107,11 +129,11 @@ def _add_report(group: argparse._ArgumentGroup) -> None:
         type=Path,
         default=[],
         metavar='DIR',
-        help='earlier reports on the same frames, a column for each',
+        help='earlier reports on the same frames, a column for each (default: none)',
     )
     group.add_argument(
         '--worst',
-        type=int,
+        type=Whole(0, 1000),
         default=4,
         metavar='N',
         help='how many of the worst frames to show (default: %(default)s)',

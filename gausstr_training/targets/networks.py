@@ -18,6 +18,7 @@ from gausstr_core.foundation.interface import DepthNetwork, FeatureNetwork, Foun
 from gausstr_core.foundation.onnx_network import OnnxNetwork
 from gausstr_core.foundation.released import FEATURES
 from gausstr_core.presets import UNTRAINED
+from gausstr_core.process.device import present_device
 from gausstr_core.transformer.build import COMPACT_PRESETS, build
 from gausstr_core.weights import load_weights, shipped_weights
 from gausstr_training.targets.codec import CodecSettings
@@ -53,8 +54,7 @@ class TeacherSpec:
         Raises:
             ValueError: a file is missing or does not fit, or the device is absent.
         """
-        if torch.device(device).type == 'cuda' and not torch.cuda.is_available():
-            raise ValueError(f'device {device!r} was asked for, but torch sees no CUDA device')
+        present_device(device)
         if self.name in FEATURES:
             return cast(FoundationNetwork, FEATURES[self.name](self.folder, self.depth).to(device))
         model = build(self.name)

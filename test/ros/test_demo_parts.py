@@ -175,14 +175,6 @@ def test_a_folder_that_is_no_drive_is_named(tmp_path):
         Drive.read(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ('arguments', 'message'),
-    [
-        (['--rate', '0'], '--rate must be > 0, got 0.0'),
-        (['--frames', '2'], '--frames must be at least 4, got 2'),
-        (['--weights', 'nowhere.safetensors'], 'nowhere.safetensors has no card'),
-    ],
-)
-def test_mistakes_end_the_demo_before_it_starts(tmp_path, arguments, message):
-    with pytest.raises(SystemExit, match=f'gausstr-demo: .*{message}'):
-        main(['--output', str(tmp_path), *arguments])
+def test_mistakes_end_the_demo_before_it_starts(tmp_path):
+    with pytest.raises(SystemExit, match=r'gausstr-demo: .*nowhere\.safetensors has no card'):
+        main(['--output', str(tmp_path), '--weights', 'nowhere.safetensors'])

@@ -50,4 +50,4 @@ def test_with_the_profile_the_sets_reach_the_worker_and_without_it_they_do_not(t
 def test_a_length_of_nothing_is_refused(capsys):
     with pytest.raises(SystemExit):
         main(['--seconds', '0'])
-    assert '--seconds must be > 0' in capsys.readouterr().err
+    assert '--seconds: expected a number from 0.1 to 3600' in capsys.readouterr().err

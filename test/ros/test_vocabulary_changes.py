@@ -70,11 +70,11 @@ def change_state(tester, label):
 def test_a_request_too_many_is_refused_at_once_and_the_others_are_not(
     start_node, tester, ask, monkeypatch
 ):
-    go_on, words = threading.Event(), OccupancyPipeline.build_vocabulary
+    go_on, build = threading.Event(), OccupancyPipeline.build_vocabulary
 
     def slow(*arguments):
         assert go_on.wait(60)
-        return words(*arguments)
+        return build(*arguments)
 
     start_node()
     monkeypatch.setattr(OccupancyPipeline, 'build_vocabulary', slow)

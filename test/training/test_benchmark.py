@@ -28,7 +28,7 @@ def test_the_table_and_the_file_agree(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_too_few_gaussians_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         fast_paths.main(['--gaussians', '2'])
-    assert '--gaussians must be >= 6' in capsys.readouterr().err
+    assert '--gaussians: expected a whole number from 6 to' in capsys.readouterr().err
 
 
 def test_cycles_of_both_ways(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -254,9 +254,6 @@ def test_a_cluster_without_room_for_a_worker_is_told(
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [
-    (('--workers', '0'), '--workers must be at least 1, got 0'),
-    (('--kilobytes', '0'), '--kilobytes must be at least 1'),
-    (('--depth-error', '1e-9'), 'the error of depth must be at least'),
     (('--weights', 'no.safetensors'), 'no.safetensors'),
     (('--folder', 'x'), 'tiny needs no published files'),
     (('--data', 'nowhere'), 'nowhere does not exist'),

@@ -187,7 +187,6 @@ def test_two_commands_do_not_write_to_one_folder(nuscenes_tree, bags):
 @pytest.mark.parametrize(
     ('options', 'expected'),
     [
-        (['--workers', '0'], '--workers must be at least 1, got 0'),
         (['--version', 'v1.0-test'], r'expected a folder v1\.0-test, found v1\.0-mini'),
         (['--scenes', 'scene-0003'], 'no scene scene-0003; it has scene-0001, scene-0002'),
     ],

@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
         '--prototypes',
         type=Path,
         metavar='FILE',
-        help='text prototypes [channels, prompts]; default: those inside the checkpoint',
+        help='text prototypes [channels, prompts] (default: those inside the checkpoint)',
     )
     result.add_argument('--back', action='store_true', help='from our format to official names')
     return result
