@@ -14,6 +14,7 @@ import torch
 from gausstr_core.foundation.released import DEPTH_NETWORKS
 from gausstr_core.process.memory import keep_freed_memory
 from gausstr_core.process.parallel import keep_torch_threads
+from gausstr_core.process.reasons import refuse_misplaced, told
 from gausstr_training.compact.job import CompactJob
 from gausstr_training.engine.job import Job
 from gausstr_training.engine.provenance import commit
@@ -45,6 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
             return
         if not options.data or options.output is None:
             raise ValueError('--data and --output must be given')
+        refuse_misplaced(options, files=['--start'], folders=['--output', '--folder', '--targets'])
         if options.threads < 0 or options.workers < 0:
             raise ValueError(
                 f'--threads and --workers must be >= 0, got {options.threads} and '
@@ -53,7 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
         with ranks.joined(options.device) as device:
             train(options, device)
     except (ValueError, OSError) as error:
-        raise SystemExit(f'gausstr-train: {error}') from None
+        raise SystemExit(f'gausstr-train: {told(error)}') from None
     except (Stopped, KeyboardInterrupt):
         raise SystemExit('gausstr-train: interrupted; run it again to go on') from None
 

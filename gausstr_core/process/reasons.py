@@ -43,10 +43,16 @@ def refuse_misplaced(
         for path in _paths(options, name):
             if path.is_dir():
                 raise ValueError(f'{name}: expected a file, {path} is a folder')
+            _refuse_files(name, path.parents)
     for name in folders:
         for path in _paths(options, name):
-            if path.is_file():
-                raise ValueError(f'{name}: expected a folder, {path} is a file')
+            _refuse_files(name, (path, *path.parents))
+
+
+def _refuse_files(name: str, folders: Iterable[Path]) -> None:
+    for path in folders:
+        if path.is_file():
+            raise ValueError(f'{name}: expected a folder, {path} is a file')
 
 
 def _paths(options: argparse.Namespace, name: str) -> list[Path]:
