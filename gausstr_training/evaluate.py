@@ -6,6 +6,7 @@ import argparse
 import shlex
 import sys
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from pooch import file_hash
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.presets import UNTRAINED
 from gausstr_core.process.memory import keep_freed_memory
+from gausstr_core.process.reasons import refuse_misplaced, told
 from gausstr_core.transformer.build import COMPACT_PRESETS, build
 from gausstr_core.weights import read_card, shipped_weights
 from gausstr_training.evaluation import occ3d
@@ -33,6 +35,8 @@ from gausstr_training.evaluation.thresholds import (
     thresholds_of,
 )
 from gausstr_training.processes import ranks
+
+MOST_SHOWN = 20  # keyframes without a frame
 
 
 def load(arguments: argparse.Namespace) -> tuple[Contest, dict[str, Any], str]:
@@ -104,6 +108,14 @@ def evaluate(arguments: argparse.Namespace, report: Report | None = None) -> dic
 
 def run(arguments: argparse.Namespace) -> None:
     """Do what the command line asks for and print the table."""
+    refuse_misplaced(
+        arguments,
+        files=['--weights', '--json', '--output'],
+        folders=[
+            'streets', '--validation', '--calibrate', '--occ3d', '--predictions', '--folder',
+            '--report', '--compare',
+        ],
+    )  # fmt: skip
     if arguments.compare and arguments.report is None:
         raise ValueError('--compare needs --report DIR to write the comparison to')
     if arguments.occ3d or arguments.predictions:
@@ -174,9 +186,11 @@ def score_occ3d(arguments: argparse.Namespace) -> None:
     if truth is None or predictions is None or arguments.streets:
         raise ValueError('--occ3d GTS and --predictions DIR go together, without streets')
     with ranks.joined(arguments.device if arguments.bags else 'cpu') as device:
-        about, only = {}, None
+        about, only, missing = {}, None, {}
         if arguments.bags:
             keyframes = Keyframes(arguments.bags)
+            missing = keyframes.missing(truth)
+            refuse_missing(missing, allowed=arguments.allow_missing)
             only = keyframes.files
             occ3d.truth_files(truth, only)  # before the hours that predicting takes
             pipeline = OccupancyPipeline.from_preset(
@@ -196,13 +210,32 @@ def score_occ3d(arguments: argparse.Namespace) -> None:
             report.log.gather()
         if ranks.rank() > 0:
             return
+    found |= {'missing': missing} if missing else {}
     if arguments.json:
         write_json(arguments.json, found)
     print(occ3d.table(found))
-    print(f'{found["frames"]} frames, percent')
+    without = f'; {len(missing)} keyframes have none' if missing else ''
+    print(f'{found["frames"]} frames, percent{without}')
     if report is not None:
         places = {**about, 'truth': str(truth), 'predictions': str(predictions)}
         print(f'report: {report.write(found, {**places, "command": command_line()})}')
+
+
+def refuse_missing(missing: Mapping[str, str], *, allowed: bool) -> None:
+    """Name the keyframes that have no frame: scores of the others are of another set.
+
+    Raises:
+        ValueError: there are some, and going on without them was not asked for.
+    """
+    if not missing:
+        return
+    lines = [f'{name}: {why}' for name, why in missing.items()]
+    more = [f'... and {len(lines) - MOST_SHOWN} more'] * (len(lines) > MOST_SHOWN)
+    told = '\n  '.join([f'{len(lines)} keyframe(s) have no frame:', *lines[:MOST_SHOWN], *more])
+    if not allowed:
+        raise ValueError(f'{told}\n--allow-missing scores the others')
+    if ranks.rank() == 0:
+        print(told, file=sys.stderr)
 
 
 def report_of(arguments: argparse.Namespace, kind: Kind) -> Report | None:
@@ -270,7 +303,7 @@ def main() -> None:
     try:
         run(arguments)
     except (ValueError, OSError) as error:
-        raise SystemExit(f'gausstr-evaluate: {error}') from error
+        raise SystemExit(f'gausstr-evaluate: {told(error)}') from error
     except KeyboardInterrupt:
         raise SystemExit('gausstr-evaluate: interrupted') from None
 

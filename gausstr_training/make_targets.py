@@ -16,6 +16,7 @@ from gausstr_core.foundation.released import DEPTH_NETWORKS
 from gausstr_core.presets import UNTRAINED
 from gausstr_core.process.command_line import PROCESSES, Real, Whole
 from gausstr_core.process.memory import keep_freed_memory
+from gausstr_core.process.reasons import refuse_misplaced, told
 from gausstr_training.bags.dataset import open_frames
 from gausstr_training.bags.sets import BagSettings
 from gausstr_training.targets import cluster, processes
@@ -78,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         tally = make_targets(options)
     except (ValueError, OSError) as error:
-        raise SystemExit(f'gausstr-make-targets: {error}') from None
+        raise SystemExit(f'gausstr-make-targets: {told(error)}') from None
     except KeyboardInterrupt:
         raise SystemExit('gausstr-make-targets: interrupted; run it again to go on') from None
     print(tally)
@@ -95,6 +96,7 @@ def make_targets(options: argparse.Namespace) -> Tally:
         ValueError: an option is wrong, or data or weights cannot be read.
         OSError: the cache cannot be written, or no worker lives long enough to finish a frame.
     """
+    refuse_misplaced(options, files=['--weights'], folders=['--cache', '--folder', '--masks'])
     spec = fill_spec(options)
     sweep(spec.root)
     tally = Tally()

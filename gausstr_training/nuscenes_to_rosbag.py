@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
@@ -14,7 +15,9 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from gausstr_core.process.command_line import PROCESSES
-from gausstr_training.nuscenes.convert import write_bag
+from gausstr_core.process.reasons import refuse_misplaced, told
+from gausstr_training.nuscenes.convert import refuse_without_camera, write_bag
+from gausstr_training.nuscenes.keyframes import incomplete_keyframes
 from gausstr_training.nuscenes.receipt import DamagedBagError, check_bag, source_of
 from gausstr_training.nuscenes.scene import Scene
 from gausstr_training.nuscenes.tables import find_tables, read_scenes
@@ -25,6 +28,7 @@ examples:
   gausstr-nuscenes-to-rosbag /data/nuscenes --version v1.0-mini --output bags/mini
   gausstr-nuscenes-to-rosbag /data/nuscenes --version v1.0-trainval --keyframes-only --output bags
   gausstr-nuscenes-to-rosbag /data/nuscenes --scenes scene-0061 scene-0103 --output bags
+  gausstr-nuscenes-to-rosbag /data/t4/annotated --lidar LIDAR_CONCAT --output bags/t4
 Interrupt it whenever you like: the same command checks what is there and goes on.
 """
 LOCK = '.gausstr-nuscenes-to-rosbag.lock'
@@ -56,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         convert(options)
     except (ValueError, OSError) as error:
-        raise SystemExit(f'gausstr-nuscenes-to-rosbag: {error}') from None
+        raise SystemExit(f'gausstr-nuscenes-to-rosbag: {told(error)}') from None
     except KeyboardInterrupt:
         raise SystemExit(
             'gausstr-nuscenes-to-rosbag: interrupted; run it again to go on'
@@ -73,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
         fromfile_prefix_chars='@',
     )
     result.add_argument(
-        'root', type=Path, help='folder with samples/, sweeps/ and v1.0-.../ in it'
+        'root', type=Path, help='folder with samples/, sweeps/ and the tables (v1.0-.../) in it'
     )
     result.add_argument('--output', type=Path, required=True, help='folder for the bags')
     result.add_argument('--version', help='folder of the tables (default: the only one there)')
@@ -82,6 +86,11 @@ def parser() -> argparse.ArgumentParser:
         nargs='+',
         metavar='NAME',
         help='only these; @FILE reads one per line (default: all)',
+    )
+    result.add_argument(
+        '--lidar',
+        metavar='CHANNEL',
+        help='whose sweeps to convert (default: LIDAR_TOP, else LIDAR_CONCAT, else the only one)',
     )
     result.add_argument(
         '--keyframes-only', action='store_true', help='2 images a second and camera, not 12'
@@ -106,9 +115,10 @@ def convert(options: argparse.Namespace) -> None:
         ValueError: an option, a table or files of scenes are wrong; the other scenes are written.
         OSError: the output cannot be written.
     """
+    refuse_misplaced(options, folders=['root', '--output'])
     tables = find_tables(options.root, options.version)
-    scenes = read_scenes(tables, options.scenes)
-    _report_invalid(tables, scenes)
+    scenes = read_scenes(tables, options.scenes, options.lidar)
+    _tell_what_lacks(scenes)
     options.output.mkdir(parents=True, exist_ok=True)
     jobs = [
         Job(
@@ -124,15 +134,17 @@ def convert(options: argparse.Namespace) -> None:
         raise ValueError(f'another process is writing bags to {options.output}') from None
 
 
-def _report_invalid(tables: Path, scenes: Sequence[Scene]) -> None:
-    """Say how many images and sweeps their maker marked as no data: the bags lack them."""
-    counts = sum((Counter(scene.invalid) for scene in scenes), Counter[str]())
-    if counts:
-        each = ', '.join(f'{channel} {count}' for channel, count in sorted(counts.items()))
-        print(
-            f'{tables / "sample_data.json"}: {counts.total()} row(s) with is_valid: false are '
-            f'left out, in {sum(bool(scene.invalid) for scene in scenes)} scene(s): {each}'
-        )
+def _tell_what_lacks(scenes: Sequence[Scene]) -> None:
+    """Name what no bag will have, and the keyframes that evaluation will find no frame of."""
+    left_out = sum((scene.left_out for scene in scenes), Counter())
+    if left_out:
+        told = ', '.join(f'{count} of {what}' for what, count in sorted(left_out.items()))
+        print(f'files left out: {told}', file=sys.stderr)
+    lines = [line for scene in scenes for line in incomplete_keyframes(scene)]
+    if lines:
+        more = [f'... and {len(lines) - MOST_SHOWN} more'] * (len(lines) > MOST_SHOWN)
+        print(f'{len(lines)} keyframe(s) are incomplete:', file=sys.stderr)
+        print('  ' + '\n  '.join([*lines[:MOST_SHOWN], *more]), file=sys.stderr)
 
 
 def _run(jobs: list[Job], workers: int, output: Path) -> None:
@@ -160,6 +172,7 @@ def do(job: Job, check: Check) -> Done:
         ValueError: as in `write_bag` and `check_bag`.
         OSError: the bag cannot be read or written.
     """
+    refuse_without_camera(job.scene)
     source = source_of(job.scene, keyframes_only=job.keyframes_only)
     damage = ''
     if job.target.exists() and not job.overwrite:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from gausstr_core.process.command_line import PROCESSES, SEED, ImageSize, Whole
 from gausstr_core.process.memory import keep_freed_memory
+from gausstr_core.process.reasons import refuse_misplaced, told
 from gausstr_training.processes.workers import Check, run_jobs
 from gausstr_training.streets.drive import write_drive
 from gausstr_training.streets.drive_settings import DriveSettings
@@ -33,9 +34,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         synthesize(options)
     except (ValueError, OSError) as error:
-        raise SystemExit(f'gausstr-synthesize: {error}') from None
+        raise SystemExit(f'gausstr-synthesize: {told(error)}') from None
     except KeyboardInterrupt:
-        raise SystemExit('gausstr-synthesize: interrupted; run it again to go on') from None
+        begun = 'the streets that were not complete start' if options.streets else 'it starts'
+        raise SystemExit(
+            f'gausstr-synthesize: interrupted; run it again to go on: {begun} again at the first '
+            'frame'
+        ) from None
 
 
 def synthesize(options: argparse.Namespace) -> None:
@@ -46,6 +51,7 @@ def synthesize(options: argparse.Namespace) -> None:
             the way, or there is no ray caster.
         OSError: the output cannot be written.
     """
+    refuse_misplaced(options, folders=['--output'])
     width, height = options.size
     check_caster()  # before --overwrite removes what could not be made again
     jobs: list[tuple[Path, DriveSettings]] = []
@@ -61,15 +67,18 @@ def synthesize(options: argparse.Namespace) -> None:
     if skipped:
         print(f'{skipped} street(s) in {options.output} are complete already: skipped')
     # closed at once: an exception keeps the generator, and with it the workers, alive
-    with closing(run_jobs(_write, jobs, options.workers)) as results:
-        for _, result in tqdm(results, total=len(jobs), unit='street', disable=not jobs):
+    total = len(jobs) * options.frames
+    with (
+        tqdm(total=total, unit='frame', disable=not jobs) as bar,
+        closing(run_jobs(_write, jobs, options.workers, bar.update)) as results,
+    ):
+        for _, result in results:
             if isinstance(result, Exception):
                 raise result
 
 
 def _write(job: tuple[Path, DriveSettings], check: Check) -> None:
-    check()
-    write_drive(*job)
+    write_drive(*job, check)
 
 
 def _must_write(folder: Path, settings: DriveSettings, *, overwrite: bool) -> bool:

@@ -15,6 +15,7 @@ from gausstr_core.foundation.released import DEPTH_NETWORKS
 from gausstr_core.process.command_line import PROCESSES_OR_NONE
 from gausstr_core.process.memory import keep_freed_memory
 from gausstr_core.process.parallel import keep_torch_threads
+from gausstr_core.process.reasons import refuse_misplaced, told
 from gausstr_training.compact.job import CompactJob
 from gausstr_training.engine.job import Job
 from gausstr_training.engine.provenance import commit
@@ -46,10 +47,11 @@ def main(arguments: list[str] | None = None) -> None:
             return
         if not options.data or options.output is None:
             raise ValueError('--data and --output must be given')
+        refuse_misplaced(options, files=['--start'], folders=['--output', '--folder', '--targets'])
         with ranks.joined(options.device) as device:
             train(options, device)
     except (ValueError, OSError) as error:
-        raise SystemExit(f'gausstr-train: {error}') from None
+        raise SystemExit(f'gausstr-train: {told(error)}') from None
     except (Stopped, KeyboardInterrupt):
         raise SystemExit('gausstr-train: interrupted; run it again to go on') from None
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gausstr_core.foundation.interface import IMAGENET_MEAN, IMAGENET_STD
+from gausstr_core.weights.first_bytes import refuse_stand_in
 
 OUTPUTS = ('predicted_depth', 'pred_depth')  # of the public exports of Metric3D
 
@@ -84,6 +85,7 @@ def _session(path: Path, device: str) -> Any:
         ) from None
     if not path.is_file():
         raise ValueError(f'there is no ONNX file {path}')
+    refuse_stand_in(path)
     provider = {'cpu': 'CPUExecutionProvider', 'cuda': 'CUDAExecutionProvider'}.get(device)
     if provider not in onnxruntime.get_available_providers():
         raise ValueError(

@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from gausstr_core.camera.rig import CameraRig
+from gausstr_core.process.reasons import reason
 
 SUFFIXES = ('.npy', '.npz', '.safetensors')
 
@@ -118,7 +119,7 @@ def _array(path: Path) -> Any:
         else:
             arrays = {name: value.float().numpy() for name, value in load_file(path).items()}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, SafetensorError) as error:
-        raise ValueError(f'map {path} cannot be read: {error}') from None
+        raise ValueError(f'map {path} cannot be read: {reason(error)}') from None
     if len(arrays) != 1:
         raise ValueError(f'map {path}: expected one array, got {sorted(arrays)}')
     return next(iter(arrays.values()))

@@ -9,6 +9,9 @@ from typing import Any
 
 import torch
 
+from gausstr_core.weights.first_bytes import refuse_stand_in
+
+FILES = ('config.json', 'model.safetensors')
 LISTED = 5  # faults named in a message
 
 
@@ -23,6 +26,9 @@ def load_pretrained(kind: str, folder: Path) -> Any:
         ValueError: transformers is missing or too old, the folder is damaged, or a parameter is
             missing, unexpected, of another shape or not finite.
     """
+    for file in map(folder.joinpath, FILES):
+        if file.is_file():  # what is missing the library names
+            refuse_stand_in(file)
     model = _class(kind)
     try:
         with _quiet():

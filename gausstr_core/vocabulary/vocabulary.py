@@ -19,6 +19,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from gausstr_core.process.reasons import reason
 from gausstr_core.vocabulary.likeness import Likeness
 from gausstr_core.vocabulary.text_encoder import CONFIG, TextEncoder
 
@@ -264,7 +265,7 @@ def _entries(path: Path) -> list[Any]:
     try:
         content = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f'cannot be read: {error}') from error
+        raise ValueError(f'cannot be read: {reason(error)}') from error
     except yaml.YAMLError as error:
         raise ValueError(f'is not valid YAML: {error}') from error
     if not isinstance(content, dict) or not isinstance(content.get('categories'), list):

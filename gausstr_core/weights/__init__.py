@@ -37,15 +37,22 @@ def read_card(path: Path) -> dict[str, Any]:
     """The card beside a file of weights: recipe, seed, data, scores, thresholds.
 
     Raises:
-        ValueError: the card is missing or not JSON.
+        ValueError: the weights or the card are missing, or the card is no JSON object.
     """
+    if path.is_dir():
+        raise ValueError(f'expected a file of weights, {path} is a folder')
+    if not path.is_file():
+        raise ValueError(f'no file of weights at {path}')
     card = path.with_suffix('.json')
     try:
-        return json.loads(card.read_text())
+        found = json.loads(card.read_text(encoding='utf-8-sig'))
     except FileNotFoundError:
         raise ValueError(f'{path} has no card: expected {card} beside it') from None
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise ValueError(f'{card} is not valid JSON: {error}') from None
+    if not isinstance(found, dict):
+        raise ValueError(f'{card}: expected a JSON object, got {type(found).__name__}')
+    return found
 
 
 def save_weights(model: nn.Module, path: Path, preset: str) -> None:

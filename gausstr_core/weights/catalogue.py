@@ -8,7 +8,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from gausstr_core.weights.fetch import RemoteFile, cache_folder, check_sum, locate
+from gausstr_core.process.reasons import refuse_misplaced, told
+from gausstr_core.weights.fetch import (
+    RemoteFile,
+    cache_folder,
+    check_sum,
+    known_checksum,
+    locate,
+)
 
 HUB = 'https://huggingface.co/{}/resolve/main/{}'
 
@@ -110,7 +117,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         '--check',
         metavar='FOLDER',
-        help='fetch nothing, compare the checksums of what lies there (default: fetch)',
+        help='fetch nothing, compare what lies there with known checksums (default: fetch)',
     )
     return result
 
@@ -119,13 +126,37 @@ def main() -> None:
     """Fetch or check published weights from the command line."""
     options = parser().parse_args()
     try:
-        for file in dict.fromkeys(file for group in options.groups for file in GROUPS[group]):
+        refuse_misplaced(options, folders=['--check'])
+    except ValueError as error:
+        raise SystemExit(f'gausstr-fetch: {error}') from None
+    faults: list[str] = []
+    digests: dict[str, tuple[RemoteFile, Path]] = {}
+    for file in dict.fromkeys(file for group in options.groups for file in GROUPS[group]):
+        try:
             path = locate(file, options.check)
-            print(f'{check_sum(file, path)}  {path}  ({file.licence})')
-    except (OSError, ValueError) as error:
-        raise SystemExit(f'gausstr-fetch: {error}') from error
+            digest = check_sum(file, path)
+            _refuse_second_name(file, path, digests.setdefault(digest, (file, path)))
+        except (OSError, ValueError) as error:
+            faults.append(told(error))
+            if not options.check:  # what cannot be fetched now cannot be later
+                break
+            continue
+        known = known_checksum(file, path)
+        verdict = f'matches {known}' if known else 'no checksum known'
+        print(f'{digest}  {path}  {verdict} ({file.licence})')
+    if faults:
+        raise SystemExit('gausstr-fetch: ' + '\n'.join(faults))
     if not options.check:
         print(f'all under {cache_folder()}')
+
+
+def _refuse_second_name(file: RemoteFile, path: Path, first: tuple[RemoteFile, Path]) -> None:
+    """Raise ValueError where two published files would be one: `model.safetensors` is many."""
+    if first[0] != file:
+        raise ValueError(
+            f'weights file {path} is taken for {file.name} and, as {first[1]}, for '
+            f'{first[0].name}: place each at its own path below the folder'
+        )
 
 
 if __name__ == '__main__':

@@ -22,6 +22,8 @@ from typing import Any
 import pooch
 from filelock import FileLock
 
+from gausstr_core.process.reasons import reason, told
+from gausstr_core.weights.first_bytes import refuse_stand_in
 from gausstr_core.weights.transfer import may_pass, resume, source
 
 log = logging.getLogger(__name__)
@@ -83,8 +85,16 @@ def check_sum(file: RemoteFile, path: Path) -> str:
     return got
 
 
+def known_checksum(file: RemoteFile, path: Path) -> str | None:
+    """Where the checksum that `check_sum` compares with comes from; None where none is known."""
+    if file.sha256:
+        return 'the published one'
+    return f'that in {path.parent / LEDGER}' if _known(file, path).sha256 else None
+
+
 def _check_size(file: RemoteFile, path: Path) -> Path:
-    """`path`, if its size is the known one: cheap enough for every start."""
+    """`path`, if beginning and size are as they should: cheap enough for every start."""
+    refuse_stand_in(path)
     size, known = path.stat().st_size, _known(file, path).size
     if known not in (None, size):
         raise ValueError(
@@ -109,8 +119,8 @@ def _fetch(file: RemoteFile, path: Path) -> None:
                 return _attempt(file, path)
             except (OSError, HTTPException) as error:
                 if pause is None or not may_pass(error):
-                    reason = f'is not here and could not be fetched ({error})'
-                    raise ValueError(_by_hand(file, path, reason)) from None
+                    why = f'is not here and could not be fetched ({told(error)})'
+                    raise ValueError(_by_hand(file, path, why)) from None
                 time.sleep(pause)
 
 
@@ -120,6 +130,11 @@ def _attempt(file: RemoteFile, path: Path) -> None:
     known = _known(file, path).sha256 or stated
     download = partial(resume, Path(f'{path}.part'))
     pooch.retrieve(url, known, path.name, path.parent, downloader=download)
+    try:
+        refuse_stand_in(path)
+    except ValueError as error:
+        path.unlink()
+        raise ValueError(_by_hand(file, path, f'could not be fetched: {error}')) from None
     if known is None:
         known = pooch.file_hash(path)
         log.warning('no checksum is known for %s; trusting this first copy: %s', file.name, known)
@@ -143,9 +158,9 @@ def _known(file: RemoteFile, path: Path) -> RemoteFile:
 def _entries(folder: Path) -> dict[str, dict[str, Any]]:
     path = folder / LEDGER
     try:
-        return json.loads(path.read_text()) if path.exists() else {}
-    except (OSError, json.JSONDecodeError) as error:
-        raise ValueError(f'{path} is not a list of checksums: {error}') from None
+        return json.loads(path.read_text(encoding='utf-8-sig')) if path.exists() else {}
+    except (OSError, ValueError) as error:
+        raise ValueError(f'{path} is not a list of checksums: {reason(error)}') from None
 
 
 def _by_hand(file: RemoteFile, path: Path, reason: str) -> str:

@@ -9,6 +9,15 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from gausstr_core.process.reasons import reason
+from gausstr_core.weights.first_bytes import (
+    SAFETENSORS,
+    TORCH,
+    container,
+    first_bytes,
+    refuse_stand_in,
+)
+
 # What mmengine pickles beside the weights: its log buffers, and the numpy arrays inside them.
 # They load as inert stand-ins of these names, so that nothing of mmengine or numpy is called.
 INERT = {
@@ -36,28 +45,40 @@ class Inert:
 
 
 def open_weights(path: Path) -> tuple[Any, dict[str, str]]:
-    """What a .safetensors or torch (.pth, .pt, .ckpt) file holds, and its text metadata.
+    """What a file of safetensors or of torch holds, and its text metadata.
+
+    Which of the two it is its first bytes say, whatever it is called.
 
     Raises:
         ValueError: the file is absent, cut off, not such a file, or would run code; it is named.
     """
+    if path.is_dir():
+        raise ValueError(f'expected a file of weights, {path} is a folder')
     if not path.is_file():
         raise ValueError(f'no file of weights at {path}')
-    if path.suffix != '.safetensors':
+    refuse_stand_in(path)
+    found = container(path)
+    if found == TORCH:
         return _unpickled(path), {}
+    if found != SAFETENSORS:
+        raise ValueError(
+            f'{path} cannot be read as weights: expected safetensors or a file of torch.save, got '
+            f'bytes that begin {first_bytes(path)}'
+        )
     try:
         with safe_open(path, framework='pt') as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return tensors, dict(file.metadata() or {})
     except (OSError, SafetensorError) as error:
-        raise ValueError(f'{path} cannot be read as safetensors: {error}') from None
+        raise ValueError(f'{path} cannot be read as safetensors: {reason(error)}') from None
 
 
 def _unpickled(path: Path) -> Any:
     """What a torch file holds, by torch's restricted unpickler."""
     try:
-        with torch.serialization.safe_globals(_stand_ins()):
-            return torch.load(path, map_location='cpu', weights_only=True)
+        # opened here: given a path, torch goes by the name and hands .safetensors to safetensors
+        with torch.serialization.safe_globals(_stand_ins()), path.open('rb') as file:
+            return torch.load(file, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
         reason = ' '.join(str(error).split())
         raise ValueError(

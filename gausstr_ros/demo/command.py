@@ -23,6 +23,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from gausstr_core.process.command_line import SEED, Real, Whole
 from gausstr_core.process.memory import keep_freed_memory
+from gausstr_core.process.reasons import refuse_misplaced, told
 from gausstr_core.weights import read_card, shipped_weights
 from gausstr_ros.demo.drive import Drive
 from gausstr_ros.demo.page import Report, draw_pictures, write_page
@@ -199,9 +200,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     keep_freed_memory()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end the children then too
     try:
+        refuse_misplaced(options, files=['--weights'], folders=['--drive', '--output'])
         run_demo(options)
     except (DemoError, ValueError, OSError) as error:
-        raise SystemExit(f'gausstr-demo: {error}') from None
+        raise SystemExit(f'gausstr-demo: {told(error)}') from None
     except KeyboardInterrupt:
         raise SystemExit('gausstr-demo: interrupted') from None
 

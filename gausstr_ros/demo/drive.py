@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +14,11 @@ from numpy.typing import NDArray
 from gausstr_core.bags.messages import decode
 from gausstr_core.bags.reading import Bag
 from gausstr_core.camera.images import rgb_image
+from gausstr_core.process.reasons import reason
 from gausstr_ros.demo.bag_player import header_stamp
 
 FREE = 17  # in the truth: nothing is there
+_NEEDED = ('image_stamps', 'camera_names', 'voxels', 'camera_mask')
 
 
 @dataclass(frozen=True)
@@ -44,17 +48,15 @@ class Drive:
     @classmethod
     def read(cls, folder: Path) -> Drive:
         """Read street.json and the truth."""
-        try:
-            street = json.loads((folder / 'street.json').read_text())
-            files = sorted((folder / 'truth').glob('*.npz'))
-            frames = tuple(_read_frame(path) for path in files)
-            names = tuple(street['classes']), tuple(street['cameras'])
-            drive = cls(folder, int(street['seed']), *names, frames)
-        except (OSError, KeyError, json.JSONDecodeError) as error:
-            raise ValueError(f'{folder} is not a drive with its truth: {error!r}') from error
+        if not folder.is_dir():
+            raise ValueError(f'expected the folder of a drive, there is none at {folder}')
+        street = _read_description(folder / 'street.json')
+        frames = tuple(_read_frame(path) for path in sorted((folder / 'truth').glob('*.npz')))
         if len(frames) < 4:
             raise ValueError(f'{folder}: expected at least 4 frames, got {len(frames)}')
-        return drive
+        return cls(
+            folder, street['seed'], tuple(street['classes']), tuple(street['cameras']), frames
+        )
 
     @property
     def bag(self) -> Path:
@@ -72,13 +74,39 @@ class Drive:
         return found
 
 
-def _read_frame(path: Path) -> TrueFrame:
-    with np.load(path, allow_pickle=False) as truth:
-        stamps = truth['image_stamps']
-        voxels = truth['voxels'].astype(np.int16)
-        return TrueFrame(
-            int(stamps.max()),
-            dict(zip(truth['camera_names'].tolist(), stamps.tolist(), strict=True)),
-            np.where(voxels == FREE, np.int16(-1), voxels),
-            truth['camera_mask'],
+def _read_description(path: Path) -> dict[str, Any]:
+    """street.json, as far as a drive needs it."""
+    if not path.is_file():
+        above = path.absolute().parent.parent
+        hint = f'; did you mean {above}?' if (above / path.name).is_file() else ''
+        raise ValueError(
+            f'{path.parent} is no drive of gausstr-synthesize: {path.name} is missing{hint}'
         )
+    try:
+        street = json.loads(path.read_text(encoding='utf-8-sig'))
+    except (OSError, ValueError) as error:
+        raise ValueError(f'{path} is not readable JSON: {reason(error)}') from None
+    for key, kind in (('seed', int), ('classes', list), ('cameras', list)):
+        found = street.get(key) if isinstance(street, dict) else None
+        if not isinstance(found, kind):
+            raise ValueError(f'{path}: expected {key} of type {kind.__name__}, got {found!r:.40}')
+    return street
+
+
+def _read_frame(path: Path) -> TrueFrame:
+    try:
+        with np.load(path, allow_pickle=False) as truth:
+            arrays = {name: truth[name] for name in truth.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f'{path} is not a readable truth file: {reason(error)}') from None
+    lacking = [name for name in _NEEDED if name not in arrays]
+    if lacking:
+        without = ': it was made with --no-voxels' if 'voxels' in lacking else ''
+        raise ValueError(f'{path} has no {", ".join(lacking)}{without}')
+    stamps, voxels = arrays['image_stamps'], arrays['voxels'].astype(np.int16)
+    return TrueFrame(
+        int(stamps.max()),
+        dict(zip(arrays['camera_names'].tolist(), stamps.tolist(), strict=True)),
+        np.where(voxels == FREE, np.int16(-1), voxels),
+        arrays['camera_mask'],
+    )

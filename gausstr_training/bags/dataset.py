@@ -81,6 +81,11 @@ class BagDataset(Dataset[BagFrame]):
         return self.transform(frame) if self.transform else frame
 
     @property
+    def lost(self) -> dict[tuple[str, str], str]:
+        """Keyframes that have no frame: (name of the bag, token) -> reason."""
+        return {(bag.name, token): why for bag in self.bags for token, why in bag.lost.items()}
+
+    @property
     def keys(self) -> list[str]:
         """`BagFrame.key` of every frame, without reading any."""
         return [frame_key(bag, row) for bag in self.bags for row in range(len(bag))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,7 @@ class _Selection:
         self._skipped = Counter(
             {f'{topic}: {reason}': count for (topic, reason), count in contents.skipped.items()}
         )
+        self._lost: dict[str, str] = {}
         self._cameras = _chosen(contents, settings.cameras)
         self._gap = round(settings.pose_gap * SECOND)
         self._fixed = self._fixed_frame()
@@ -64,8 +66,10 @@ class _Selection:
             stamps, _taken(cameras, picks, 'stamps')
         )
         self._skip(NO_POSE, int((~known).sum()))
+        self._lose(tokens[~known], NO_POSE)
         keep = np.flatnonzero(known)
         keep = keep[_spaced(stamps[keep], round(self._settings.period * SECOND))]
+        self._lose(np.delete(tokens, keep), TOO_SOON)
         self._skip(TOO_SOON, int(known.sum()) - len(keep))
         if not len(keep):
             raise ValueError(f'holds no frame of {len(cameras)} cameras; {self._reasons()}')
@@ -86,6 +90,7 @@ class _Selection:
             ego_from_camera=ego_from_camera[keep],
             cloud=self._clouds(stamps[keep], odom_from_ego[keep]),
             skipped=+self._skipped,
+            lost=self._lost,
         )
 
     def _sets(
@@ -119,6 +124,8 @@ class _Selection:
             ]
             if None in row:
                 self._skip(LOST_KEYFRAME, 1)
+                lacking = [n for n, at in zip(self._cameras, row, strict=True) if at is None]
+                self._lose([keyframe.token], f'no image of {", ".join(lacking)}')
                 continue
             rows.append([index for index in row if index is not None])
             told.append(keyframe)
@@ -178,6 +185,11 @@ class _Selection:
 
     def _skip(self, reason: str, count: int) -> None:
         self._skipped[reason] += count
+
+    def _lose(self, tokens: Iterable[str], reason: str) -> None:
+        """Note why keyframes have no frame; the first reason counts, other sets have no token."""
+        for token in filter(None, tokens):
+            self._lost.setdefault(str(token), reason)
 
     def _reasons(self) -> str:
         told = [f'{count} x {reason}' for reason, count in (+self._skipped).items()]

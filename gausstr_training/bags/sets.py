@@ -63,6 +63,7 @@ class BagSets:
     ego_from_camera: NDArray[np.float64]  # [S, C, 4, 4] camera at its own stamp
     cloud: Clouds | None
     skipped: Counter[str]  # reason, with the topic where it is of one -> messages or sets
+    lost: dict[str, str]  # keyframes without a frame: token -> reason
 
     def __len__(self) -> int:
         return len(self.stamps)

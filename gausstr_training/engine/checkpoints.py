@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from gausstr_core.process.reasons import reason
 from gausstr_training.recipes import Recipe
 
 SUFFIX = '.pt'
@@ -50,7 +51,8 @@ def read(path: Path) -> Checkpoint:
         return Checkpoint(**torch.load(path, map_location='cpu', weights_only=True))
     except (OSError, EOFError, RuntimeError, TypeError, pickle.UnpicklingError) as error:
         raise ValueError(
-            f'checkpoint {path} cannot be read: {error}\ndelete it to go on from the one before'
+            f'checkpoint {path} cannot be read: {reason(error)}\n'
+            'delete it to go on from the one before'
         ) from None
 
 

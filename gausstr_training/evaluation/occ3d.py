@@ -20,6 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gausstr_core.contracts import VoxelGrid
+from gausstr_core.process.reasons import reason
 from gausstr_training.evaluation.raycast import first_hits, lidar_directions
 from gausstr_training.evaluation.table import Table
 from gausstr_training.evaluation.tally import Scores, confusion_of
@@ -224,7 +225,7 @@ def _read(path: Path, needed: Sequence[str], grid: VoxelGrid) -> dict[str, np.nd
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, BadZipFile) as error:
-        raise ValueError(f'{path} cannot be read as npz: {error}') from None
+        raise ValueError(f'{path} cannot be read as npz: {reason(error)}') from None
     for name in needed:
         if name not in arrays or arrays[name].shape != grid.shape:
             found = arrays[name].shape if name in arrays else 'nothing'

@@ -108,6 +108,11 @@ def _add_occ3d(group: argparse._ArgumentGroup) -> None:
         'with --preset and --weights (default: make none)',
     )
     group.add_argument(
+        '--allow-missing',
+        action='store_true',
+        help='of --bags: score the others where keyframes have no frame (default: an error)',
+    )
+    group.add_argument(
         '--folder',
         type=Path,
         metavar='DIR',

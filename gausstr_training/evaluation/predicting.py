@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ from gausstr_core.vocabulary.vocabulary import Vocabulary
 from gausstr_training.bags.dataset import BagDataset
 from gausstr_training.bags.frame import BagFrame
 from gausstr_training.bags.sets import BagSettings
-from gausstr_training.evaluation.occ3d import CLASSES, FILE, FREE
+from gausstr_training.evaluation.occ3d import CLASSES, FILE, FREE, frame_name
 from gausstr_training.evaluation.report import write_json
 
 PREDICTOR = 'predictor.json'  # in a folder of predictions: the model that made them
@@ -46,6 +47,20 @@ class Keyframes:
             Path(key).parent.name + f'/{token}/{FILE}'
             for key, token in zip(self.frames.keys, self.frames.tokens, strict=True)
         ]
+
+    def missing(self, truth: Path) -> dict[str, str]:
+        """Labelled keyframes that have no frame, by <scene>/<token>, and why, in their order.
+
+        Those are the ones that a bag names without having all of their images and poses, and
+        those with labels in `truth` that the bag of their scene does not name.
+        """
+        lost = self.frames.lost.items()
+        found = {f'{Path(bag).name}/{token}': why for (bag, token), why in lost}
+        known = {*found, *(frame_name(truth / file) for file in self.files)}
+        for scene in {Path(bag.name).name for bag in self.frames.bags}:
+            named = map(frame_name, truth.glob(f'{glob.escape(scene)}/*/{FILE}'))
+            found |= dict.fromkeys(set(named) - known, 'its bag does not name it')
+        return dict(sorted(found.items()))
 
 
 def predict(
@@ -89,7 +104,7 @@ def _claim(output: Path, about: Mapping[str, Any], *, first: bool) -> None:
     """Note whose labels the folder holds, or raise ValueError where they are of another model."""
     note = output / PREDICTOR
     try:
-        held = json.loads(note.read_text()) if note.exists() else None
+        held = json.loads(note.read_text(encoding='utf-8-sig')) if note.exists() else None
     except ValueError as error:
         raise ValueError(f'{note} cannot be read as JSON: {error}') from error
     if held is None and first:

@@ -1,4 +1,8 @@
-"""What a lidar would see in a grid of labels: the first occupied voxel along each ray."""
+"""What a lidar would see in a grid of labels: the first occupied voxel along each ray.
+
+Distances are those of RayIoU as published: SparseOcc's kernel (lib/dvr/dvr.cu at af4d9df) takes
+the face where the ray leaves that voxel, not the one where it enters.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from gausstr_core.process.parallel import kernel, parallel_kernel, run
 
 HIGHEST_PITCH = 0.21  # rad; where the upper end of the field of view of nuScenes' lidar is
 GROUND_RINGS = 10
+APPROACH = 1000  # voxels after which a ray from outside the grid counts as one that misses it
 
 
 def lidar_directions() -> np.ndarray:
@@ -38,13 +43,14 @@ def first_hits(
     Args:
         labels: uint8 [X, Y, Z], `free` where nothing is.
         grid: of the labels, ego frame.
-        origins: [N, 3] metres, ego frame; a ray that starts outside the grid hits nothing.
+        origins: [N, 3] metres, ego frame; a ray from outside the grid counts from its entry on.
         directions: [R, 3] unit vectors.
         free: the label that rays pass through.
 
     Returns:
         uint8 [N, R] label of the first occupied voxel, `free` where the ray leaves the grid, and
-        float64 [N, R] distance in metres to where the ray enters that voxel or leaves the grid.
+        float64 [N, R] distance in metres from the origin to where the ray leaves that voxel, or
+        the grid; 0 where it never enters the grid.
 
     Raises:
         ValueError: the labels do not cover the grid, or origins or directions are not [., 3].
@@ -84,20 +90,46 @@ def _march(
     due, width = np.empty(3), np.empty(3)  # ray length to the next face, and between faces
     for axis in range(3):
         cell[axis] = math.floor(start[axis])
-        if cell[axis] < 0 or cell[axis] >= labels.shape[axis]:
-            return free, 0.0
-        step[axis] = 1 if direction[axis] > 0 else -1
+        step[axis] = np.sign(direction[axis])
         due[axis] = width[axis] = np.inf
         if direction[axis] != 0:
             face = cell[axis] + (1 if direction[axis] > 0 else 0)
             due[axis] = (face - start[axis]) / direction[axis]
             width[axis] = abs(1 / direction[axis])
     travelled = 0.0
-    while labels[cell[0], cell[1], cell[2]] == free:
-        axis = int(np.argmin(due))
-        travelled = due[axis]
+    for _ in range(APPROACH + labels.shape[0] + labels.shape[1] + labels.shape[2]):
+        inside, past = _place(cell, step, labels.shape)
+        if past:
+            break
+        axis = _nearest(due)
+        if inside:
+            travelled = due[axis]
+            label = labels[cell[0], cell[1], cell[2]]
+            if label != free:
+                return label, travelled
         cell[axis] += step[axis]
         due[axis] += width[axis]
-        if cell[axis] < 0 or cell[axis] >= labels.shape[axis]:
-            return free, travelled
-    return labels[cell[0], cell[1], cell[2]], travelled
+    return free, travelled
+
+
+@kernel
+def _place(cell: np.ndarray, step: np.ndarray, shape: tuple[int, int, int]) -> tuple[bool, bool]:
+    """Whether a cell lies in the grid, and whether it lies where no step leads back into it."""
+    inside, past = True, False
+    for axis in range(3):
+        if cell[axis] < 0:
+            inside, past = False, past or step[axis] <= 0
+        elif cell[axis] >= shape[axis]:
+            inside, past = False, past or step[axis] >= 0
+    return inside, past
+
+
+@kernel
+def _nearest(due: np.ndarray) -> int:
+    """The axis of the nearest face; through an edge the published kernel steps z, y, x."""
+    axis = 2
+    if due[1] < due[axis]:
+        axis = 1
+    if due[0] < due[axis]:
+        axis = 0
+    return axis

@@ -11,6 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from gausstr_core.process.reasons import reason
+
 FORMAT = 'gausstr-report-1'
 FILE = 'scores.json'
 
@@ -119,12 +121,12 @@ def read_run(folder: Path, name: str) -> Run:
     """
     path = folder / FILE
     try:
-        content = json.loads(path.read_text(encoding='utf-8'), parse_constant=_refused)
+        content = json.loads(path.read_text(encoding='utf-8-sig'), parse_constant=_refused)
         return _parsed(content, name, str(folder))
     except FileNotFoundError:
         raise ValueError(f'{path} is missing: expected what --report DIR has written') from None
     except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f'{path} cannot be read as a report: {error}') from None
+        raise ValueError(f'{path} cannot be read as a report: {reason(error)}') from None
 
 
 def _parsed(content: Any, name: str, source: str) -> Run:

@@ -30,10 +30,16 @@ class StreetSet:
         """Find the streets in folders, at most `limit` of them.
 
         Raises:
-            ValueError: there is none, or one cannot be read.
+            ValueError: there is none, or one cannot be read or has no voxel truth.
         """
         found = tuple(find_streets(list(folders))[:limit])
         streets = [read_street(folder) for folder in found]
+        flat = [street.folder for street in streets if not street.voxels]
+        if flat:
+            raise ValueError(
+                f'{flat[0]} has no voxel truth to score with: it was synthesised with '
+                f'--no-voxels, as were {len(flat)} of these {len(streets)} streets'
+            )
         return cls(found, tuple(s.seed for s in streets), tuple(len(s) for s in streets))
 
     def names(self) -> list[str]:
@@ -94,7 +100,7 @@ def tally(
     reliability = None if temperature is None else Reliability()
     for called, frame in streets.named_frames():
         if frame.voxels is None or frame.camera_mask is None:
-            raise ValueError('a street was synthesised with --no-voxels: it has no 3D truth')
+            raise ValueError(f'{called}: expected voxels and camera_mask in its truth, found none')
         device = contest.pipeline.device
         truth = torch.from_numpy(frame.voxels).to(device)
         mask = torch.from_numpy(frame.camera_mask).to(device)

@@ -29,11 +29,10 @@ from gausstr_training.bags.messages import (
 from gausstr_training.nuscenes.annotations import MARKERS, MarkerMaker
 from gausstr_training.nuscenes.keyframes import notes_of
 from gausstr_training.nuscenes.receipt import write_receipt
-from gausstr_training.nuscenes.scene import LIDAR, Pose, Recording, Scene, Sensor
+from gausstr_training.nuscenes.scene import Pose, Recording, Scene, Sensor
 from gausstr_training.nuscenes.sensor_files import POINTS, read_image, read_sweep
 
 LIDAR_TOPIC, BOXES_TOPIC = '/lidar_top/points', '/annotations'
-_SAME = 1e-9  # metres, and in a quaternion's numbers: two poses of one instant
 
 
 class _Entry(NamedTuple):
@@ -61,9 +60,11 @@ def write_bag(
         check: called before every message; what it raises ends the work.
 
     Raises:
-        ValueError: a file is missing or broken, or two poses contradict each other; named.
+        ValueError: there is no camera, a file is missing or broken, or two poses contradict each
+            other; named.
         OSError: the bag cannot be written.
     """
+    refuse_without_camera(scene)
     entries = sorted(_entries(scene, root, keyframes_only), key=lambda entry: entry[:2])
     static = partial(_static, scene, entries[0].stamp)
     _refuse_missing(scene, root, keyframes_only)
@@ -81,13 +82,23 @@ def write_bag(
             writer.write(topic, stamp, encode(message()))
 
 
+def refuse_without_camera(scene: Scene) -> None:
+    """Raise ValueError where a scene has no image: nothing could be made of its bag."""
+    if not any(sensor.camera for sensor in scene.sensors.values()):
+        told = [*scene.sensors, *scene.left_out]
+        raise ValueError(
+            'expected images of a sensor that sensor.json calls a camera (modality), found '
+            f'{", ".join(told) if told else "no files at all"}'
+        )
+
+
 def _topics(scene: Scene) -> dict[str, str]:
     topics = {TF_STATIC: TRANSFORMS, TF: TRANSFORMS}
-    for channel in scene.sensors:
-        if channel == LIDAR:
-            topics[LIDAR_TOPIC] = POINTS
-        else:
+    for channel, sensor in scene.sensors.items():
+        if sensor.camera:
             topics |= {image_topic(channel): COMPRESSED, info_topic(channel): INFO}
+        else:
+            topics[LIDAR_TOPIC] = POINTS
     if _annotated(scene):
         topics[BOXES_TOPIC] = MARKERS
     return topics
@@ -159,8 +170,7 @@ def _one_per_stamp(scene: Scene) -> list[Recording]:
     found: dict[int, Recording] = {}
     for recording in scene.recordings:
         first = found.setdefault(recording.stamp, recording)
-        here, there = (np.array([*r.ego.translation, *r.ego.rotation]) for r in (first, recording))
-        if np.abs(here - there).max() > _SAME:
+        if not first.ego.agrees(recording.ego):
             raise ValueError(
                 f'{scene.name}: expected one ego pose per instant, but those of {first.file} and '
                 f'{recording.file}, both at {recording.stamp} ns, differ'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -85,9 +86,13 @@ def read_rows(path: Path) -> Iterator[Row]:
     try:
         size = path.stat().st_size
         with path.open('rb') as file:
-            if file.read(START).lstrip()[:1] != b'[':
+            start = file.read(START)
+            if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                raise ValueError(f'{path}: expected UTF-8, got UTF-16: save it as UTF-8')
+            mark = len(codecs.BOM_UTF8) if start.startswith(codecs.BOM_UTF8) else 0
+            if start[mark:].lstrip()[:1] != b'[':
                 raise ValueError(f'{path}: expected a list')
-            file.seek(0)
+            file.seek(mark)
             with tqdm.wrapattr(
                 file, 'read', total=size, desc=path.name, leave=False, disable=size < LARGE
             ) as stream:

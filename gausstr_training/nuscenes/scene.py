@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from dataclasses import dataclass, field
 
-from gausstr_core.nuscenes import NUSCENES_CAMERAS
-
-LIDAR = 'LIDAR_TOP'
-CHANNELS = (*NUSCENES_CAMERAS, LIDAR)
+LIDARS = ('LIDAR_TOP', 'LIDAR_CONCAT')  # the first that is there, of several: nuScenes, TIER IV
+_SAME_PLACE = 1e-3  # metres
+_SAME_TURN = 1e-4  # radians: 5 mm at 50 m, and what a quaternion of four decimals leaves open
 
 
 @dataclass(frozen=True, slots=True)  # slots: there are millions
@@ -16,6 +17,16 @@ class Pose:
 
     translation: tuple[float, ...]  # x y z in metres
     rotation: tuple[float, ...]  # unit quaternion w x y z, as recorded
+
+    def agrees(self, other: Pose) -> bool:
+        """Whether both are one pose: to a millimetre, whatever the quaternions' signs."""
+        own, its = (
+            [value / math.hypot(*pose.rotation) for value in pose.rotation]
+            for pose in (self, other)
+        )
+        chord = min(math.dist(own, its), math.dist(own, [-value for value in its]))
+        apart = math.dist(self.translation, other.translation)
+        return apart <= _SAME_PLACE and 4 * math.asin(chord / 2) <= _SAME_TURN
 
 
 @dataclass(frozen=True)
@@ -29,6 +40,11 @@ class Sensor:
     # of a camera: none, 4 or 5 of plumb_bob, or 8, 12 or 14 of rational_polynomial. Not in the
     # repr, by which bags know their tables: see `receipt.source_of`
     distortion: tuple[float, ...] = field(default=(), repr=False)
+
+    @property
+    def camera(self) -> bool:
+        """Whether it takes images."""
+        return self.intrinsics is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +75,7 @@ class Sample:
     """A keyframe."""
 
     token: str
-    stamp: int  # ns; that of its lidar sweep
+    stamp: int  # ns; that of its lidar sweep, or of sample.json where it has none
     boxes: tuple[Box, ...]
 
 
@@ -73,6 +89,5 @@ class Scene:
     sensors: dict[str, Sensor]  # by channel
     recordings: tuple[Recording, ...]  # ordered by stamp, then channel
     samples: tuple[Sample, ...]  # ordered by stamp
-    # how many recordings its maker marked as invalid, by channel; left out of the others, and of
-    # the repr
-    invalid: dict[str, int] = field(default_factory=dict, repr=False)
+    # files in no bag, by what they are; no part of what a bag is made from
+    left_out: Counter[str] = field(default_factory=Counter, repr=False)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
+from statistics import median
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -19,7 +20,7 @@ from gausstr_core.camera.lens import Lens
 from gausstr_core.nuscenes import NUSCENES_CAMERAS
 from gausstr_training.nuscenes.json_table import Row, read_rows
 from gausstr_training.nuscenes.scene import (
-    CHANNELS,
+    LIDARS,
     Box,
     Pose,
     Recording,
@@ -29,11 +30,16 @@ from gausstr_training.nuscenes.scene import (
 )
 
 VERSIONS = 'v1.0-*'
+_TABLES = ('scene.json', 'sample.json', 'sample_data.json')  # enough to tell their folder
 _LAST_STAMP = 2**31 * 1_000_000  # microseconds: a ROS stamp has 31 bits of seconds
 DISTORTIONS = (4, 5, 8, 12, 14)  # how many coefficients OpenCV and T4 know
+# dates of 2001 to 2038 in milliseconds; as microseconds, some days of January 1970
+_MILLISECONDS = range(10**12, 2**31 * 1000)
+_KEYFRAME_PERIOD = 10_000  # microseconds: closer keyframes are counted in another unit
+_CHANNEL = re.compile(r'[A-Za-z](_?[A-Za-z0-9])*_?')  # it becomes part of a topic
 _NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.-]*')
 _V = TypeVar('_V')
-_Found = tuple[Sensor, Recording]
+_Sensors = Mapping[str, Sensor | str]
 
 
 class _Instant(NamedTuple):
@@ -42,43 +48,55 @@ class _Instant(NamedTuple):
 
 
 def find_tables(root: Path, version: str | None) -> Path:
-    """The folder of the tables below the root of the data set.
+    """The folder of the tables: the root of the data set or one in it, whatever its name.
 
     Raises:
         ValueError: it is not there, or several are and no version was given.
     """
-    found = sorted(path.name for path in root.glob(VERSIONS) if path.is_dir())
+    if version is None and _holds_tables(root):
+        return root
+    named = [path for path in root.glob(VERSIONS) if path.is_dir()]
+    others = [path for path in root.glob('*') if _holds_tables(path)]
+    found = sorted({path.name for path in (*named, *others)})
     if version is None and len(found) == 1:
         return root / found[0]
-    if version in found:
+    if version in found or (version and _holds_tables(root / version)):
         return root / version
-    expected = f'a folder {version}' if version else f'one folder {VERSIONS} with tables'
+    expected = f'a folder {version}' if version else 'one folder with tables (scene.json, ...)'
     hint = '; choose one with --version' if not version and found else ''
     raise ValueError(
         f'{root}: expected {expected}, found {", ".join(found) if found else "none"}{hint}'
     )
 
 
-def read_scenes(folder: Path, names: Sequence[str] | None = None) -> list[Scene]:
+def _holds_tables(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in _TABLES)
+
+
+def read_scenes(
+    folder: Path, names: Sequence[str] | None = None, lidar: str | None = None
+) -> list[Scene]:
     """The scenes of the given names, or all, ordered by name.
+
+    Args:
+        folder: of the tables.
+        names: of scenes; None: all.
+        lidar: the channel whose sweeps are wanted; None: one of `LIDARS`, or the only one.
 
     Raises:
         ValueError: a table is missing or broken, a row refers to one that is not there, or there
-            is no scene of a name; the message names the file and the row.
+            is no scene or lidar of a name; the message names the file and the row.
     """
     rows = _scenes(folder, names)
     instants = _samples(folder, rows)
-    invalid: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    recordings = _recordings(folder, instants, _sensors(folder), invalid)
+    recordings = _recordings(folder, instants, _sensors(folder, lidar))
     boxes = _boxes(folder, instants)
     samples: defaultdict[str, list[Sample]] = defaultdict(list)
     for token, (scene, stamp) in instants.items():
-        samples[scene].append(Sample(token, stamp, tuple(boxes.get(token, ()))))
+        at = recordings[scene].sweeps.get(token, stamp)
+        samples[scene].append(Sample(token, at, tuple(boxes.get(token, ()))))
     return sorted(
-        (
-            _scene(row, samples[token], recordings[token], invalid[token])
-            for token, row in rows.items()
-        ),
+        (_scene(row, samples[token], recordings[token]) for token, row in rows.items()),
         key=lambda scene: scene.name,
     )
 
@@ -104,47 +122,94 @@ def _scenes(folder: Path, names: Sequence[str] | None) -> dict[str, Row]:
 
 
 def _samples(folder: Path, scenes: Mapping[str, Row]) -> dict[str, _Instant]:
-    return {
+    found = {
         row.text('token'): _Instant(row.text('scene_token'), _stamp(row))
         for row in read_rows(folder / 'sample.json')
         if row.text('scene_token') in scenes
     }
-
-
-def _sensors(folder: Path) -> dict[str, Sensor | None]:
-    """By token of `calibrated_sensor`; None for those of other channels."""
-    channels = {
-        row.text('token'): row.text('channel') for row in read_rows(folder / 'sensor.json')
-    }
-    found: dict[str, Sensor | None] = {}
-    for row in read_rows(folder / 'calibrated_sensor.json'):
-        channel = _linked(row, 'sensor_token', channels, 'sensor.json')
-        sensor = None
-        if channel in CHANNELS:
-            camera = channel in NUSCENES_CAMERAS
-            intrinsics, bent = (_intrinsics(row), _distortion(row)) if camera else (None, ())
-            sensor = Sensor(channel, _pose(row), intrinsics, bent)
-        found[row.text('token')] = sensor
+    by_scene: defaultdict[str, list[int]] = defaultdict(list)
+    for scene, stamp in found.values():
+        by_scene[scene] += [stamp] if stamp else []  # 0 says nothing
+    for scene, stamps in by_scene.items():
+        _refuse_other_units(folder / 'sample.json', scenes[scene].text('name'), sorted(stamps))
     return found
 
 
+def _refuse_other_units(path: Path, scene: str, stamps: list[int]) -> None:
+    """Keyframes a few microseconds apart are counted in milliseconds or seconds."""
+    apart = [after - before for before, after in pairwise(stamps)]
+    if apart and median(apart) < _KEYFRAME_PERIOD * 1000:
+        raise ValueError(
+            f'{path}: expected timestamp to be microseconds, but the keyframes of {scene} would '
+            f'be {median(apart) / 1000:g} of them apart: are they milliseconds or seconds?'
+        )
+
+
+def _channels(folder: Path, lidar: str | None) -> tuple[dict[str, tuple[str, str]], str | None]:
+    """Channel and modality by token of `sensor`, and the lidar whose sweeps are wanted."""
+    path = folder / 'sensor.json'
+    found = {
+        row.text('token'): (row.text('channel'), row.text('modality').lower())
+        for row in read_rows(path)
+    }
+    lidars = sorted({channel for channel, modality in found.values() if modality == 'lidar'})
+    known = ', '.join(lidars) or 'none'
+    if lidar is not None and lidar not in lidars:
+        raise ValueError(f'{path}: expected a lidar {lidar}, found {known}')
+    usual = [name for name in LIDARS if name in lidars]
+    if lidar is None and len(lidars) > 1 and not usual:
+        raise ValueError(f'{path}: expected one lidar, found {known}; choose one with --lidar')
+    return found, lidar or next(iter([*usual, *lidars]), None)
+
+
+def _sensors(folder: Path, lidar: str | None) -> dict[str, Sensor | str]:
+    """By token of `calibrated_sensor`; of those that no bag has only what they are."""
+    channels, lidar = _channels(folder, lidar)
+    found: dict[str, Sensor | str] = {}
+    for row in read_rows(folder / 'calibrated_sensor.json'):
+        channel, modality = _linked(row, 'sensor_token', channels, 'sensor.json')
+        if modality != 'camera' and channel != lidar:
+            found[row.text('token')] = f'{channel} ({modality})'
+            continue
+        if not _CHANNEL.fullmatch(channel):
+            raise ValueError(
+                f'{folder / "sensor.json"}: expected channel to be letters, digits and single '
+                f'underscores, which a ROS topic may have, got {channel!r}'
+            )
+        camera = modality == 'camera'
+        intrinsics, bent = (_intrinsics(row), _distortion(row)) if camera else (None, ())
+        found[row.text('token')] = Sensor(channel, _pose(row), intrinsics, bent)
+    return found
+
+
+class _Recordings(NamedTuple):
+    """What the sensors of a scene recorded."""
+
+    found: list[tuple[Sensor, Recording]]  # in the order of the table
+    sweeps: dict[str, int]  # stamp in ns of the keyframe's sweep, by token of the sample
+    left_out: Counter[str]
+
+
 def _recordings(
-    folder: Path,
-    samples: Mapping[str, _Instant],
-    sensors: Mapping[str, Sensor | None],
-    invalid: Mapping[str, Counter[str]],
-) -> dict[str, list[_Found]]:
-    """By token of the scene, in the order of the table; those that are no data are counted."""
+    folder: Path, samples: Mapping[str, _Instant], sensors: _Sensors
+) -> defaultdict[str, _Recordings]:
+    """By token of the scene."""
+    by_scene: defaultdict[str, _Recordings] = defaultdict(lambda: _Recordings([], {}, Counter()))
     found: list[tuple[Row, Sensor, Callable[[Pose], Recording]]] = []
     for row in read_rows(folder / 'sample_data.json'):
         sample = row.text('sample_token')
         if sample not in samples:
             continue
         sensor = _linked(row, 'calibrated_sensor_token', sensors, 'calibrated_sensor.json')
-        if sensor is None:
+        left_out = by_scene[samples[sample].scene].left_out
+        if isinstance(sensor, str):
+            left_out[sensor] += 1
+            continue
+        if row.count('timestamp') == 0:  # no time, in ROS
+            left_out[f'{sensor.channel} stamped 0'] += 1
             continue
         if 'is_valid' in row.values and not row.flag('is_valid'):  # T4: a blank stand-in
-            invalid[samples[sample].scene][sensor.channel] += 1
+            left_out[f'{sensor.channel} with is_valid: false'] += 1
             continue
         size = _size(row) if sensor.intrinsics else (0, 0)
         keyframe = row.flag('is_key_frame')
@@ -159,10 +224,12 @@ def _recordings(
         for row in read_rows(folder / 'ego_pose.json')
         if row.text('token') in needed
     }
-    by_scene: defaultdict[str, list[_Found]] = defaultdict(list)
     for row, sensor, complete in found:
         recording = complete(_linked(row, 'ego_pose_token', poses, 'ego_pose.json'))
-        by_scene[samples[recording.sample].scene].append((sensor, recording))
+        of = by_scene[samples[recording.sample].scene]
+        of.found.append((sensor, recording))
+        if recording.keyframe and not sensor.camera:
+            of.sweeps.setdefault(recording.sample, recording.stamp)
     return by_scene
 
 
@@ -183,27 +250,39 @@ def _boxes(folder: Path, samples: Mapping[str, _Instant]) -> dict[str, list[Box]
     return found
 
 
-def _scene(row: Row, samples: list[Sample], found: list[_Found], invalid: Counter[str]) -> Scene:
-    name = row.text('name')
+def _scene(row: Row, samples: list[Sample], recorded: _Recordings) -> Scene:
+    name, found = row.text('name'), recorded.found
     sensors: dict[str, Sensor] = {}
     for sensor, _ in found:
-        if sensors.setdefault(sensor.channel, sensor) != sensor:
+        if not _one(sensors.setdefault(sensor.channel, sensor), sensor):
             raise ValueError(
                 f'{row.path.with_name("sample_data.json")}: expected one calibration of '
                 f'{sensor.channel} in {name}, found two'
             )
-    if not found:
-        raise ValueError(
-            f'{row.path.with_name("sample_data.json")} has nothing of {name} from '
-            f'{", ".join(CHANNELS)}'
-            + (f', but {invalid.total()} rows with is_valid: false' if invalid else '')
-        )
+    if not found and not recorded.left_out:
+        raise ValueError(f'{row.path.with_name("sample_data.json")} has nothing of {name}')
     recordings = sorted((recording for _, recording in found), key=lambda r: (r.stamp, r.channel))
     return Scene(
-        name, row.text('description'), row.path.parent.name,
-        {channel: sensors[channel] for channel in CHANNELS if channel in sensors},
-        tuple(recordings), tuple(sorted(samples, key=lambda sample: sample.stamp)), dict(invalid),
+        name, row.text('description'), row.path.parent.absolute().name,
+        {channel: sensors[channel] for channel in sorted(sensors, key=_place(sensors))},
+        tuple(recordings), tuple(sorted(samples, key=lambda sample: sample.stamp)),
+        recorded.left_out,
     )  # fmt: skip
+
+
+def _one(first: Sensor, second: Sensor) -> bool:
+    """Whether two calibrations are one."""
+    if not first.pose.agrees(second.pose) or first.camera != second.camera:
+        return False
+    if first.distortion != second.distortion:
+        return False
+    return not first.camera or np.allclose(first.intrinsics, second.intrinsics, 1e-9, 1e-6)
+
+
+def _place(sensors: Mapping[str, Sensor]) -> Callable[[str], tuple[bool, int, str]]:
+    """What channels are ordered by: nuScenes' cameras in its order, others by name, the lidar."""
+    order = {name: index for index, name in enumerate(NUSCENES_CAMERAS)}
+    return lambda name: (not sensors[name].camera, order.get(name, len(order)), name)
 
 
 def _column(path: Path, name: str) -> dict[str, str]:
@@ -213,6 +292,8 @@ def _column(path: Path, name: str) -> dict[str, str]:
 
 def _stamp(row: Row) -> int:
     stamp = row.count('timestamp')
+    if stamp in _MILLISECONDS:
+        row.refuse('timestamp', 'microseconds since 1970, not milliseconds')
     if stamp >= _LAST_STAMP:
         row.refuse('timestamp', 'microseconds since 1970')
     return stamp * 1000

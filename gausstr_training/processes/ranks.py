@@ -15,6 +15,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from gausstr_core.process.reasons import reason
+
 T = TypeVar('T')
 
 
@@ -26,7 +28,7 @@ def joined(device: str) -> Iterator[torch.device]:
         device: 'cpu', 'cuda' (under torchrun the GPU of the local rank) or 'cuda:N'.
 
     Raises:
-        ValueError: the device is unknown, or there is no such GPU.
+        ValueError: the device is unknown, there is no such GPU, or the processes do not meet.
     """
     own = _device(device)
     if int(os.environ.get('WORLD_SIZE', '1')) == 1:
@@ -35,7 +37,15 @@ def joined(device: str) -> Iterator[torch.device]:
     if own.type == 'cuda':
         torch.cuda.set_device(own)
     # counts of evaluations live on the CPU wherever the model is
-    dist.init_process_group('cpu:gloo,cuda:nccl' if own.type == 'cuda' else 'gloo')
+    try:
+        dist.init_process_group('cpu:gloo,cuda:nccl' if own.type == 'cuda' else 'gloo')
+    except RuntimeError as error:
+        place = f'{os.environ.get("MASTER_ADDR")}:{os.environ.get("MASTER_PORT")}'
+        raise ValueError(
+            f'the processes of torchrun do not meet at {place}: {reason(error)}. Where the name '
+            'of this machine does not resolve, give torchrun --master-addr 127.0.0.1 and set '
+            'GLOO_SOCKET_IFNAME to an interface that is up, such as lo'
+        ) from None
     try:
         yield own
     finally:

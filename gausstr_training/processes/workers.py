@@ -5,23 +5,28 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from multiprocessing.synchronize import Event
-from typing import TypeVar
+from typing import Any, TypeVar
 
 THREADS = ('OMP_NUM_THREADS', 'NUMBA_NUM_THREADS')
 J = TypeVar('J')
 R = TypeVar('R')
 Check = Callable[[], None]
+TOLD = 0.5  # seconds between two looks at how far the workers are
 _stop: Event | None = None
+_checks: Any = None  # counts in shared memory
 
 
 def run_jobs(
-    work: Callable[[J, Check], R], jobs: Sequence[J], workers: int
+    work: Callable[[J, Check], R],
+    jobs: Sequence[J],
+    workers: int,
+    progress: Callable[[int], object] | None = None,
 ) -> Generator[tuple[J, R | Exception], None, None]:
     """Every job with its result, or the ValueError or OSError that ended it, as they end.
 
@@ -29,22 +34,23 @@ def run_jobs(
         work: a function of a module; it calls its second argument often, which raises
             KeyboardInterrupt when the work is to end.
         workers: processes; with one all is done in this one.
+        progress: told, in this process, how many checks the work has made since it was last told.
 
     Raises:
         ValueError: a worker was killed.
     """
     if workers == 1 or len(jobs) < 2:
         for job in jobs:
-            yield job, _attempt(work, job)
+            yield job, _attempt(work, job, _check if progress is None else lambda: progress(1))
         return
     # spawned: a fork would copy the parent's scenes, gigabytes of them, page by page
     context = get_context('spawn')
-    stop = context.Event()
-    pool = ProcessPoolExecutor(min(workers, len(jobs)), context, _begin, (stop,))
+    stop, checks = context.Event(), None if progress is None else context.Value('q', 0)
+    pool = ProcessPoolExecutor(min(workers, len(jobs)), context, _begin, (stop, checks))
     try:
         with interrupts_held_back(), _sharing_threads(workers):
             futures = {pool.submit(_attempt, work, job): job for job in jobs}
-        for done in as_completed(futures):
+        for done in _ended(futures, progress, checks):
             yield futures[done], done.result()
     except BrokenProcessPool:
         raise ValueError(
@@ -56,21 +62,39 @@ def run_jobs(
         pool.shutdown(cancel_futures=True)
 
 
-def _attempt(work: Callable[[J, Check], R], job: J) -> R | Exception:
+def _ended(
+    futures: Iterable[Future[R]], progress: Callable[[int], object] | None, checks: Any
+) -> Iterator[Future[R]]:
+    """Futures as they end; meanwhile, and once after the last, `progress` is told."""
+    waiting, told = set(futures), 0
+    while waiting:
+        pause = None if progress is None else TOLD
+        done, waiting = wait(waiting, pause, FIRST_COMPLETED)
+        if progress is not None:
+            now = checks.value
+            progress(now - told)
+            told = now
+        yield from done
+
+
+def _attempt(work: Callable[[J, Check], R], job: J, check: Check | None = None) -> R | Exception:
     try:
-        return work(job, _check)
+        return work(job, check or _check)
     except (ValueError, OSError) as error:
         return error
 
 
 def _check() -> None:
+    if _checks is not None:
+        with _checks.get_lock():
+            _checks.value += 1
     if _stop is not None and _stop.is_set():
         raise KeyboardInterrupt
 
 
-def _begin(stop: Event) -> None:
-    global _stop
-    _stop = stop
+def _begin(stop: Event, checks: Any) -> None:
+    global _stop, _checks
+    _stop, _checks = stop, checks
     end_with_parent()
 
 

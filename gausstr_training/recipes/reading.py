@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from gausstr_core.process.reasons import reason
 from gausstr_training.recipes.schema import CompactRecipe, FullRecipe, Recipe
 
 FOLDER = Path(__file__).parent
@@ -57,7 +58,7 @@ def _with_bases(path: Path, deepest: int) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding='utf-8'))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f'recipe {path} cannot be read: {error}') from None
+        raise ValueError(f'recipe {path} cannot be read: {reason(error)}') from None
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise ValueError(f'recipe {path} must be a mapping of names, got {content!r}')
     base = content.pop('base', None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +26,15 @@ VARIATION = 1  # keeps the draws of the variation apart from those of the street
 TF_MARGIN = 100_000_000  # ns of /tf before the first and after the last image
 
 
-def write_drive(folder: Path, settings: DriveSettings) -> None:
+def write_drive(
+    folder: Path, settings: DriveSettings, check: Callable[[], None] = lambda: None
+) -> None:
     """Synthesise a drive into a new folder, written aside and renamed when complete.
+
+    Args:
+        folder: to write.
+        settings: what to draw.
+        check: called after every frame; what it raises ends the work, and nothing is kept.
 
     Raises:
         OSError: the folder cannot be written or exists already.
@@ -37,13 +45,13 @@ def write_drive(folder: Path, settings: DriveSettings) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(aside, ignore_errors=True)
     try:
-        _write(aside, settings)
+        _write(aside, settings, check)
         os.replace(aside, folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _write(folder: Path, settings: DriveSettings) -> None:
+def _write(folder: Path, settings: DriveSettings, check: Callable[[], None]) -> None:
     random = np.random.default_rng(settings.seed)
     rig = sample_rig(random, settings.width, settings.height)
     world = sample_world(random, settings.frames * PERIOD / 1e9)
@@ -69,6 +77,7 @@ def _write(folder: Path, settings: DriveSettings) -> None:
         np.savez_compressed(truth / f'{frame:06d}.npz', **arrays)
         for instant in sorted({*map(int, stamps), stamp}):
             bag.add_ego_pose(instant, world.ego_pose((instant - EPOCH) / 1e9))
+        check()
     end = EPOCH + (settings.frames - 1) * PERIOD + int(rig.delays.max())
     for instant in (EPOCH - TF_MARGIN, end + TF_MARGIN):
         bag.add_ego_pose(instant, world.ego_pose((instant - EPOCH) / 1e9))

@@ -16,6 +16,7 @@ from gausstr_core.bags.messages import decode
 from gausstr_core.bags.reading import DESCRIPTION
 from gausstr_core.camera.images import rgb_image
 from gausstr_core.camera.rig import CameraRig
+from gausstr_core.process.reasons import reason
 from gausstr_training.bags.messages import BASE_FRAME, TF, image_topic
 from gausstr_training.bags.poses import matrices_of, pose_of
 from gausstr_training.bags.reading import read_contents
@@ -55,6 +56,7 @@ class Street:
     frames: int
     size: tuple[int, int]  # (height, width)
     version: str  # `version_of` the bag
+    voxels: bool  # whether it has voxel truth
 
     @property
     def bag(self) -> Path:
@@ -136,7 +138,8 @@ def read_street(folder: Path | str) -> Street:
     if not (bag / DESCRIPTION).is_file():
         raise ValueError(f'{bag / DESCRIPTION} is missing')
     size = about['height'], about['width']
-    return Street(folder, about['seed'], about['frames'], size, version_of(bag))
+    voxels = bool(about['voxels'])
+    return Street(folder, about['seed'], about['frames'], size, version_of(bag), voxels)
 
 
 def find_streets(folders: Sequence[Path]) -> list[Path]:
@@ -176,7 +179,7 @@ def check_street(folder: Path, settings: DriveSettings) -> None:
 
 def _load_description(path: Path) -> dict[str, Any]:
     try:
-        about = json.loads(path.read_text(encoding='utf-8'))
+        about = json.loads(path.read_text(encoding='utf-8-sig'))
     except FileNotFoundError:
         raise ValueError(f'{path} is missing: {path.parent} is not a complete street') from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -198,7 +201,7 @@ def _load_truth(path: Path, size: tuple[int, int]) -> dict[str, np.ndarray]:
     except FileNotFoundError:
         raise ValueError(f'{path} is missing') from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f'{path} is not a readable truth file: {error}') from None
+        raise ValueError(f'{path} is not a readable truth file: {reason(error)}') from None
     needed = {**_NEEDED, 'depth': (6, *size), 'semantics': (6, *size)}
     if 'voxels' in arrays:
         needed |= {'voxels': (200, 200, 16), 'camera_mask': (200, 200, 16)}

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gausstr_core.process.reasons import reason
 from gausstr_training.targets.codec import PackedTargets, Summary, decode, summary
 from gausstr_training.targets.container import DamagedFile
 
@@ -122,11 +123,11 @@ def read_card(folder: Path) -> dict[str, Any]:
         ValueError: it is not such a folder.
     """
     try:
-        card = json.loads((folder / CARD).read_text())
+        card = json.loads((folder / CARD).read_text(encoding='utf-8-sig'))
         return {'teacher': str(card['teacher']), **card}
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise ValueError(
-            f'{folder} is not a folder of one teacher, which has a {CARD}: {error}'
+            f'{folder} is not a folder of one teacher, which has a {CARD}: {reason(error)}'
         ) from None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import socket
+import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -96,6 +97,12 @@ def _connect(ray: Any, address: str, threads: int, workers: int | None) -> None:
             socket.create_connection((host.strip('[]'), int(port)), PATIENCE).close()
         ray.init(**options, log_to_driver=False, logging_level='WARNING')
     except (OSError, RuntimeError, ValueError) as error:
+        if 'AF_UNIX' in str(error):  # Ray's words name a socket that nobody has chosen
+            place = os.environ.get('RAY_TMPDIR') or tempfile.gettempdir()
+            raise ValueError(
+                f'Ray keeps its sockets below {place}, a path of {len(place)} characters that is '
+                'too long for them: set RAY_TMPDIR to a short one, such as /tmp'
+            ) from None
         raise ValueError(f'there is no Ray cluster at {address!r}: {error}') from None
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import FoundationMaps, VoxelGrid
+from gausstr_core.process.reasons import reason
 from gausstr_core.transformer.checkpoints.checkpoint import Checkpoint, from_official
 from gausstr_core.transformer.checkpoints.files import read_tensors
 
@@ -81,7 +82,7 @@ def arrays(path: Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f'{path} cannot be read as npz: {error}') from None
+        raise ValueError(f'{path} cannot be read as npz: {reason(error)}') from None
 
 
 def load_case(prefix: str) -> Case:
@@ -124,9 +125,9 @@ def load_case(prefix: str) -> Case:
 
 def _meta(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding='utf-8-sig'))
     except (OSError, json.JSONDecodeError) as error:
-        raise ValueError(f'{path} cannot be read: {error}') from None
+        raise ValueError(f'{path} cannot be read: {reason(error)}') from None
 
 
 def _check(inputs: dict[str, np.ndarray], path: Path) -> None:

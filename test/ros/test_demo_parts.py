@@ -171,7 +171,7 @@ def test_the_player_waits_for_readers_and_changes_no_byte(street, tester, tmp_pa
 
 
 def test_a_folder_that_is_no_drive_is_named(tmp_path):
-    with pytest.raises(ValueError, match='is not a drive with its truth'):
+    with pytest.raises(ValueError, match='is no drive of gausstr-synthesize'):
         Drive.read(tmp_path)
 
 

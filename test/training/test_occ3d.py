@@ -55,7 +55,8 @@ def test_metric_of_the_official_code_and_its_missing_reset(shared: Path) -> None
     assert own['b0'].counts.sum() + own['b1'].counts.sum() == running.counts.sum()
 
 
-def test_rays_hit_the_first_occupied_voxel_where_they_enter_it() -> None:
+def test_rays_hit_the_first_occupied_voxel_and_end_where_they_leave_it() -> None:
+    """GDFusion 5, SparseOcc 54: depth counts at the far face, as in the published kernel."""
     labels = np.full(GRID.shape, FREE, np.uint8)
     labels[12:, :, :] = CAR  # a wall at x = 6 m
     labels[:, 16, :] = BUS  # and one at y = 8 m
@@ -64,10 +65,11 @@ def test_rays_hit_the_first_occupied_voxel_where_they_enter_it() -> None:
     assert found.tolist() == [
         [CAR, FREE, BUS, FREE],
         [CAR] * 4,  # starts inside the wall
-        [FREE] * 4,  # starts outside the grid
+        [CAR, FREE, FREE, FREE],  # starts outside the grid: one ray enters it
     ]
-    np.testing.assert_allclose(distance[0], [3.75, 2.25, 4.75, 3.75])
-    assert not distance[1].any()
+    np.testing.assert_allclose(distance[0], [4.25, 2.25, 5.25, 3.75])
+    np.testing.assert_allclose(distance[1], [0.5, 0, 0.5, 0.5])
+    np.testing.assert_allclose(distance[2], [7.5, 0, 0, 0])
 
 
 @given(st.integers(0, 2**31))
@@ -87,9 +89,9 @@ def test_marching_agrees_with_walking_in_tiny_steps(seed: int) -> None:
         hit = np.flatnonzero(seen != FREE)
         # a walk may step over a corner that the march does not
         end = walked[hit[0]] if len(hit) else walked[inside][-1]
-        assert distance[0, r] <= end + 0.01
+        assert distance[0, r] <= end + math.sqrt(3) * GRID.resolution + 0.01
         if found[0, r] != FREE:
-            centre = (origin[0] + (distance[0, r] + 1e-6) * ray) / GRID.resolution
+            centre = (origin[0] + (distance[0, r] - 1e-6) * ray) / GRID.resolution
             assert labels[tuple(np.floor(centre).astype(int))] == CAR
         else:
             assert not len(hit)

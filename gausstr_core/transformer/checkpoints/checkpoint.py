@@ -20,7 +20,8 @@ from gausstr_core.transformer.checkpoints.official_names import (
 from gausstr_core.transformer.full.formulation import Formulation
 from gausstr_core.transformer.full.transformer import FullConfig, FullTransformer
 
-FORMAT = 'gausstr-full-1'
+OURS = 'gausstr-'  # what the formats of all our files begin with
+FORMAT = f'{OURS}full-1'
 TRANSFORMER = 'transformer.'
 TEXT = 'text_prototypes'
 
@@ -172,7 +173,7 @@ def load_any(path: Path) -> Checkpoint:
         ValueError: as `load` and `load_official`.
     """
     tensors, metadata = read_tensors(path)
-    own = 'format' in metadata
+    own = metadata.get('format', '').startswith(OURS)  # others write 'pt' there
     return _from_own(tensors, metadata, path) if own else from_official(tensors, str(path))
 
 

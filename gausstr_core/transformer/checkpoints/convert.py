@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from gausstr_core.process.reasons import refuse_misplaced
 from gausstr_core.transformer.checkpoints import checkpoint
 from gausstr_core.transformer.checkpoints.files import write_tensors
 
@@ -77,6 +78,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.back and options.prototypes:
         command.error('--prototypes belongs to the way in: our file already holds them')
     try:
+        refuse_misplaced(options, files=['source', 'target', '--prototypes'])
         if options.back:
             print(convert_back(options.source, options.target))
         else:

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from gausstr_core.process.reasons import reason
 from gausstr_core.weights.opening import open_weights
 
 
@@ -61,4 +62,4 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
         os.replace(aside, path)
     except (OSError, SafetensorError) as error:
         aside.unlink(missing_ok=True)
-        raise ValueError(f'cannot write {path}: {error}') from None
+        raise ValueError(f'cannot write {path}: {reason(error)}') from None
