@@ -127,6 +127,11 @@ class Health:
             for camera in cameras:
                 self._cameras[camera].prepared(lacks.get(camera, '')[:_MAX_TEXT])
 
+    def unpaired(self, camera: str, text: str) -> None:
+        """Note that a camera's image was given up, as its depth has not come."""
+        with self._lock:
+            self._cameras[camera].lacks = self._cameras[camera].last_error = text
+
     def read(
         self, cameras: Iterable[str], faults: Mapping[str, str], frozen: Mapping[str, str]
     ) -> None:

@@ -185,8 +185,17 @@ class Subscriptions:
         self._rigs.heard(camera.name, stamp)
         if not self._settings.measured_depth:
             self._add(camera.name, Shot(message))
-        elif (shot := self._pairing[camera.name].add_image(message)) is not None:
+            return
+        pairing = self._pairing[camera.name]
+        given_up = pairing.unpaired
+        if (shot := pairing.add_image(message)) is not None:
             self._add(camera.name, shot)
+        elif pairing.unpaired > given_up:
+            self._health.unpaired(
+                camera.name,
+                f'camera {camera.name}: no depth image with the stamp of its image has come on '
+                f'{camera.depth_topic}',
+            )
 
     def _refuse(self, camera: str, stamp: int) -> None:
         """An output could not carry such a stamp."""

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import array
 import contextlib
 
+import numpy as np
 import pytest
 
 pytest.importorskip('rclpy')
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from nav_msgs.msg import OccupancyGrid
+from sensor_msgs.msg import Image
+
+from gausstr_ros.messages.stamps import header_message
 
 pytestmark = pytest.mark.ros
 GRID = '/gausstr/occupancy_grid'
@@ -156,3 +161,32 @@ def test_a_wrong_calibration_of_all_is_an_error_until_it_is_right(start, tester,
         assert rig.broken((*tester.cameras, 'pipeline'), ['finite'])
     rig.play_until(lambda: tester.status('pipeline').level == DiagnosticStatus.OK)
     assert {tester.status(camera).message for camera in tester.cameras} == {'ok'}
+
+
+def test_cameras_without_depth_are_errors_until_it_comes(start, tester, rig):
+    """field_reports R4, of what else an image may lack: it was a warning for a moment."""
+    start(depth_source='topic')
+    rig.play_until(lambda: rig.broken(tester.cameras, ['no depth image', '/depth']))
+    rig.assert_lasts(tester.cameras)
+    depth = {c: tester.publisher(Image, f'/{c}/depth') for c in tester.cameras}
+    tester.wait(lambda: all(p.get_subscription_count() for p in depth.values()), what='match')
+
+    def play_depth(number, camera):
+        stamp = tester.start + rig.index * 10**8 + number * 5_000_000
+        message = Image(
+            header=header_message(stamp, camera), height=9, width=16, encoding='32FC1', step=64,
+            data=array.array('B', np.full((9, 16), 5.0, np.float32).tobytes()),
+        )  # fmt: skip
+        depth[camera].publish(message)
+
+    for _ in range(60):
+        for number, camera in enumerate(tester.cameras):
+            play_depth(number, camera)
+        rig.play()
+        if tester.stamps(GRID):
+            break
+    tester.wait(
+        lambda: {tester.status(c).level for c in tester.cameras} <= {DiagnosticStatus.OK,
+                                                                     DiagnosticStatus.WARN},
+        what='no error',
+    )  # fmt: skip
