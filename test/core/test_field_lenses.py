@@ -185,6 +185,16 @@ def _corners(size: tuple[int, int]) -> np.ndarray:
     return np.array([(x, y) for x in (0.5, size[1] - 0.5) for y in (0.5, size[0] - 0.5)])
 
 
+@pytest.mark.parametrize('sent', [*LENSES, (PLUMB_BOB, (0.2, 0.05, 2e-3, -2e-3, 0.0))])
+@pytest.mark.parametrize(
+    'center', [(0.5, 0.5), (0.6, 69.4), (99.0, 1.0), (1.0, 35.0), (50.0, 69.2), (101.0, 35.0)]
+)
+def test_a_principal_point_at_the_rim_costs_no_zoom(sent: tuple, center: tuple) -> None:
+    """The sibling: a zoom about it was 15-fold, or none was found."""
+    lens = Lens(*sent, (80.0, 80.0), center, (70, 100))
+    assert assert_shows_its_rays(lens).intrinsics[0, 0] < 80 * 1.8
+
+
 def test_a_crop_with_the_principal_point_is_zoomed_about_it_as_before() -> None:
     lens = Calibration.of(info(PLUMB_BOB, FIVE, (300, 170, 100, 70))).lens((70, 100))
     assert Undistortion(lens).pinhole.center == lens.center == (20.0, 10.0)
