@@ -15,6 +15,7 @@ from tqdm import tqdm
 from gausstr_core.foundation.released import DEPTH_NETWORKS
 from gausstr_core.presets import UNTRAINED
 from gausstr_core.process.command_line import PROCESSES, Real, Whole
+from gausstr_core.process.device import present_device
 from gausstr_core.process.memory import keep_freed_memory
 from gausstr_core.process.reasons import refuse_misplaced, told
 from gausstr_training.bags.dataset import open_frames
@@ -115,9 +116,9 @@ def fill_spec(options: argparse.Namespace) -> FillSpec:
     Raises:
         ValueError: an option is wrong, or the data cannot be read.
     """
-    try:
-        torch.device(options.device)
-    except RuntimeError as error:
+    try:  # on a cluster it need not be here
+        (present_device if options.ray_address is None else torch.device)(options.device)
+    except (RuntimeError, ValueError) as error:
         raise ValueError(f'--device: {error}') from None
     # all paths absolute: workers may stand elsewhere
     teacher = TeacherSpec(

@@ -70,6 +70,16 @@ def test_every_option_has_a_text_and_shows_its_default(module: str):
                 assert str(value) in text, f'{module} {name}: default {value} is not in: {text}'
 
 
+def test_the_node_says_what_ros_takes_and_what_without_it(capsys: pytest.CaptureFixture[str]):
+    """field_reports N15: its options are those of rclpy, which has no help for them."""
+    pytest.importorskip('rclpy')
+    import_module(NODE).main(['--help'])
+    said = capsys.readouterr().out
+    for option in ('-p NAME:=VALUE', '--params-file FILE', '-r FROM:=TO', '--log-level LEVEL'):
+        (line,) = [line for line in said.splitlines() if line.strip().startswith(option)]
+        assert '(default: ' in line
+
+
 @pytest.mark.parametrize('module', modules())
 def test_a_size_shows_its_form(module: str):
     """field_reports N15: `--size` without its form."""

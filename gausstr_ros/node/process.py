@@ -93,10 +93,18 @@ def _run(arguments: list[str]) -> None:
 
 
 HELP = """\
-usage: gausstr-node [--ros-args -p NAME:=VALUE ... --params-file FILE -r FROM:=TO ...]
+usage: gausstr-node [-h] [--ros-args [-p NAME:=VALUE] [--params-file FILE] [-r FROM:=TO] ...]
 
 Map what six cameras see into labelled occupancy. A lifecycle node; it configures and activates
 itself unless autostart is false. Parameters, topics and services: docs/ros.md.
+
+options, those of ROS after --ros-args:
+  -h, --help          show this
+  -p NAME:=VALUE      a parameter (default: as docs/ros.md and `ros2 param describe` say)
+  --params-file FILE  parameters, ROS 2 YAML; may be given again (default: the rig of nuScenes)
+  -r FROM:=TO         another name of a topic; __ns:=/robot: a namespace (default: none)
+  --log-level LEVEL   debug, info, warn, error or fatal (default: info)
+  --enclave PATH      of SROS2, as in docs/security.md (default: none)
 
 example: gausstr-node --ros-args -p image_transport:=raw -p fixed_frame:=map
 """

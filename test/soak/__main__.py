@@ -18,6 +18,7 @@ from soak import Soak
 from tqdm import tqdm
 from watcher import Watcher
 
+from gausstr_core.process.command_line import SEED, Real, Whole
 from gausstr_ros.demo.spinning import SpinningThread
 from gausstr_ros.transport import use_shared_memory_profile
 
@@ -70,16 +71,22 @@ def _parser() -> argparse.ArgumentParser:
         description='Play cameras at 10 Hz into the node, inject faults, and time its answers.',
         epilog='example: python test/soak --minutes 1.5 --seed 3',
     )
-    parser.add_argument('--minutes', type=float, default=10.0, help='default: 10')
-    parser.add_argument('--seed', type=int, default=0, help='of the schedule; default: 0')
+    parser.add_argument(
+        '--minutes', type=Real(0.1, 10_000.0), default=10.0, help='how long (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--seed', type=SEED, default=0, help='of the schedule (default: %(default)s)'
+    )
     parser.add_argument(
         '--recovery-cycles',
-        type=int,
+        type=Whole(0, 1000),
         default=1,
         help='after the first without the fault in which the map must be right again at the '
-        'latest; default: 1; more where other work makes the node skip sets',
+        'latest; more where other work makes the node skip sets (default: %(default)s)',
     )
-    parser.add_argument('--log', type=Path, help='keep here what the node prints')
+    parser.add_argument(
+        '--log', type=Path, help='keep here what the node prints (default: nowhere)'
+    )
     return parser
 
 
