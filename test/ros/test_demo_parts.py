@@ -180,7 +180,7 @@ def test_a_folder_that_is_no_drive_is_named(tmp_path):
     [
         (['--rate', '0'], '--rate must be > 0, got 0.0'),
         (['--frames', '2'], '--frames must be at least 4, got 2'),
-        (['--weights', 'nowhere.safetensors'], 'nowhere.safetensors has no card'),
+        (['--weights', 'nowhere.safetensors'], 'no file of weights at nowhere.safetensors'),
     ],
 )
 def test_mistakes_end_the_demo_before_it_starts(tmp_path, arguments, message):
