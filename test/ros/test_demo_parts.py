@@ -176,5 +176,7 @@ def test_a_folder_that_is_no_drive_is_named(tmp_path):
 
 
 def test_mistakes_end_the_demo_before_it_starts(tmp_path):
-    with pytest.raises(SystemExit, match=r'gausstr-demo: .*nowhere\.safetensors has no card'):
+    with pytest.raises(
+        SystemExit, match=r'gausstr-demo: .*no file of weights at nowhere\.safetensors'
+    ):
         main(['--output', str(tmp_path), '--weights', 'nowhere.safetensors'])

@@ -170,9 +170,9 @@ def test_blank_stand_ins_are_left_out_and_counted(tree: Path, capsys: pytest.Cap
 
     edit(tree, 'sample_data', change)
     bags = convert(tree)
-    shown = capsys.readouterr().out
-    assert 'sample_data.json: 2 row(s) with is_valid: false are left out' in shown
-    assert 'CAM_FRONT 1, LIDAR_TOP 1' in shown
+    shown = capsys.readouterr().err
+    assert '1 of CAM_FRONT with is_valid: false' in shown
+    assert '1 of LIDAR_TOP with is_valid: false' in shown
     frames = frames_of(bags)
     assert len(frames) == 1
     assert frames.skipped['scene-0001', 'keyframe without a set'] == 1
@@ -182,7 +182,7 @@ def test_blank_stand_ins_are_left_out_and_counted(tree: Path, capsys: pytest.Cap
 
 def test_a_scene_of_stand_ins_only_says_so(tree: Path):
     edit(tree, 'sample_data', lambda row: row.update(is_valid=False))
-    with pytest.raises(SystemExit, match=r'has nothing of scene-0001 .*rows with is_valid: false'):
+    with pytest.raises(SystemExit, match=r'scene-0001: .*CAM_FRONT with is_valid: false'):
         convert(tree)
 
 
