@@ -7,12 +7,14 @@ live and in a replay, whenever that is.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -26,6 +28,9 @@ from gausstr_ros.cycle.pinhole_views import PinholeView, pinhole_view
 from gausstr_ros.listening.depth_pairing import Shot
 from gausstr_ros.listening.rig_source import CameraInputs, ImageInputs
 from gausstr_ros.sets.image_sets import ImageSet
+from gausstr_ros.sets.waiting import too_few
+
+_LOGGER = logging.getLogger(__name__)
 
 Watch = Callable[[str], AbstractContextManager[None]]
 
@@ -77,6 +82,9 @@ def encode_images(
 ) -> dict[str, EncodedImage]:
     """Decode, undistort and encode, so that a bad image costs no other camera.
 
+    Whatever is raised while one image is read and undistorted is a fault of its camera, but not
+    that there is no memory: then the error goes on, as the next camera would find none either.
+
     Args:
         pipeline: the core.
         images: per camera its image and what it takes to encode it.
@@ -91,6 +99,16 @@ def encode_images(
                 views[camera] = _view(camera, shot, needs)
             except ValueError as error:
                 parts[camera] = EncodedImage(None, str(error))
+            except (MemoryError, torch.OutOfMemoryError):
+                raise  # of the machine
+            except Exception as error:  # of a library, such as OpenCV
+                if getattr(error, 'code', 0) == cv2.Error.StsNoMem:  # as OpenCV says it
+                    raise MemoryError(f'camera {camera}: {error}') from error
+                _LOGGER.debug('camera %s', camera, exc_info=True)
+                reason = ' '.join(str(error).split())  # OpenCV's has several lines
+                parts[camera] = EncodedImage(
+                    None, f'camera {camera}: {type(error).__name__}: {reason}'
+                )
     # an accelerator takes all at once, as one is too little for it
     groups = [views] if pipeline.device.type != 'cpu' else [{c: v} for c, v in views.items()]
     with watch('foundation'):
@@ -145,10 +163,7 @@ def join_set(images: EncodedParts, min_cameras: int = 1) -> EncodedSet:
     """
     usable = {c: part.encoded for c, part in images.parts.items() if part.encoded is not None}
     if len(usable) < min_cameras:
-        raise ValueError(
-            f'{len(usable)} cameras can be used, sync.min_cameras is {min_cameras}: '
-            + '; '.join(images.faults.values())
-        )
+        raise ValueError(too_few(len(usable), min_cameras, images.faults))
     seconds: Counter[str] = Counter()
     for part in images.parts.values():
         seconds.update(part.seconds)

@@ -22,13 +22,18 @@ class CameraHealth:
     received: int = 0
     last: float | None = None
     stamp: int = 0
+    # seconds by which its last image was behind the clock as it came; None: there was no clock
+    behind: float | None = None
     period: float | None = None
     drops: Counter[str] = field(default_factory=Counter)
     # topic -> why a publisher and our subscription do not fit
     connections: dict[str, str] = field(default_factory=dict)
+    # topic on which nothing comes -> where else something does
+    hints: dict[str, str] = field(default_factory=dict)
     absent: int = 0  # sets that went out without it
     frozen: str = ''  # how long its picture has stood still
     offset: float = 0.0  # phase, seconds
+    lacks: str = ''  # what its last image needed besides itself, and did not get
     fault: str = ''  # why its last image was of no use
     last_error: str = ''
     _news: str = ''  # fault since the last status
@@ -36,7 +41,7 @@ class CameraHealth:
     _told: Counter[str] = field(default_factory=Counter)
     _told_absent: int = 0
 
-    def heard(self, now: float, stamp: int) -> None:
+    def heard(self, now: float, stamp: int, behind: float | None) -> None:
         """Count an image."""
         if self.last is not None:
             step = now - self.last
@@ -44,23 +49,36 @@ class CameraHealth:
             self.period = _SMOOTHING * old + (1 - _SMOOTHING) * step
         self.connections.pop(self.topic, None)  # somebody has set it right
         self.received, self.last, self.stamp = self.received + 1, now, stamp
+        self.behind = behind
 
     def watch(self, now: float) -> None:
         """Measure age and rate afresh."""
         self.since, self.last, self.period = now, None, None
-        self.fault = self.frozen = ''
+        self.lacks = self.fault = self.frozen = ''
+        self.hints.clear()
+
+    def prepared(self, lacks: str) -> None:
+        """Note what an image lacks besides itself, else ''; nobody may have looked at it."""
+        self.lacks = lacks
+        self._useless(lacks)
 
     def read(self, fault: str, frozen: str) -> None:
         """Note why an image could not be used and whether its picture stands still, else ''."""
         self.fault, self.frozen = fault, frozen
-        if fault:
-            self.drops[UNUSABLE] += 1
-            self.last_error = self._news = fault
+        self._useless(fault)
 
-    def status(self, name: str, now: float, *, used: bool, live: bool) -> DiagnosticStatus:
+    def _useless(self, why: str) -> None:
+        if why:
+            self.drops[UNUSABLE] += 1
+            self.last_error = self._news = why
+
+    def status(
+        self, node: str, name: str, now: float, *, used: bool, live: bool
+    ) -> DiagnosticStatus:
         """The status: a moment's fault is told once, a lasting one as long as it lasts.
 
         Args:
+            node: full name of the node, without the slash that it begins with.
             name: of the camera.
             now: on the clock.
             used: whether anybody listens to it.
@@ -81,7 +99,7 @@ class CameraHealth:
         if used:
             level, text = self._judged(now, live=live)
         self._news, self._told, self._told_absent = '', self.drops.copy(), self.absent
-        return status(f'gausstr: {name}', level, text, values)
+        return status(node, name, level, text, values)
 
     def _judged(self, now: float, *, live: bool) -> tuple[bytes, str]:
         quiet = now - (self.since if self.last is None else self.last)
@@ -89,9 +107,17 @@ class CameraHealth:
             return DiagnosticStatus.ERROR, '; '.join(self.connections.values())
         if live and quiet > SILENT_AFTER:
             since = 'since the start' if self.last is None else f'for {quiet:.1f} s'
-            return DiagnosticStatus.ERROR, f'no image on {self.topic} {since}'
-        if self.fault or self._news:
-            return DiagnosticStatus.ERROR, self.fault or self._news
+            hint = f': {self.hints[self.topic]}' if self.topic in self.hints else ''
+            return DiagnosticStatus.ERROR, f'no image on {self.topic} {since}{hint}'
+        level, text = self._judged_images()
+        if level != DiagnosticStatus.OK:
+            hints = [hint for topic, hint in self.hints.items() if topic != self.topic]
+            text = '; '.join([text, *hints])
+        return level, text
+
+    def _judged_images(self) -> tuple[bytes, str]:
+        if fault := self.lacks or self.fault or self._news:
+            return DiagnosticStatus.ERROR, fault
         if self.frozen:
             return DiagnosticStatus.WARN, self.frozen
         if dropped := self.drops - self._told:
@@ -102,9 +128,18 @@ class CameraHealth:
         return DiagnosticStatus.OK, 'ok'
 
 
-def status(name: str, level: bytes, text: str, values: dict[str, str]) -> DiagnosticStatus:
-    """A status of this node."""
+def status(
+    node: str, task: str, level: bytes, text: str, values: dict[str, str]
+) -> DiagnosticStatus:
+    """A status of a node, named as diagnostic_updater does, by which aggregators sort them.
+
+    Args:
+        node: full name of the node, without the slash that it begins with: two nodes of one
+            name in two namespaces are two things.
+        task: what the status is of.
+        level, text, values: of the status.
+    """
     pairs = [KeyValue(key=key, value=value) for key, value in values.items()]
     return DiagnosticStatus(
-        name=name, level=level, message=text, hardware_id='gausstr', values=pairs
+        name=f'{node}: {task}', level=level, message=text, hardware_id=node, values=pairs
     )

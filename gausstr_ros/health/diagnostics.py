@@ -12,7 +12,7 @@ import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 
 from gausstr_core.process.memory import peak_memory, resident_memory
-from gausstr_ros.health.camera_health import CameraHealth, status
+from gausstr_ros.health.camera_health import SILENT_AFTER, CameraHealth, status
 from gausstr_ros.health.clock_check import clock_status
 from gausstr_ros.health.stage_times import StageTimes
 from gausstr_ros.health.throughput import Throughput
@@ -21,6 +21,7 @@ from gausstr_ros.sets.waiting import SUPERSEDED
 from gausstr_ros.settings.settings import Settings
 
 _MAX_TEXT = 1000
+NODE = 'gausstr'  # of whoever has no graph, such as a replay
 REPLAY = 'replay'  # in place of a state of the lifecycle
 
 
@@ -29,10 +30,14 @@ class Health:
 
     Args:
         clock: seconds that only go forward; ages and rates are measured on it.
+        node: full name of the node, such as /robot/gausstr.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, *, node: str = f'/{NODE}'
+    ) -> None:
         self._clock = clock
+        self._node = node.removeprefix('/')
         self._lock = threading.Lock()
         self._cameras: dict[str, CameraHealth] = {}
         self._values: dict[str, str] = {}
@@ -49,6 +54,7 @@ class Health:
         self._errors: list[str] = []  # since the last message
         self._warnings: list[str] = []
         self._last_error = ''
+        self._unmapped = ''  # why the last set was not mapped; '' where it was
         self._lowered = self._halted = ''
 
     def configured(self, settings: Settings) -> None:
@@ -69,6 +75,7 @@ class Health:
         now = self._clock()
         with self._lock:
             self._state = name
+            self._unmapped = ''
             if name == 'active':
                 self._halted = ''
             for camera in self._cameras.values():
@@ -90,17 +97,35 @@ class Health:
         with self._lock:
             self._values[key] = value
 
-    def received(self, camera: str, stamp: int) -> None:
-        """Count an image."""
+    def received(self, camera: str, stamp: int, clock: int = 0) -> None:
+        """Count an image.
+
+        Args:
+            camera: whose.
+            stamp: of the image, in nanoseconds.
+            clock: ROS time as it came, in nanoseconds; 0: there is none.
+        """
         now = self._clock()
+        behind = (clock - stamp) / 1e9 if clock else None
         with self._lock:
-            self._cameras[camera].heard(now, stamp)
+            self._cameras[camera].heard(now, stamp, behind)
 
     def absent(self, cameras: Iterable[str]) -> None:
         """Note which cameras a set went out without, whether it will be mapped or not."""
         with self._lock:
             for camera in cameras:
                 self._cameras[camera].absent += 1
+
+    def prepared(self, cameras: Iterable[str], lacks: Mapping[str, str]) -> None:
+        """Note which cameras of a set lack what an image needs besides itself, and why."""
+        with self._lock:
+            for camera in cameras:
+                self._cameras[camera].prepared(lacks.get(camera, '')[:_MAX_TEXT])
+
+    def unpaired(self, camera: str, text: str) -> None:
+        """Note that a camera's image was given up, as its depth has not come."""
+        with self._lock:
+            self._cameras[camera].lacks = self._cameras[camera].last_error = text
 
     def read(
         self, cameras: Iterable[str], faults: Mapping[str, str], frozen: Mapping[str, str]
@@ -178,15 +203,24 @@ class Health:
             self._cameras[camera].connections[topic] = text
             self._cameras[camera].last_error = text
 
+    def hint(self, camera: str, topic: str, text: str) -> None:
+        """Note where something comes that nobody sends on a topic; '' where all is well."""
+        with self._lock:
+            hints = self._cameras[camera].hints
+            if text:
+                hints[topic] = text
+            else:
+                hints.pop(topic, None)
+
     def dropped(self, reason: str, text: str) -> None:
-        """Count a set that was not mapped; with a text it is an error."""
+        """Count a set that was not mapped; with a text it is an error until one is mapped."""
         with self._lock:
             self._dropped[reason] += 1
             if reason == SUPERSEDED:
                 self._throughput.skipped()
             if text:
                 self._errors.append(text[:_MAX_TEXT])
-                self._last_error = text[:_MAX_TEXT]
+                self._last_error = self._unmapped = text[:_MAX_TEXT]
 
     def encoded(self, early: int, images: int) -> None:
         """Note how many of the images of a set were encoded before the set was complete."""
@@ -202,6 +236,7 @@ class Health:
     def mapped(self, seconds: dict[str, float], missing: tuple[str, ...]) -> None:
         """Count a set that was mapped, with the time of its stages."""
         with self._lock:
+            self._unmapped = ''
             self._sets['complete' if not missing else 'partial'] += 1
             self._throughput.mapped()
             self._stage_times.took(seconds)
@@ -211,6 +246,7 @@ class Health:
     def idle(self) -> None:
         """Count a set that was not mapped because nobody listens."""
         with self._lock:
+            self._unmapped = ''
             self._sets['unwanted (nobody listens)'] += 1
 
     def message(self, stamp: int, *, sim_time: bool | None = None) -> DiagnosticArray:
@@ -224,15 +260,22 @@ class Health:
         with self._lock:
             statuses = [self._pipeline_status(now)]
             if sim_time is not None:
-                heard = [c.stamp for c in self._cameras.values() if c.last is not None]
-                newest = max(heard, default=None)
-                statuses.append(clock_status(stamp, newest, sim_time=sim_time))
+                behind = self._behind_clock()
+                statuses.append(clock_status(self._node, stamp, behind, sim_time=sim_time))
             live = self._state == 'active'
             used = live or self._state == REPLAY
             for name, camera in self._cameras.items():
-                statuses.append(camera.status(name, now, used=used, live=live))
+                statuses.append(camera.status(self._node, name, now, used=used, live=live))
             self._errors, self._warnings = [], []
         return DiagnosticArray(header=header_message(stamp, ''), status=statuses)
+
+    def _behind_clock(self) -> float | None:
+        """How far the images were behind the clock as they came, of the least late camera."""
+        heard = [(c.last, c.behind) for c in self._cameras.values() if c.last is not None]
+        newest = max((last for last, _ in heard), default=0.0)
+        # not of one that has stopped: its clock may have been set right since
+        lately = [behind for last, behind in heard if last >= newest - SILENT_AFTER]
+        return min((behind for behind in lately if behind is not None), default=None)
 
     def _pipeline_status(self, now: float) -> DiagnosticStatus:
         stuck = self._stage_times.stuck(now, self._watchdog)
@@ -255,11 +298,13 @@ class Health:
         elif self._errors:
             more = f' (and {len(self._errors) - 1} more)' if len(self._errors) > 1 else ''
             level, text = DiagnosticStatus.ERROR, self._errors[-1] + more
+        elif self._unmapped:
+            level, text = DiagnosticStatus.ERROR, self._unmapped
         elif self._warnings:
             level, text = DiagnosticStatus.WARN, self._warnings[-1]
         elif self._lowered:
             level, text = DiagnosticStatus.WARN, self._lowered
-        return status('gausstr: pipeline', level, text, self._pipeline_values())
+        return status(self._node, 'pipeline', level, text, self._pipeline_values())
 
     def _pipeline_values(self) -> dict[str, str]:
         values = {'state': self._state, **self._values}

@@ -10,7 +10,9 @@ from collections.abc import Callable
 
 EVERY = 60.0  # seconds between two lines on one fault
 MOST = 256  # faults that are remembered: what a message says may be in them
-_NUMBER = re.compile(r'\d+')
+# The digits that do not tell one fault from another; those in a camera's name do. A topic's name
+# has letters, digits and _ only, and each text on a camera says `camera <name>` (sets/waiting.py).
+_NUMBER = re.compile(r'(\bcamera \w+)|\d+')
 
 
 class FaultLog:
@@ -37,11 +39,12 @@ class FaultLog:
         """Log a fault unless the same one was logged in the last minute.
 
         Args:
-            text: the line; another one that differs in numbers only is the same fault.
+            text: the line; another one that differs in numbers only is the same fault, unless
+                they are in the name of a camera.
             error: its traceback is logged as well.
             level: of the line.
         """
-        fault, now = _NUMBER.sub('', text), self._clock()
+        fault, now = _NUMBER.sub(r'\1', text), self._clock()
         with self._lock:
             when, missed = self._told.get(fault, (now - EVERY, 0))
             if now - when < EVERY:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -18,6 +19,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from gausstr_core.stamps import is_time, nanoseconds
 from gausstr_ros.health.diagnostics import Health
 from gausstr_ros.health.fault_log import FaultLog
+from gausstr_ros.listening.awaited import AwaitedTopics
 from gausstr_ros.listening.connections import unheard_publishers
 from gausstr_ros.listening.depth_pairing import DepthPairing, Shot
 from gausstr_ros.listening.rig_source import CameraInputs, ImageInputs, RigSource
@@ -55,6 +57,7 @@ class Subscriptions:
             timeout=settings.transform_timeout,
             min_cameras=settings.min_cameras,
             cameras=len(settings.cameras),
+            lacking=self._lacking,
         )
         self._subscriptions: dict[tuple[str, str], Any] = {}  # by camera and topic
         # (camera, topic) -> id of a publisher that cannot be heard -> the policy at fault
@@ -65,6 +68,7 @@ class Subscriptions:
             opened.callback(lambda: self._listener.unregister())
             for camera in settings.cameras:
                 self._listen(camera, opened)
+            self._awaited = AwaitedTopics(node, settings, self._subscriptions, health)
             # Sets of a stalled stream time out on a clock that no bag stops.
             steady = Clock(clock_type=ClockType.STEADY_TIME)
             self._timer = node.create_timer(settings.timeout / POLLS, self._poll, clock=steady)
@@ -109,7 +113,8 @@ class Subscriptions:
         self._settings = settings
 
     def check(self) -> None:
-        """Tell of publishers that cannot be heard, and when they are gone."""
+        """Tell of publishers that cannot be heard, when they are gone, and of silent topics."""
+        self._awaited.check()
         for (camera, topic), subscription in self._subscriptions.items():
             found = unheard_publishers(self._node, subscription)
             before = self._unheard.get((camera, topic), {})
@@ -126,19 +131,30 @@ class Subscriptions:
 
     def _on_info(self, camera: CameraSettings, message: CameraInfo) -> None:
         self._health.connected(camera.name, camera.camera_info_topic)
+        self._awaited.heard(camera.name, camera.camera_info_topic)
         self._rigs.add_info(camera.name, message)
 
     def _on_image(self, camera: CameraSettings, message: Image | CompressedImage) -> None:
         stamp = nanoseconds(message.header.stamp)
-        self._health.received(camera.name, stamp)
+        self._health.received(camera.name, stamp, self._node.get_clock().now().nanoseconds)
+        self._awaited.heard(camera.name, camera.image_topic)
         if not is_time(stamp):
             self._refuse(camera.name, stamp)
             return
         self._rigs.heard(camera.name, stamp)
         if not self._settings.measured_depth:
             self._add(camera.name, Shot(message))
-        elif (shot := self._pairing[camera.name].add_image(message)) is not None:
+            return
+        pairing = self._pairing[camera.name]
+        given_up = pairing.unpaired
+        if (shot := pairing.add_image(message)) is not None:
             self._add(camera.name, shot)
+        elif pairing.unpaired > given_up:
+            self._health.unpaired(
+                camera.name,
+                f'camera {camera.name}: no depth image with the stamp of its image has come on '
+                f'{camera.depth_topic}',
+            )
 
     def _refuse(self, camera: str, stamp: int) -> None:
         """An output could not carry such a stamp."""
@@ -148,6 +164,7 @@ class Subscriptions:
 
     def _on_depth(self, camera: CameraSettings, message: Image | CompressedImage) -> None:
         self._health.connected(camera.name, camera.depth_topic)
+        self._awaited.heard(camera.name, camera.depth_topic)
         if (shot := self._pairing[camera.name].add_depth(message)) is not None:
             self._add(camera.name, shot)
 
@@ -188,7 +205,11 @@ class Subscriptions:
         self._rigs.outrun.start_afresh()
         self._listener = tf2_ros.TransformListener(self._rigs.buffer, self._node)
 
-    def _dropped(self, reason: str, text: str) -> None:
-        if text:
+    def _lacking(self, cameras: Iterable[str], lacks: Mapping[str, str]) -> None:
+        """Tell why a set is dropped, camera by camera."""
+        self._health.prepared(cameras, lacks)
+        for text in lacks.values():
             self._faults.note(f'set dropped, {text}')
+
+    def _dropped(self, reason: str, text: str) -> None:
         self._health.dropped(reason, text)

@@ -79,7 +79,8 @@ def ego_from_camera(
         The optical camera -> ego transform [4, 4] in metres.
 
     Raises:
-        NotReady: a look-up failed; a later one may succeed. Camera and link are named.
+        NotReady: a look-up failed; a later one may succeed. Camera and link are named, and what
+            to do about a link that nothing makes.
         ValueError: the image has no frame_id, or one that no frame can have, or the transforms
             on the way are too large.
     """
@@ -99,7 +100,8 @@ def ego_from_camera(
         through = f' through {fixed_frame}' if fixed_frame else ''
         raise NotReady(
             NO_TRANSFORM,
-            f'camera {camera}: no transform from {frame} to {base_frame}{through}: {error}',
+            f'camera {camera}: no transform from {frame} to {base_frame}{through}: {error}'
+            + _advice(buffer, base_frame, fixed_frame, frame),
             newest=_newest(buffer, base_frame, fixed_frame, frame),
         ) from error
     matrix = _matrix(found)
@@ -108,6 +110,33 @@ def ego_from_camera(
             f'camera {camera}: its transform from {frame} to {base_frame} is not finite'
         )
     return matrix
+
+
+def _advice(buffer: tf2_ros.Buffer, base_frame: str, fixed_frame: str, frame: str) -> str:
+    """What to do about links that nothing has made so far; '' where all are known."""
+    missing = []
+    if not _linked(buffer, base_frame, frame):
+        missing.append(
+            f'nothing links {frame} to {base_frame} (base_frame): publish how the camera is '
+            'mounted on /tf_static'
+        )
+    if fixed_frame and not _linked(buffer, base_frame, fixed_frame):
+        missing.append(
+            f'nothing links {base_frame} to {fixed_frame} (fixed_frame): start the odometry, set '
+            "fixed_frame to a frame that there is, or to '' for a robot that stands still"
+        )
+    return ''.join(f'; {text}' for text in missing)
+
+
+def _linked(buffer: tf2_ros.Buffer, base_frame: str, other: str) -> bool:
+    """Whether there is a way between two frames at any time."""
+    try:
+        buffer.lookup_transform(base_frame, other, _time(0))
+    except (tf2_ros.LookupException, tf2_ros.ConnectivityException):
+        return False
+    except tf2_ros.TransformException:
+        pass  # at no common time: it is late, not missing
+    return True
 
 
 def _newest(buffer: tf2_ros.Buffer, base_frame: str, fixed_frame: str, frame: str) -> int | None:

@@ -49,7 +49,7 @@ class GaussTRNode(LifecycleNode):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__('gausstr', **kwargs)
         declare_parameters(self)
-        self.health = Health()
+        self.health = Health(node=self.get_fully_qualified_name())
         self.fault = ''  # why the last transition failed
         self.stuck = False  # whether only the end of the process helps
         self._configured: Configured | None = None

@@ -39,7 +39,7 @@ from gausstr_ros.listening.rig_source import CameraInputs, ImageInputs
 from gausstr_ros.publishing.outputs import Outputs
 from gausstr_ros.sets.arrivals import Arrivals
 from gausstr_ros.sets.image_sets import ImageSet
-from gausstr_ros.sets.waiting import BAD_INPUT, Arrived, TakenSet
+from gausstr_ros.sets.waiting import BAD_INPUT, Arrived, TakenSet, too_few
 from gausstr_ros.vocabulary.in_force import VocabularyInForce
 
 _LOGGER = logging.getLogger(__name__)
@@ -200,9 +200,11 @@ class Worker:
         self._health.note('queue: images encoded ahead', str(self._arrivals.encoded))
 
     def _encode(self, taken: TakenSet[Shot, CameraInputs, Part]) -> None:
-        started, encoded = time.monotonic(), None
-        missing = (*taken.images.missing, *taken.faults)
-        if self._wanted():
+        started, encoded, faults = time.monotonic(), None, taken.faults
+        least = self._plan.min_cameras
+        self._health.prepared(taken.images.payloads, taken.faults)
+        wanted = bool(self._wanted())
+        if wanted:
             parts = encode_set(
                 self._pipeline,
                 taken.images,
@@ -213,21 +215,28 @@ class Worker:
                 watch=self._health.stage,
             )
             self._health.encoded(taken.early, len(taken.images.payloads))
-            self._tell(taken.images, parts.faults)
-            missing = (*taken.images.missing, *parts.faults)
-            encoded = join_set(parts, self._plan.min_cameras)
+            faults = parts.faults
+            self._tell_read(taken, faults)
+        for text in faults.values():
+            self._log.note(f'set at {taken.images.stamp / 1e9:.3f} s: {text}')
+        if wanted:
+            encoded = join_set(parts, least)
+        elif len(taken.inputs) < least:  # nobody listens, but nobody could
+            raise ValueError(too_few(len(taken.inputs), least, faults))
+        missing = (*taken.images.missing, *faults)
         self._handed.put(
             _Task(taken.arrival, started, taken.images, encoded, missing, time.monotonic())
         )
 
-    def _tell(self, images: ImageSet[Shot], faults: dict[str, str]) -> None:
+    def _tell_read(
+        self, taken: TakenSet[Shot, CameraInputs, Part], faults: Mapping[str, str]
+    ) -> None:
+        """Tell what became of the images that had all they need."""
         frozen = {
-            camera: self._frozen.look(camera, images.stamps[camera], shot.image.data)
-            for camera, shot in images.payloads.items()
+            camera: self._frozen.look(camera, taken.images.stamps[camera], shot.image.data)
+            for camera, shot in taken.images.payloads.items()
         }
-        self._health.read(images.payloads, faults, frozen)
-        for text in faults.values():
-            self._log.note(f'set at {images.stamp / 1e9:.3f} s: {text}')
+        self._health.read(taken.inputs, faults, frozen)
 
     def _map_all(self) -> None:
         while (task := self._handed.get()) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -61,26 +62,26 @@ class Replay:
         self._pairing = {name: DepthPairing() for name in settings.names}
         self._pending: list[tuple[int, WaitingSet[Shot, CameraInputs]]] = []  # number, set
         self._count = 0
-        self._handlers: dict[str, tuple[type, Callable[[Any], None]]] = {}
+        # several to a topic: two cameras may share their CameraInfo, or their depth
+        self._handlers: dict[str, list[tuple[type, Callable[[Any], None]]]] = defaultdict(list)
         image = CompressedImage if settings.compressed else Image
         for camera in settings.cameras:
             name = camera.name
-            self._handlers[camera.image_topic] = (image, partial(self._on_image, name))
-            self._handlers[camera.camera_info_topic] = (
-                CameraInfo,
-                partial(self._rigs.add_info, name),
+            self._handlers[camera.image_topic].append((image, partial(self._on_image, name)))
+            self._handlers[camera.camera_info_topic].append(
+                (CameraInfo, partial(self._rigs.add_info, name))
             )
             if settings.measured_depth:
                 depth = CompressedImage if camera.compressed_depth else Image
-                self._handlers[camera.depth_topic] = (depth, partial(self._on_depth, name))
+                self._handlers[camera.depth_topic].append((depth, partial(self._on_depth, name)))
 
     def feed(self, topic: str, raw: bytes, now: int) -> Iterator[tuple[int, StoredSet]]:
         """Take one message of the bag at the bag's time; yields stamp and result of ready sets."""
         self._now = max(self._now, now)
         if topic not in self._handlers:
             return
-        kind, handle = self._handlers[topic]
-        handle(deserialize_message(raw, kind))
+        for kind, handle in self._handlers[topic]:
+            handle(deserialize_message(raw, kind))
         yield from self._map_ready(self.settings.transform_timeout)
 
     def finish(self) -> Iterator[tuple[int, StoredSet]]:
@@ -132,6 +133,7 @@ class Replay:
                     continue
                 result = self._result(number, entry)
             except NotReady as error:
+                self.health.prepared(entry.images.payloads, entry.faults)
                 self._drop(entry.images, error.reason, error)
             except ValueError as error:
                 self._drop(entry.images, BAD_INPUT, error)
@@ -144,11 +146,12 @@ class Replay:
     def _result(self, number: int, entry: WaitingSet[Shot, CameraInputs]) -> StoredSet:
         stamp = entry.images.stamp
         result = self._journal.find(number, stamp)
+        self.health.prepared(entry.images.payloads, entry.faults)
         if result is None:
             result = self._map(entry)
             self._journal.add(number, stamp, result)
         else:
-            self.health.read(entry.images.payloads, result.faults, {})
+            self.health.read(entry.inputs, result.faults, {})
         return result
 
     def _map(self, entry: WaitingSet[Shot, CameraInputs]) -> StoredSet:
@@ -159,7 +162,7 @@ class Replay:
             measured_depth=self.settings.measured_depth,
             faults=entry.faults,
         )
-        self.health.read(entry.images.payloads, images.faults, {})
+        self.health.read(entry.inputs, images.faults, {})
         encoded = join_set(images, self.settings.min_cameras)
         mapped = map_set(self._pipeline, encoded, self.vocabulary, self._rule)
         messages = [

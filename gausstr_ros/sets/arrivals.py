@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic
@@ -54,6 +54,8 @@ class Arrivals(Generic[Payload, Needs, Inputs, Part]):
         prepare: called likewise with a camera, its set and what it took to encode the image if
             that was done ahead; see `WaitingSet.gather`.
         dropped: called with reason and message for each set that is dropped.
+        lacking: called with the cameras of each set that is dropped as too few of them are ready,
+            and with why the others are not.
         timeout: seconds that a set may wait for what is not ready; once one has waited in vain
             for a camera, those that come after it do not, until there is news of what it lacks.
         min_cameras: fewest cameras that make a set.
@@ -71,12 +73,14 @@ class Arrivals(Generic[Payload, Needs, Inputs, Part]):
         timeout: float,
         min_cameras: int,
         cameras: int,
+        lacking: Callable[[Iterable[str], Mapping[str, str]], None] = lambda *_: None,
         limit: int = 16,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._prepare_image = prepare_image
         self._prepare = prepare
         self._dropped = dropped
+        self._lacking = lacking
         self._timeout = timeout
         self._min_cameras = min_cameras
         self._ahead = SETS_AHEAD * cameras
@@ -191,6 +195,7 @@ class Arrivals(Generic[Payload, Needs, Inputs, Part]):
                 )
             except NotReady as error:
                 self._remove([entry])
+                self._lacking(entry.images.payloads, entry.faults)
                 self._dropped(error.reason, str(error))
                 continue
             finally:

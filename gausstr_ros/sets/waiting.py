@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -17,6 +17,13 @@ _LOGGER = logging.getLogger(__name__)
 
 SUPERSEDED = 'a newer set was ready'
 BAD_INPUT = 'bad input'
+
+
+def too_few(usable: int, least: int, faults: Mapping[str, str]) -> str:
+    """Why a set cannot be mapped; the texts of the faults name their cameras."""
+    return f'{usable} cameras can be used, sync.min_cameras is {least}: ' + '; '.join(
+        faults.values()
+    )
 
 
 class NotReady(Exception):
@@ -69,7 +76,7 @@ class WaitingSet(Generic[Payload, Inputs]):
             min_cameras: fewest cameras that make a set.
 
         Raises:
-            NotReady: nothing is waited for and fewer cameras are ready.
+            NotReady: nothing is waited for and fewer cameras are ready; `faults` has the others.
         """
         # not the errors themselves: their frames hold this dict, and both the images, until the
         # next full collection of garbage
@@ -90,9 +97,10 @@ class WaitingSet(Generic[Payload, Inputs]):
             except Exception as error:  # of a library, such as tf2: no reason to see nothing more
                 _LOGGER.debug('camera %s', camera, exc_info=True)
                 self.faults[camera] = f'camera {camera}: {type(error).__name__}: {error}'
-        if late and len(self.inputs) < min_cameras:
-            raise NotReady(*next(iter(late.values())))
         self.faults |= {camera: text for camera, (_, text) in late.items()}
+        if late and len(self.inputs) < min_cameras:
+            reason, _ = next(iter(late.values()))
+            raise NotReady(reason, too_few(len(self.inputs), min_cameras, self.faults))
         return True
 
 
