@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from gausstr_core.device_memory import DeviceMemory
 from gausstr_core.pipeline import OccupancyPipeline
-from gausstr_core.process.compilation import watched_compilation
+from gausstr_core.process.compilation import COMPILING, watched_compilation
 from gausstr_core.process.memory import peak_memory
 from gausstr_core.vocabulary.vocabulary import Vocabulary
 from gausstr_ros.cycle.build import build_pipeline, rule_in_force, warm_up
@@ -84,10 +84,7 @@ def load(settings: Settings, tell: Callable[[str], None] = _nobody) -> Loaded:
 
     def compiling(kernel: str) -> None:
         if not compiled:
-            _LOGGER.info(
-                'compiling kernels for this processor: the first start takes up to a minute '
-                'longer, later ones find them in the cache of numba'
-            )
+            _LOGGER.info(COMPILING)
         compiled.append(kernel)
         tell(f'compiling kernel {len(compiled)}: {kernel}')
 

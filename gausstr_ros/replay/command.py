@@ -13,6 +13,7 @@ import signal
 import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import tf2_ros
@@ -28,6 +29,7 @@ from gausstr_core.bags.messages import learn_types
 from gausstr_core.bags.place import check_place
 from gausstr_core.bags.reading import Bag, Message
 from gausstr_core.bags.writing import BagWriter
+from gausstr_core.process.compilation import announced_compilation
 from gausstr_core.process.memory import keep_freed_memory
 from gausstr_msgs.msg import Categories
 from gausstr_ros.messages.serialised import serialised, type_name
@@ -99,7 +101,8 @@ def replay(
             if len(journal):
                 _LOGGER.warning('going on: %d sets are mapped already', len(journal))
             run = Replay(settings, transforms, names, journal)
-            _write_all(bag, run, writer)
+            with announced_compilation(partial(tqdm.write, file=sys.stderr)):
+                _write_all(bag, run, writer)
             if not run.mapped:
                 reason = run.report(0).status[0].message
                 raise ValueError(f'{source}: no set could be mapped: {reason}')

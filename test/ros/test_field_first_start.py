@@ -100,6 +100,29 @@ def test_a_start_that_compiles_says_so_in_the_log_before_it_is_ready(caplog, mon
     assert 'compiling kernel 2: accumulate' in told
 
 
+def test_the_replay_says_it_once(tmp_path, monkeypatch, capfd):
+    """field_reports R24: its first set is as slow."""
+    from bag_files import write_bag_of_drive
+
+    from gausstr_core.pipeline import OccupancyPipeline
+    from gausstr_ros.replay.command import main
+
+    work = OccupancyPipeline.map
+
+    def compiling(*arguments):
+        with event.trigger_event('numba:compile', data={'dispatcher': Kernel()}):
+            pass
+        return work(*arguments)
+
+    monkeypatch.setattr(OccupancyPipeline, 'map', compiling)
+    write_bag_of_drive(tmp_path / 'bag', frames=2)
+    text = '/**: {ros__parameters: {preset: tiny, weights: untrained}}'
+    (tmp_path / 'tiny.yaml').write_text(text)
+    given = ['--params-file', str(tmp_path / 'tiny.yaml')]
+    main([str(tmp_path / 'bag'), str(tmp_path / 'mapped'), *given])
+    assert capfd.readouterr().err.count('compiling kernels for this processor') == 1
+
+
 def test_where_no_cache_can_be_written_the_kernels_still_run(tmp_path):
     """field_reports R24: numba refuses at import on a read-only disk without a home."""
     code = (
