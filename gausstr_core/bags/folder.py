@@ -122,10 +122,8 @@ def reindexing(folder: Path) -> str:
     """The command that makes a metadata.yaml, where the folder has files to make it from."""
     for plugin, suffix in (('mcap', '.mcap'), ('sqlite3', '.db3')):
         if files := sorted(file.name for file in folder.glob(f'*{suffix}')):
-            return (
-                f'ros2 bag reindex -s {plugin} {quote(str(folder))} makes it anew from '
-                f'{", ".join(files)}, or give that file in place of the folder'
-            )
+            alone = f', or give {files[0]} in place of the folder' * (len(files) == 1)
+            return f'ros2 bag reindex -s {plugin} {quote(str(folder))} makes it anew{alone}'
     return f'and no file of a bag ({", ".join(FILES)}) to make it from lies in {folder}'
 
 

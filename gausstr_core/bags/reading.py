@@ -17,7 +17,7 @@ from rosbags.rosbag2 import Reader
 
 from gausstr_core.bags import mcap_file, sqlite_file
 from gausstr_core.bags.files import format_of
-from gausstr_core.bags.folder import DESCRIPTION, FILES, Folder
+from gausstr_core.bags.folder import DESCRIPTION, FILES, Folder, reindexing
 from gausstr_core.bags.mcap_file import McapFile
 from gausstr_core.bags.sqlite_file import SqliteFile
 
@@ -154,7 +154,7 @@ class Bag:
             for name, count in (+missing).items():
                 raise ValueError(
                     f'{self.path} is damaged: {count} messages of {name} cannot be read'
-                    f'{self._help()}'
+                    f'{self._help()}{self._miscounted()}'
                 )
 
     def _help(self) -> str:
@@ -163,6 +163,10 @@ class Bag:
             return ''
         more = f' (and so for {len(files) - 1} more files)' * (len(files) > 1)
         return f'; {_RECOVERIES[files[0].suffix](files[0])}{more}'
+
+    def _miscounted(self) -> str:
+        described = self.path.is_dir()
+        return f'; where {DESCRIPTION} is wrong, {reindexing(self.path)}' * described
 
 
 def bag_files(path: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Generator, Iterator
 from pathlib import Path
 from shlex import quote
@@ -40,7 +41,7 @@ class SqliteFile(Sqlite3Reader):
 
     def __init__(self, path: Path) -> None:
         # rosbags opens file:PATH?immutable=1, where # and ? end the path and % begins a code
-        super().__init__(Path(parse.quote(str(path))))
+        super().__init__(Path(parse.quote(os.fsencode(path))))
         self.file = path
 
     def open(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sqlite3
@@ -197,3 +198,9 @@ def test_a_file_of_another_name_and_a_folder_without_files_are_named(tmp_path: P
     (tmp_path / 'none').mkdir()
     with pytest.raises(ValueError, match=r'none/metadata\.yaml is missing; and no file of a bag'):
         Bag(tmp_path / 'none')
+
+
+def test_a_path_that_is_no_unicode_is_that_of_the_bag(tmp_path: Path) -> None:
+    """Field_reports B8: names from another system's disk."""
+    file = write(tmp_path / 'bag', ITEMS, StoragePlugin.SQLITE3) / 'bag.db3'
+    assert texts(file.rename(tmp_path / os.fsdecode(b'\xff#1.db3'))) == ITEMS
