@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -148,23 +148,38 @@ def _parser() -> argparse.ArgumentParser:
     )
     verbs = parser.add_subparsers(title='what to do', required=True, metavar='VERB')
 
-    verb = verbs.add_parser('set', parents=[of_all], help='replace the vocabulary')
+    def verb(name: str, run: Callable[..., int], text: str) -> argparse.ArgumentParser:
+        made = verbs.add_parser(name, parents=[of_all], help=text)
+        made.set_defaults(run=run)
+        return made
+
+    _add_words(verb('set', set_words, 'replace the vocabulary'))
+    verb('get', get_words, 'print the vocabulary in force')
+    _add_listening(
+        verb('diagnostics', diagnostics, 'print the health; exit code 1 if a status is ERROR')
+    )
+    _add_target(verb('save-map', save_map, "write the map from above for Nav2's map_server"))
+    return parser
+
+
+def _add_words(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         'words',
         nargs='*',
         metavar='NAME[=PROMPT,...][:ROLE]',
         help='a category; role object (default), ground or sky; prompts: by default the name',
     )
-    verb.add_argument('--file', type=Path, help='YAML instead, as the parameter vocabulary_file')
-    verb.set_defaults(run=set_words)
-
-    verb = verbs.add_parser('get', parents=[of_all], help='print the vocabulary in force')
-    verb.set_defaults(run=get_words)
-
-    verb = verbs.add_parser(
-        'diagnostics', parents=[of_all], help='print the health; exit code 1 if a status is ERROR'
+    verb.add_argument(
+        '--file', type=Path, help='YAML instead, as the parameter vocabulary_file (default: none)'
     )
-    verb.add_argument('--brief', action='store_true', help='without the values below each status')
+
+
+def _add_listening(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        '--brief',
+        action='store_true',
+        help='without the values below each status (default: with them)',
+    )
     verb.add_argument(
         '--seconds',
         type=_seconds,
@@ -172,15 +187,15 @@ def _parser() -> argparse.ArgumentParser:
         metavar='S',
         help='listen for so long, show each status at its worst (default: %(default)g)',
     )
-    verb.set_defaults(run=diagnostics)
 
-    verb = verbs.add_parser(
-        'save-map', parents=[of_all], help="write the map from above for Nav2's map_server"
-    )
+
+def _add_target(verb: argparse.ArgumentParser) -> None:
     verb.add_argument('folder', type=Path, metavar='DIR', help='gets map.pgm and map.yaml')
-    verb.add_argument('--overwrite', action='store_true', help='replace a map that lies there')
-    verb.set_defaults(run=save_map)
-    return parser
+    verb.add_argument(
+        '--overwrite',
+        action='store_true',
+        help='replace a map that lies there (default: it is an error)',
+    )
 
 
 if __name__ == '__main__':
