@@ -247,6 +247,15 @@ def test_keyframes_without_poses_or_that_the_bag_does_not_name_are_missing_too(
     assert len(frames) + len(frames.lost) == 3
 
 
+def test_a_bag_of_which_no_keyframe_is_left_says_why(tree: Path) -> None:
+    """field_reports D4: every keyframe lacks one camera, which has other images."""
+    gone = {row['token'] for row in files_of(tree, 'CAM_BACK_LEFT')}
+    edit(tree, 'sample_data', lambda rows: [r for r in rows if r['token'] not in gone])
+    bag = convert(tree)
+    with pytest.raises(ValueError, match=r'3 x keyframe .* with no image of CAM_BACK_LEFT'):
+        BagDataset([bag], BagSettings(keyframes_only=True))
+
+
 @pytest.mark.parametrize('shift', [-30_000, 30_000])
 def test_a_keyframe_has_the_stamp_of_its_lidar_row(tree: Path, shift: int) -> None:
     """nuscenes-devkit 180, CVPR2023-Occupancy 38; field_reports D5: labels 0.32 m off at 30 ms."""
