@@ -152,7 +152,7 @@ def _run(jobs: list[Job], workers: int, output: Path) -> None:
     with closing(run_jobs(do, jobs, workers)) as results:
         for job, result in tqdm(results, total=len(jobs), unit='scene'):
             if isinstance(result, Exception):
-                failures.append(f'{job.scene.name}: {result}')
+                failures.append(f'{job.scene.name}: {told(result)}')
                 continue
             written += result.written
             if result.repaired:

@@ -27,6 +27,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from gausstr_core.foundation.pretrained import library_class
+from gausstr_core.process.reasons import reason
 
 CONFIG = Path(__file__).parent.parent / 'config'
 CACHE = CONFIG / 'embeddings_minilm.safetensors'
@@ -217,7 +218,7 @@ def read_cache(path: Path) -> dict[str, Tensor]:
             metadata = file.metadata() or {}
             vectors = file.get_tensor('embeddings').float()
     except (OSError, SafetensorError) as error:
-        raise ValueError(f'cannot read the word vectors in {path}: {error}') from error
+        raise ValueError(f'cannot read the word vectors in {path}: {reason(error)}') from error
     if metadata.get('encoder') != ENCODER_ID:
         raise ValueError(
             f'{path}: expected vectors of {ENCODER_ID}, got {metadata.get("encoder")!r}'

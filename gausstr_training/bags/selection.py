@@ -193,6 +193,8 @@ class _Selection:
 
     def _reasons(self) -> str:
         told = [f'{count} x {reason}' for reason, count in (+self._skipped).items()]
+        for token, reason in list(self._lost.items())[:1]:
+            told.append(f'such as keyframe {token} with {reason}')
         return 'skipped: ' + ', '.join(told) if told else 'its topics are empty'
 
 

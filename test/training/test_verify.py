@@ -351,7 +351,7 @@ def test_drawn_points_stand_in_for_stored_ones(case: Path) -> None:
         ('meta.json', b'{', 'mine.meta.json cannot be read'),
         ('meta.json', b'{"spec": {"variant": "new"}}', 'must be one of talk2dino, featup'),
         ('inputs.npz', b'PK', 'mine.inputs.npz cannot be read as npz'),
-        ('state_dict.safetensors', b'1', 'cannot be read as safetensors'),
+        ('state_dict.safetensors', b'1', 'cannot be read as weights'),
         ('state_dict.safetensors', None, 'no file of weights at'),
         ('inputs.npz', None, 'mine.inputs.npz cannot be read as npz'),
     ],
