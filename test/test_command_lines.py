@@ -41,8 +41,14 @@ def parser_of(module: str) -> argparse.ArgumentParser:
     return import_module(module).parser()
 
 
-def options_of(module: str) -> list[argparse.Action]:
-    return [a for a in parser_of(module)._actions if not isinstance(a, argparse._HelpAction)]
+def options_of(module: str) -> list[tuple[argparse.ArgumentParser, argparse.Action]]:
+    """Each with the parser that takes it, which may be that of one verb of the command."""
+    parsers = [parser_of(module)]
+    for action in parsers[0]._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            parsers += action.choices.values()
+    skipped = argparse._HelpAction | argparse._SubParsersAction
+    return [(p, a) for p in parsers for a in p._actions if not isinstance(a, skipped)]
 
 
 def test_the_walk_meets_every_command():
@@ -56,9 +62,9 @@ def test_the_walk_meets_every_command():
 @pytest.mark.parametrize('module', modules())
 def test_every_option_has_a_text_and_shows_its_default(module: str):
     """field_reports N15."""
-    for option in options_of(module):
+    for parser, option in options_of(module):
         name = '/'.join(option.option_strings) or option.dest
-        text = parser_of(module)._get_formatter()._expand_help(option) if option.help else ''
+        text = parser._get_formatter()._expand_help(option) if option.help else ''
         assert len(text) > 5, f'{module} {name} has no help text'
         takes_value = option.nargs != 0
         if not takes_value or option.required:
@@ -83,7 +89,7 @@ def test_the_node_says_what_ros_takes_and_what_without_it(capsys: pytest.Capture
 @pytest.mark.parametrize('module', modules())
 def test_a_size_shows_its_form(module: str):
     """field_reports N15: `--size` without its form."""
-    for option in options_of(module):
+    for _, option in options_of(module):
         if isinstance(option.type, ImageSize) or 'size' in option.dest:
             assert option.metavar == 'WIDTHxHEIGHT'
             assert isinstance(option.type, ImageSize)
@@ -94,7 +100,7 @@ def test_every_number_has_a_range_that_argparse_names(
     module: str, capsys: pytest.CaptureFixture[str]
 ):
     """field_reports N8: `gausstr-evaluate --limit 0` was a KeyError."""
-    for option in options_of(module):
+    for parser, option in options_of(module):
         assert option.type not in (int, float), f'{module} {option.dest} has no range'
         if not isinstance(option.type, Whole | Real | ImageSize):
             continue
@@ -102,7 +108,7 @@ def test_every_number_has_a_range_that_argparse_names(
             # with '=', as a negative number would be taken for an option
             given = [f'{option.option_strings[-1]}={text}']
             with pytest.raises(SystemExit) as refused:
-                parser_of(module).parse_args(given)
+                parser.parse_args(given)
             said = capsys.readouterr().err
             assert refused.value.code == 2 and 'Traceback' not in said
             low, high = (form(option.type, end) for end in ('low', 'high'))
@@ -131,7 +137,7 @@ def form(kind: Whole | Real | ImageSize, end: str) -> str:
 
 @pytest.mark.parametrize('module', modules())
 def test_both_ends_of_a_range_and_the_default_are_within_it(module: str):
-    for option in options_of(module):
+    for _, option in options_of(module):
         if isinstance(option.type, Whole | Real):
             low, high = option.type.low, option.type.high
             assert option.type(repr(low)) == low < high == option.type(repr(high))

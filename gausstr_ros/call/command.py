@@ -17,6 +17,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from nav_msgs.msg import OccupancyGrid
 from rclpy.qos import QoSProfile
 
+from gausstr_core.process.command_line import Real
 from gausstr_core.stamps import nanoseconds
 from gausstr_core.vocabulary.vocabulary import Category, read_categories
 from gausstr_msgs.srv import GetCategories, SetCategories
@@ -31,6 +32,7 @@ ENCODING = 60.0  # seconds that the first words may take on a machine that is bu
 # Seconds to wait for a map newer than the latched one, which may be of long ago: what nobody
 # listens to is not made.
 NEWER_WITHIN = 3.0
+SECONDS = Real(0.0, 86400.0)
 EXAMPLE = """\
 examples:
   gausstr-call set car person ground:ground
@@ -108,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     at = given.index('--ros-args') if '--ros-args' in given else len(given)
-    options = _parser().parse_args(given[:at])
+    options = parser().parse_args(given[:at])
     use_shared_memory_profile(os.environ)
     try:
         with Asker(options.node, options.timeout, given[at:]) as asker:
@@ -123,15 +125,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(code)
 
 
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < float('inf'):
-        raise argparse.ArgumentTypeError(f'expected seconds of 0 or more, got {text}')
-    return value
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Options of the command, verb by verb."""
+    result = argparse.ArgumentParser(
         prog='gausstr-call',
         description='Words, diagnostics and maps of a running node, without the ROS 2 tools.',
         epilog=EXAMPLE,
@@ -141,12 +137,12 @@ def _parser() -> argparse.ArgumentParser:
     of_all.add_argument('--node', default=NODE, help='name with namespace (default: %(default)s)')
     of_all.add_argument(
         '--timeout',
-        type=_seconds,
+        type=SECONDS,
         default=10.0,
         metavar='S',
-        help='seconds that an answer may take, and 60 those of new words (default: %(default)g)',
+        help='seconds that an answer may take, and 60 those of new words (default: %(default)s)',
     )
-    verbs = parser.add_subparsers(title='what to do', required=True, metavar='VERB')
+    verbs = result.add_subparsers(title='what to do', required=True, metavar='VERB')
 
     def verb(name: str, run: Callable[..., int], text: str) -> argparse.ArgumentParser:
         made = verbs.add_parser(name, parents=[of_all], help=text)
@@ -159,7 +155,7 @@ def _parser() -> argparse.ArgumentParser:
         verb('diagnostics', diagnostics, 'print the health; exit code 1 if a status is ERROR')
     )
     _add_target(verb('save-map', save_map, "write the map from above for Nav2's map_server"))
-    return parser
+    return result
 
 
 def _add_words(verb: argparse.ArgumentParser) -> None:
@@ -182,10 +178,10 @@ def _add_listening(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument(
         '--seconds',
-        type=_seconds,
+        type=SECONDS,
         default=1.0,
         metavar='S',
-        help='listen for so long, show each status at its worst (default: %(default)g)',
+        help='listen for so long, show each status at its worst (default: %(default)s)',
     )
 
 
