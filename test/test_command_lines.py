@@ -86,6 +86,16 @@ def test_the_node_says_what_ros_takes_and_what_without_it(capsys: pytest.Capture
         assert '(default: ' in line
 
 
+def test_the_readme_shows_whole_commands_of_training():
+    """Field_reports N9: one lacked --data and --output, which the command wants."""
+    readme = (REPOSITORY / 'README.md').read_text()
+    shown = re.findall('`gausstr-train ([^`]+)`', readme)
+    assert {'compact', 'tiny'} <= {line.split()[1] for line in shown}
+    for line in shown:
+        options = parser_of('gausstr_training.train').parse_args(line.split())
+        assert options.recipe and options.data and options.output, line
+
+
 @pytest.mark.parametrize('module', modules())
 def test_a_size_shows_its_form(module: str):
     """field_reports N15: `--size` without its form."""

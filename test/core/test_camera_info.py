@@ -1,4 +1,7 @@
-"""CameraInfo -> lens, of the messages of both libraries: same verdict, same words."""
+"""CameraInfo -> lens, of the messages of both libraries: same verdict, same words.
+
+Field_reports D11: node and training judged the same CameraInfo differently.
+"""
 
 from __future__ import annotations
 
