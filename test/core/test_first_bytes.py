@@ -36,11 +36,15 @@ STAND_INS = [
     (b'Repository not found', "text, which begins 'Repository not found'"),
     (b'{"error": "Invalid credentials in Authorization header"}', 'text, which begins'),
     (b'', 'empty'),
-    (gzip.compress(b'weights'), 'packed with gzip: unpack it'),
+    (gzip.compress(b'weights', mtime=0), 'packed with gzip: unpack it'),
 ]
 
 
-@pytest.mark.parametrize(('content', 'expected'), STAND_INS)
+@pytest.mark.parametrize(
+    ('content', 'expected'),
+    STAND_INS,
+    ids=['lfs', 'old lfs', 'page', 'xml', 'text', 'json', 'empty', 'packed'],
+)
 @pytest.mark.parametrize('name', ['a.safetensors', 'a.pth', 'a.onnx', 'folder', 'cache'])
 def test_what_stands_in_for_weights_is_named_with_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: bytes, expected: str
