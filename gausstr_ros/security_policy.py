@@ -17,6 +17,7 @@ from xml.etree import ElementTree as ET
 from rclpy.exceptions import InvalidNamespaceException
 from rclpy.validate_namespace import validate_namespace
 
+from gausstr_core.process.reasons import refuse_misplaced, told
 from gausstr_ros.publishing.outputs import Outputs
 from gausstr_ros.settings.parameter_file import full_name, read_parameter_file
 from gausstr_ros.settings.settings import Settings, read_settings
@@ -123,6 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     options = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
     try:
+        refuse_misplaced(options, files=['--params-file', '--output'])
         values = {}
         if options.params_file:
             values = read_parameter_file(options.params_file, full_name(options.namespace))
@@ -134,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             aside.write_text(text)
             os.replace(aside, options.output)
     except (ValueError, OSError) as error:
-        raise SystemExit(f'gausstr-policy: {error}') from None
+        raise SystemExit(f'gausstr-policy: {told(error)}') from None
 
 
 if __name__ == '__main__':

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gausstr_core.process.command_line import Real
 from gausstr_core.process.device import present_device
+from gausstr_core.process.reasons import told
 from gausstr_core.splatting import BACKENDS
 from gausstr_core.transformer.checkpoints.files import read_tensors
 from gausstr_core.transformer.full.transformer import FullTransformer
@@ -227,8 +228,8 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         verification = Verification(prefix, Settings(**options))
         rows = verification.rows()
-    except ValueError as error:
-        command.exit(2, f'gausstr-verify: {error}\n')
+    except (ValueError, OSError) as error:
+        command.exit(2, f'gausstr-verify: {told(error)}\n')
     print(f'{verification.case.name}: {_how(verification.settings)}\n\n{table(rows)}')
     for name in verification.skipped:
         print(f'skipped: {name} is not there')

@@ -27,7 +27,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from gausstr_core.foundation.pretrained import library_class
-from gausstr_core.process.reasons import reason
+from gausstr_core.process.reasons import reason, told
 
 CONFIG = Path(__file__).parent.parent / 'config'
 CACHE = CONFIG / 'embeddings_minilm.safetensors'
@@ -268,7 +268,7 @@ def main() -> None:
     try:
         print(f'{refresh()} words -> {CACHE}')
     except (ImportError, OSError, ValueError) as error:
-        raise SystemExit(f'gausstr-text-encoder: {error}') from error
+        raise SystemExit(f'gausstr-text-encoder: {told(error)}') from error
 
 
 if __name__ == '__main__':

@@ -31,6 +31,7 @@ from gausstr_core.bags.reading import Bag, Message
 from gausstr_core.bags.writing import BagWriter
 from gausstr_core.process.compilation import announced_compilation
 from gausstr_core.process.memory import keep_freed_memory
+from gausstr_core.process.reasons import refuse_misplaced, told
 from gausstr_msgs.msg import Categories
 from gausstr_ros.messages.serialised import serialised, type_name
 from gausstr_ros.publishing.outputs import Outputs
@@ -217,6 +218,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.WARNING, format='%(levelname)s: %(message)s')
     keep_freed_memory()
     try:
+        refuse_misplaced(options, files=['--params-file'])
         values = {}
         if options.params_file:
             values = read_parameter_file(options.params_file, options.node)
@@ -226,7 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         count = replay(options.input, options.output, settings, names, options.remap)
     except (ValueError, OSError, sqlite3.Error) as error:
-        raise SystemExit(f'gausstr-replay: {error}') from None
+        raise SystemExit(f'gausstr-replay: {told(error)}') from None
     except torch.cuda.OutOfMemoryError as error:
         # no smaller profile as in the node: all maps of a bag are made in one way
         raise SystemExit(
