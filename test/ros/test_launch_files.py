@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 LAUNCH = sorted((ROOT / 'launch').glob('*.launch.py'))
 # Where rosdep's key is not the name of the module.
 KEYS = {
+    'apsw': 'python3-rosbags-pip',
     'cv2': 'python3-opencv',
     'huggingface_hub': 'python3-huggingface-hub-pip',
     'safetensors': 'python3-transformers-pip',
