@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip('rclpy')
+pytest.importorskip('scipy')
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from nav_msgs.msg import OccupancyGrid
