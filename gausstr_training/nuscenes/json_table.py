@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import codecs
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import ijson
 from tqdm import tqdm
 
 START = 64  # bytes in which the list must begin
 LARGE = 1 << 24  # bytes of a table that is worth a progress bar
+_V = TypeVar('_V')
 _UNIT = 1e-3  # how far a quaternion's norm may be from 1: what tf2 accepts
 
 
@@ -122,3 +123,15 @@ def _finite(value: Any) -> bool:
         return math.isfinite(value)
     except OverflowError:  # a whole number that no float holds
         return False
+
+
+def linked(row: Row, name: str, rows: Mapping[str, _V], table: str) -> _V:
+    """What the token in a field of a row stands for.
+
+    Raises:
+        ValueError: the table has no such token; file, row and field are named.
+    """
+    token = row.text(name)
+    if token not in rows:
+        row.refuse(name, f'a row of {table}')
+    return rows[token]

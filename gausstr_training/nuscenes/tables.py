@@ -12,15 +12,10 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from statistics import median
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-import numpy as np
-
-from gausstr_core.camera.lens import Lens
-from gausstr_core.nuscenes import NUSCENES_CAMERAS
-from gausstr_training.nuscenes.json_table import Row, read_rows
+from gausstr_training.nuscenes.json_table import Row, linked, read_rows
 from gausstr_training.nuscenes.scene import (
-    LIDARS,
     Box,
     Pose,
     Recording,
@@ -28,17 +23,20 @@ from gausstr_training.nuscenes.scene import (
     Scene,
     Sensor,
 )
+from gausstr_training.nuscenes.sensors import (
+    channel_order,
+    pose_of,
+    read_sensors,
+    same_calibration,
+)
 
 VERSIONS = 'v1.0-*'
 _TABLES = ('scene.json', 'sample.json', 'sample_data.json')  # enough to tell their folder
 _LAST_STAMP = 2**31 * 1_000_000  # microseconds: a ROS stamp has 31 bits of seconds
-DISTORTIONS = (4, 5, 8, 12, 14)  # how many coefficients OpenCV and T4 know
 # dates of 2001 to 2038 in milliseconds; as microseconds, some days of January 1970
 _MILLISECONDS = range(10**12, 2**31 * 1000)
 _KEYFRAME_PERIOD = 10_000  # microseconds: closer keyframes are counted in another unit
-_CHANNEL = re.compile(r'[A-Za-z](_?[A-Za-z0-9])*_?')  # it becomes part of a topic
 _NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.-]*')
-_V = TypeVar('_V')
 _Sensors = Mapping[str, Sensor | str]
 
 
@@ -89,7 +87,7 @@ def read_scenes(
     """
     rows = _scenes(folder, names)
     instants = _samples(folder, rows)
-    recordings = _recordings(folder, instants, _sensors(folder, lidar))
+    recordings = _recordings(folder, instants, read_sensors(folder, lidar))
     boxes = _boxes(folder, instants)
     samples: defaultdict[str, list[Sample]] = defaultdict(list)
     for token, (scene, stamp) in instants.items():
@@ -145,43 +143,6 @@ def _refuse_other_units(path: Path, scene: str, stamps: list[int]) -> None:
         )
 
 
-def _channels(folder: Path, lidar: str | None) -> tuple[dict[str, tuple[str, str]], str | None]:
-    """Channel and modality by token of `sensor`, and the lidar whose sweeps are wanted."""
-    path = folder / 'sensor.json'
-    found = {
-        row.text('token'): (row.text('channel'), row.text('modality').lower())
-        for row in read_rows(path)
-    }
-    lidars = sorted({channel for channel, modality in found.values() if modality == 'lidar'})
-    known = ', '.join(lidars) or 'none'
-    if lidar is not None and lidar not in lidars:
-        raise ValueError(f'{path}: expected a lidar {lidar}, found {known}')
-    usual = [name for name in LIDARS if name in lidars]
-    if lidar is None and len(lidars) > 1 and not usual:
-        raise ValueError(f'{path}: expected one lidar, found {known}; choose one with --lidar')
-    return found, lidar or next(iter([*usual, *lidars]), None)
-
-
-def _sensors(folder: Path, lidar: str | None) -> dict[str, Sensor | str]:
-    """By token of `calibrated_sensor`; of those that no bag has only what they are."""
-    channels, lidar = _channels(folder, lidar)
-    found: dict[str, Sensor | str] = {}
-    for row in read_rows(folder / 'calibrated_sensor.json'):
-        channel, modality = _linked(row, 'sensor_token', channels, 'sensor.json')
-        if modality != 'camera' and channel != lidar:
-            found[row.text('token')] = f'{channel} ({modality})'
-            continue
-        if not _CHANNEL.fullmatch(channel):
-            raise ValueError(
-                f'{folder / "sensor.json"}: expected channel to be letters, digits and single '
-                f'underscores, which a ROS topic may have, got {channel!r}'
-            )
-        camera = modality == 'camera'
-        intrinsics, bent = (_intrinsics(row), _distortion(row)) if camera else (None, ())
-        found[row.text('token')] = Sensor(channel, _pose(row), intrinsics, bent)
-    return found
-
-
 class _Recordings(NamedTuple):
     """What the sensors of a scene recorded."""
 
@@ -200,7 +161,7 @@ def _recordings(
         sample = row.text('sample_token')
         if sample not in samples:
             continue
-        sensor = _linked(row, 'calibrated_sensor_token', sensors, 'calibrated_sensor.json')
+        sensor = linked(row, 'calibrated_sensor_token', sensors, 'calibrated_sensor.json')
         left_out = by_scene[samples[sample].scene].left_out
         if isinstance(sensor, str):
             left_out[sensor] += 1
@@ -220,12 +181,12 @@ def _recordings(
         found.append((Row(row.path, link), sensor, without_pose))
     needed = {row.text('ego_pose_token') for row, *_ in found}
     poses = {
-        row.text('token'): _pose(row)
+        row.text('token'): pose_of(row)
         for row in read_rows(folder / 'ego_pose.json')
         if row.text('token') in needed
     }
     for row, sensor, complete in found:
-        recording = complete(_linked(row, 'ego_pose_token', poses, 'ego_pose.json'))
+        recording = complete(linked(row, 'ego_pose_token', poses, 'ego_pose.json'))
         of = by_scene[samples[recording.sample].scene]
         of.found.append((sensor, recording))
         if recording.keyframe and not sensor.camera:
@@ -237,15 +198,15 @@ def _boxes(folder: Path, samples: Mapping[str, _Instant]) -> dict[str, list[Box]
     """By token of the sample, in the order of the table."""
     categories = _column(folder / 'category.json', 'name')
     instances = {
-        row.text('token'): _linked(row, 'category_token', categories, 'category.json')
+        row.text('token'): linked(row, 'category_token', categories, 'category.json')
         for row in read_rows(folder / 'instance.json')
     }
     found: defaultdict[str, list[Box]] = defaultdict(list)
     for row in read_rows(folder / 'sample_annotation.json'):
         sample = row.text('sample_token')
         if sample in samples:
-            category = _linked(row, 'instance_token', instances, 'instance.json')
-            box = Box(row.text('instance_token'), category, _pose(row), row.vector('size', 3))
+            category = linked(row, 'instance_token', instances, 'instance.json')
+            box = Box(row.text('instance_token'), category, pose_of(row), row.vector('size', 3))
             found[sample].append(box)
     return found
 
@@ -254,7 +215,7 @@ def _scene(row: Row, samples: list[Sample], recorded: _Recordings) -> Scene:
     name, found = row.text('name'), recorded.found
     sensors: dict[str, Sensor] = {}
     for sensor, _ in found:
-        if not _one(sensors.setdefault(sensor.channel, sensor), sensor):
+        if not same_calibration(sensors.setdefault(sensor.channel, sensor), sensor):
             raise ValueError(
                 f'{row.path.with_name("sample_data.json")}: expected one calibration of '
                 f'{sensor.channel} in {name}, found two'
@@ -264,25 +225,10 @@ def _scene(row: Row, samples: list[Sample], recorded: _Recordings) -> Scene:
     recordings = sorted((recording for _, recording in found), key=lambda r: (r.stamp, r.channel))
     return Scene(
         name, row.text('description'), row.path.parent.absolute().name,
-        {channel: sensors[channel] for channel in sorted(sensors, key=_place(sensors))},
+        {channel: sensors[channel] for channel in sorted(sensors, key=channel_order(sensors))},
         tuple(recordings), tuple(sorted(samples, key=lambda sample: sample.stamp)),
         recorded.left_out,
     )  # fmt: skip
-
-
-def _one(first: Sensor, second: Sensor) -> bool:
-    """Whether two calibrations are one."""
-    if not first.pose.agrees(second.pose) or first.camera != second.camera:
-        return False
-    if first.distortion != second.distortion:
-        return False
-    return not first.camera or np.allclose(first.intrinsics, second.intrinsics, 1e-9, 1e-6)
-
-
-def _place(sensors: Mapping[str, Sensor]) -> Callable[[str], tuple[bool, int, str]]:
-    """What channels are ordered by: nuScenes' cameras in its order, others by name, the lidar."""
-    order = {name: index for index, name in enumerate(NUSCENES_CAMERAS)}
-    return lambda name: (not sensors[name].camera, order.get(name, len(order)), name)
 
 
 def _column(path: Path, name: str) -> dict[str, str]:
@@ -299,27 +245,6 @@ def _stamp(row: Row) -> int:
     return stamp * 1000
 
 
-def _intrinsics(row: Row) -> tuple[tuple[float, ...], ...]:
-    matrix = row.matrix('camera_intrinsic')
-    try:
-        Lens.build('', (), np.array(matrix), (1, 1))
-    except ValueError:
-        row.refuse('camera_intrinsic', 'fx 0 cx, 0 fy cy, 0 0 1 with focal lengths > 0')
-    return matrix
-
-
-def _distortion(row: Row) -> tuple[float, ...]:
-    """What sets in nuScenes' format (T4) add, whose images are not undistorted."""
-    name = 'camera_distortion'
-    value = row.values.get(name)
-    if value is None or value == []:
-        return ()
-    if not isinstance(value, list) or len(value) not in DISTORTIONS:
-        counts = ', '.join(map(str, DISTORTIONS))
-        row.refuse(name, f'a list of 0, {counts} coefficients in the order of OpenCV')
-    return row.vector(name, len(value))
-
-
 def _size(row: Row) -> tuple[int, int]:
     size = (row.count('height'), row.count('width'))
     if 0 in size:
@@ -333,14 +258,3 @@ def _file(row: Row) -> str:
     if not name or path.is_absolute() or '..' in path.parts:
         row.refuse('filename', 'a path below the root of the data set')
     return name
-
-
-def _pose(row: Row) -> Pose:
-    return Pose(row.vector('translation', 3), row.quaternion('rotation'))
-
-
-def _linked(row: Row, name: str, rows: Mapping[str, _V], table: str) -> _V:
-    token = row.text(name)
-    if token not in rows:
-        row.refuse(name, f'a row of {table}')
-    return rows[token]
