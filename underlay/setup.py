@@ -1,4 +1,4 @@
-"""The underlay: ROS from PyPI, and the parts of ROS that PyPI lacks. See README, "Without ROS"."""
+"""The underlay: ROS from PyPI, and the parts of ROS that PyPI lacks. See README, "With ROS 2"."""
 
 from setuptools import setup
 
