@@ -2,7 +2,7 @@
 # huggingface_hub 2: a download that was interrupted starts again at byte 0.
 # Expected: `*.incomplete` stays in the cache and the next call asks for the rest, as in the releases
 # that called their `resume_download` obsolete because downloads always resume. Happens: the partial
-# file is deleted, and no Range is asked for. On a slow line a checkpoint of some GB never ends.
+# file is deleted, and no Range is asked for. On a slow line a checkpoint of some GB starts over at every break.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -16,7 +16,8 @@ import threading
 from pathlib import Path
 
 SIZE = 40_000_000
-asked = []  # (Range header, bytes sent)
+asked = []  # the Range header of each GET
+during = {}  # partial files while the transfer runs
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
@@ -68,6 +69,7 @@ class Interrupted(tqdm):
     def update(self, n=1):
         super().update(n)
         if self.n > 10_000_000:
+            during.update(partial())
             raise KeyboardInterrupt
 
 
@@ -82,7 +84,8 @@ except KeyboardInterrupt:
 left = partial()
 path = huggingface_hub.hf_hub_download('some/model', 'weights.bin')
 print('huggingface_hub', huggingface_hub.__version__)
-print('partial files after the interrupt:', left, '(expected: one of 10 MB or more)')
+print('partial files before the interrupt:', during)
+print('partial files after the interrupt: ', left, '(expected: one of 10 MB or more)')
 print('Range asked for, first and second time:', asked, "(expected: the second 'bytes=...-')")
-sys.exit(not (left == {} and asked == [None, None] and Path(path).stat().st_size == SIZE))
+sys.exit(not (during and left == {} and asked == [None, None] and Path(path).stat().st_size == SIZE))
 PYTHON

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # OpenCV: fisheye.undistortPoints says "no solution" by the point (-1000000, -1000000).
 # Expected: NaN, an exception, or a status. Happens: finite coordinates, which pass isfinite, go
-# into means, bounding boxes and projections, and only look odd. With P given even that is not it:
-# the sentinel is returned as it is, in pixels.
+# into means, bounding boxes and projections, and only look odd. With P given they are no pixels
+# either: the same -1000000 comes back.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

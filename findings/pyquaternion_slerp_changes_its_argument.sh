@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# pyquaternion (what the nuScenes devkit computes poses with): Quaternion.slerp changes its arguments.
+# pyquaternion (what the nuScenes devkit computes poses with): Quaternion.slerp changes its first argument.
 # Expected: a function that returns a new quaternion leaves the two it is given alone. Happens: where
 # they lie in opposite halves, the first one comes back with all signs turned. The rotation is the
 # same, but stored poses, comparisons, averages and the next interpolation differ from what they were.

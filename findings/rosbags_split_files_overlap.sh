@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # rosbags: a bag of two files whose times overlap is read file by file, not in the order of time.
-# Expected: Reader.messages() yields by time, as it does within one file, and as `ros2 bag play` does.
-# Happens: time jumps back at the second file. Recorders that split by size while a cache drains
-# write such bags; what pairs messages by time then sees half of each pair at the wrong end.
+# Expected: Reader.messages() yields by time, as it does within one file. Happens: time jumps back at
+# the second file; what pairs messages by time then sees half of each pair at the wrong end.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

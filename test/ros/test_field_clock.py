@@ -21,7 +21,8 @@ NOON = 1_800_000_000 * SECOND
 
 def test_cameras_that_stop_are_of_no_recording(start, tester, monkeypatch):
     """field_reports N6, with a tenth of the time."""
-    monkeypatch.setattr(clock_check, 'CLOCKS_APART', 1.0)
+    # silence is named after 2 s; the images of a busy machine may come late themselves
+    monkeypatch.setattr(clock_check, 'CLOCKS_APART', 1.9)
     start()
     for count in range(1, 4):
         tester.play_set(round((time.time_ns() - tester.start) / 10**8))

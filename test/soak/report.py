@@ -65,7 +65,7 @@ def judge(soak: Soak, exceptions: int, status: int, cycles: int) -> list[str]:
             wrong.append(f'{where}: right again after {o.recovered} cycles {o.shown}')
         if o.fault.name in BLINDING and o.mapped:
             wrong.append(f'{where}: {o.mapped} maps without a camera pass for complete ones')
-        if not o.fault.signs and 3 * o.mapped < o.fault.cycles:
+        if not o.fault.signs and 2 * o.mapped < o.fault.cycles:
             wrong.append(f'{where}: {o.mapped} right maps in {o.fault.cycles} cycles')
     if len(soak.outcomes) < soak.count:
         wrong.append(f'{len(soak.outcomes)} of {soak.count} faults were injected: the node ended')

@@ -29,6 +29,9 @@ class Walk:
         steps = _STEP.findall(text)
         assert len(steps) == len(re.findall(r'^\d+\. ', text, re.MULTILINE)) > 5
         assert all(shown == linked for shown, linked, _ in steps)
+        for path, _, name in steps:
+            kind = name.rpartition('.')[0]
+            assert not kind or f'\nclass {kind}' in (REPOSITORY / path).read_text(), name
         self.steps: list[Step] = [(path, name.rpartition('.')[2]) for path, _, name in steps]
         self._by_code = {(str(REPOSITORY / path), name): (path, name) for path, name in self.steps}
         self._calls: list[Step] = []
