@@ -17,7 +17,8 @@ from xml.etree import ElementTree as ET
 from rclpy.exceptions import InvalidNamespaceException
 from rclpy.validate_namespace import validate_namespace
 
-from gausstr_core.process.reasons import refuse_misplaced, told
+from gausstr_core.process.command_line import refuse_misplaced
+from gausstr_core.process.reasons import told
 from gausstr_ros.publishing.outputs import Outputs
 from gausstr_ros.settings.parameter_file import full_name, read_parameter_file
 from gausstr_ros.settings.settings import Settings, read_settings

@@ -15,8 +15,9 @@ from pooch import file_hash
 
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.presets import UNTRAINED
+from gausstr_core.process.command_line import refuse_misplaced
 from gausstr_core.process.memory import keep_freed_memory
-from gausstr_core.process.reasons import refuse_misplaced, told
+from gausstr_core.process.reasons import told
 from gausstr_core.transformer.build import COMPACT_PRESETS, build
 from gausstr_core.weights import read_card, shipped_weights
 from gausstr_training.evaluation import occ3d
@@ -116,6 +117,8 @@ def run(arguments: argparse.Namespace) -> None:
             '--report', '--compare',
         ],
     )  # fmt: skip
+    if arguments.update_card and arguments.weights in (None, '', UNTRAINED):
+        raise ValueError('--update-card needs --weights FILE: shipped cards are not rewritten')
     if arguments.compare and arguments.report is None:
         raise ValueError('--compare needs --report DIR to write the comparison to')
     if arguments.occ3d or arguments.predictions:
@@ -285,13 +288,7 @@ def command_line() -> str:
 
 
 def update_card(arguments: argparse.Namespace, facts: dict[str, Any]) -> None:
-    """Add facts to the card of the weights.
-
-    Raises:
-        ValueError: the weights are not a file, so that there is no card to write to.
-    """
-    if arguments.weights in (None, 'untrained'):
-        raise ValueError('--update-card needs --weights FILE: shipped cards are not rewritten')
+    """Add facts to the card of the weights."""
     path = Path(arguments.weights)
     write_json(path.with_suffix('.json'), {**read_card(path), **facts})
 

@@ -14,10 +14,10 @@ from tqdm import tqdm
 
 from gausstr_core.foundation.released import DEPTH_NETWORKS
 from gausstr_core.presets import UNTRAINED
-from gausstr_core.process.command_line import PROCESSES, Real, Whole
+from gausstr_core.process.command_line import PROCESSES, Real, Whole, refuse_misplaced
 from gausstr_core.process.device import present_device
 from gausstr_core.process.memory import keep_freed_memory
-from gausstr_core.process.reasons import refuse_misplaced, told
+from gausstr_core.process.reasons import told
 from gausstr_training.bags.dataset import open_frames
 from gausstr_training.bags.sets import BagSettings
 from gausstr_training.targets import cluster, processes

@@ -14,8 +14,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from gausstr_core.process.command_line import PROCESSES
-from gausstr_core.process.reasons import refuse_misplaced, told
+from gausstr_core.process.command_line import PROCESSES, refuse_misplaced
+from gausstr_core.process.reasons import told
 from gausstr_training.nuscenes.convert import refuse_without_camera, write_bag
 from gausstr_training.nuscenes.keyframes import incomplete_keyframes
 from gausstr_training.nuscenes.receipt import DamagedBagError, check_bag, source_of

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from gausstr_core.process.command_line import PROCESSES, SEED, ImageSize, Whole
+from gausstr_core.process.command_line import PROCESSES, SEED, ImageSize, Whole, refuse_misplaced
 from gausstr_core.process.memory import keep_freed_memory
-from gausstr_core.process.reasons import refuse_misplaced, told
+from gausstr_core.process.reasons import told
 from gausstr_training.processes.workers import Check, run_jobs
 from gausstr_training.streets.drive import write_drive
 from gausstr_training.streets.drive_settings import DriveSettings

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 
 from gausstr_core.foundation.released import DEPTH_NETWORKS
-from gausstr_core.process.command_line import PROCESSES_OR_NONE
+from gausstr_core.process.command_line import PROCESSES_OR_NONE, refuse_misplaced
 from gausstr_core.process.memory import keep_freed_memory
 from gausstr_core.process.parallel import keep_torch_threads
-from gausstr_core.process.reasons import refuse_misplaced, told
+from gausstr_core.process.reasons import told
 from gausstr_training.compact.job import CompactJob
 from gausstr_training.engine.job import Job
 from gausstr_training.engine.provenance import commit

@@ -42,8 +42,7 @@ class Folder(DirectoryReader):
     which rosbags tells them apart as well, differs once a bag was edited, merged or converted.
 
     Raises:
-        ValueError: by `open`, metadata.yaml is missing.
-        FileFault: it, or a file, is damaged.
+        FileFault: metadata.yaml is missing; by `open`, it or a file is damaged.
         OSError: a file cannot be read.
     """
 
@@ -59,8 +58,14 @@ class Folder(DirectoryReader):
         """Open all files."""
         try:
             super().open()
-        except FileFault:
-            raise
+        except FileFault as error:
+            if not any(self.folder.glob('*.zstd')):
+                raise
+            # what is wrong with an unpacked copy that is gone by now
+            what = str(error).partition('; ')[0]
+            raise FileFault(
+                f'{what}, unpacked from {self.folder}: unpack its files (zstd -d), repair those'
+            ) from error
         except ReaderError as error:
             if not any(word in str(error) for word in ('metadata', 'YAML')):
                 raise
@@ -101,21 +106,19 @@ class Folder(DirectoryReader):
 
     def _described(self) -> Iterator[Connection]:
         """The topics of metadata.yaml, and those that only the files know of."""
-        stored = [connection for file in self.storages for connection in file.connections]
-        for number, connection in enumerate(self.connections):
-            twins = [own for own in stored if _key(own) == _key(connection)]
+        stored: dict[tuple[str, str], list[Connection]] = {}
+        for file in self.storages:
+            for own in file.connections:
+                stored.setdefault(_key(own), []).append(own)
+        for connection in self.connections:
+            twins = stored.get(_key(connection), [])
             digest = connection.digest or next((own.digest for own in twins if own.digest), '')
-            ext = ConnectionExtRosbag2(
-                _format(twins[0]) if twins else _format(connection), _profiles(connection)
-            )
-            yield connection._replace(id=number, digest=digest, ext=ext)
-        known = {_key(connection) for connection in self.connections}
-        added: dict[tuple[str, str], Connection] = {}
-        for own in stored:
-            if _key(own) not in known:
-                before = added.get(_key(own), own._replace(msgcount=0, owner=self))
-                added[_key(own)] = before._replace(msgcount=before.msgcount + own.msgcount)
-        yield from added.values()
+            ext = ConnectionExtRosbag2(_format((twins or [connection])[0]), _profiles(connection))
+            yield connection._replace(digest=digest, ext=ext)
+        known = set(map(_key, self.connections))
+        for key, twins in stored.items():
+            if key not in known:
+                yield twins[0]._replace(msgcount=sum(own.msgcount for own in twins), owner=self)
 
 
 def reindexing(folder: Path) -> str:

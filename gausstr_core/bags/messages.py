@@ -10,6 +10,7 @@ from rosbags.interfaces import Connection, MessageDefinition, MessageDefinitionF
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 
 from gausstr_core.bags.reading import CDR, Message, encoding_of
+from gausstr_core.process.reasons import reason
 
 STORE = get_typestore(Stores.ROS2_JAZZY)
 TYPES: Mapping[str, Any] = STORE.types  # classes by name, such as sensor_msgs/msg/Image
@@ -27,8 +28,7 @@ def decode(message: Message) -> Any:
     try:
         return STORE.deserialize_cdr(message.raw, message.kind)
     except Exception as error:  # struct.error, IndexError, ... by what is wrong
-        text = str(error) or type(error).__name__
-        raise ValueError(f'damaged {message.kind}: {text}') from error
+        raise ValueError(f'damaged {message.kind}: {reason(error)}') from error
 
 
 def encode(message: Any) -> memoryview:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from gausstr_core.bags.reading import DESCRIPTION, FILES
@@ -27,16 +28,21 @@ def check_place(path: Path) -> None:
 
 
 def bags_below(folder: Path, deep: int = DEEP) -> list[Path]:
-    """Folders and files of bags in a folder and in the folders below it, sorted."""
-    found: list[Path] = []
-    for inner in sorted(folder.iterdir()):
-        if inner.is_dir() and (inner / DESCRIPTION).is_file():
-            found.append(inner)
-        elif inner.is_dir() and deep > 1:
-            found += bags_below(inner, deep - 1)
-        elif inner.is_file() and inner.suffix in FILES:
-            found.append(inner)
-    return found
+    """Folders and files of bags in a folder and below, sorted, as far as they can be read."""
+    with contextlib.suppress(PermissionError):  # lost+found is root's
+        # not the hidden ones: writers build their output there
+        inside = sorted(path for path in folder.iterdir() if not path.name.startswith('.'))
+        return [bag for path in inside for bag in _bags_at(path, deep)]
+    return []
+
+
+def _bags_at(path: Path, deep: int) -> list[Path]:
+    with contextlib.suppress(PermissionError):
+        if (path / DESCRIPTION).is_file() or (path.suffix in FILES and path.is_file()):
+            return [path]
+        if path.is_dir() and deep > 1:
+            return bags_below(path, deep - 1)
+    return []
 
 
 def _check_folder(path: Path) -> None:

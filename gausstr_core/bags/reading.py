@@ -20,6 +20,7 @@ from gausstr_core.bags.files import format_of
 from gausstr_core.bags.folder import DESCRIPTION, FILES, Folder, reindexing
 from gausstr_core.bags.mcap_file import McapFile
 from gausstr_core.bags.sqlite_file import SqliteFile
+from gausstr_core.process.reasons import reason
 
 __all__ = ['DESCRIPTION', 'FILES', 'Bag', 'Connection', 'Message', 'bag_files']
 CDR = 'cdr'
@@ -82,11 +83,11 @@ class Bag:
         try:
             self._reader = _opened(path / file)
         except (FileNotFoundError, PermissionError) as error:
-            raise ValueError(f'{path} is not a readable bag: {_text(error)}') from error
+            raise ValueError(f'{path} is not a readable bag: {reason(error)}') from error
         except OSError as error:
-            raise OSError(f'{path} cannot be read at present: {error}') from error
+            raise OSError(f'{path} cannot be read at present: {reason(error)}') from error
         except Exception as error:  # each storage has errors of its own
-            raise ValueError(f'{path} is not a readable bag: {_text(error)}') from error
+            raise ValueError(f'{path} is not a readable bag: {reason(error)}') from error
         # of topic, msgtype and msgcount; one topic may come twice, from two publishers
         self.connections: list[Connection] = self._reader.connections
 
@@ -147,9 +148,9 @@ class Bag:
                 missing[connection.topic] -= 1
                 yield Message(connection, logged, raw)
         except OSError as error:
-            raise OSError(f'{self.path} cannot be read any more: {error}') from error
+            raise OSError(f'{self.path} cannot be read any more: {reason(error)}') from error
         except Exception as error:
-            raise ValueError(f'{self.path} is damaged: {_text(error)}{self._help()}') from error
+            raise ValueError(f'{self.path} is damaged: {reason(error)}{self._help()}') from error
         if first is last is None:
             for name, count in (+missing).items():
                 raise ValueError(
@@ -188,7 +189,3 @@ def _opened(path: Path) -> Reader:
     reader = _Reader(path)
     reader.open()
     return reader
-
-
-def _text(error: BaseException) -> str:
-    return str(error) or type(error).__name__

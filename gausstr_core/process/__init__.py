@@ -1,1 +1,1 @@
-"""The process that the method runs in: its memory and its threads."""
+"""What commands and the process of the method have in common: options, errors, memory, threads."""

@@ -1,6 +1,6 @@
-"""What options of a command may be: numbers within a range, sizes; refused by argparse by name.
+"""What options of a command may be: numbers within a range, sizes, files, folders.
 
-Each is given as `type` to `add_argument`. A number of a command has a range always: without one,
+Those with a range are given as `type` to `add_argument`. A number of a command always has one, or
 zero, a negative, `nan` or a number that fills the machine would be found somewhere inside.
 """
 
@@ -9,7 +9,12 @@ from __future__ import annotations
 import argparse
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_UNSET = ('', 'untrained')  # of --weights: no file is meant
 
 
 @dataclass(frozen=True)
@@ -74,3 +79,37 @@ class ImageSize:
 PROCESSES = Whole(1, 1024)  # or threads
 PROCESSES_OR_NONE = Whole(0, PROCESSES.high)
 SEED = Whole(0, 2**32 - 1)  # what every generator takes
+
+
+def refuse_misplaced(
+    options: argparse.Namespace, *, files: Iterable[str] = (), folders: Iterable[str] = ()
+) -> None:
+    """Refuse folders where files are wanted, and the reverse; what is absent passes.
+
+    Args:
+        options: of a command line.
+        files, folders: options as they are typed, such as --json, or names of arguments.
+
+    Raises:
+        ValueError: one is the other; the message names the option and the path.
+    """
+    for name in files:
+        for path in _paths(options, name):
+            if path.is_dir():
+                raise ValueError(f'{name}: expected a file, {path} is a folder')
+            _refuse_files(name, path.parents)
+    for name in folders:
+        for path in _paths(options, name):
+            _refuse_files(name, (path, *path.parents))
+
+
+def _refuse_files(name: str, folders: Iterable[Path]) -> None:
+    for path in folders:
+        if path.is_file():
+            raise ValueError(f'{name}: expected a folder, {path} is a file')
+
+
+def _paths(options: argparse.Namespace, name: str) -> list[Path]:
+    value: Any = getattr(options, name.lstrip('-').replace('-', '_'))
+    values = value if isinstance(value, (list, tuple)) else [value]
+    return [Path(item) for item in values if item is not None and str(item) not in _UNSET]

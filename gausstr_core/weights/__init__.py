@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from gausstr_core.weights.opening import open_weights
+from gausstr_core.weights.opening import expect_file, open_weights
 from gausstr_core.weights.tensors import fill
 
 FOLDER = Path(__file__).parent
@@ -39,10 +39,7 @@ def read_card(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: the weights or the card are missing, or the card is no JSON object.
     """
-    if path.is_dir():
-        raise ValueError(f'expected a file of weights, {path} is a folder')
-    if not path.is_file():
-        raise ValueError(f'no file of weights at {path}')
+    expect_file(path)
     card = path.with_suffix('.json')
     try:
         found = json.loads(card.read_text(encoding='utf-8-sig'))

@@ -8,7 +8,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from gausstr_core.process.reasons import refuse_misplaced, told
+from gausstr_core.process.command_line import refuse_misplaced
+from gausstr_core.process.reasons import told
 from gausstr_core.weights.fetch import (
     RemoteFile,
     cache_folder,
@@ -127,8 +128,8 @@ def main() -> None:
     options = parser().parse_args()
     try:
         refuse_misplaced(options, folders=['--check'])
-    except ValueError as error:
-        raise SystemExit(f'gausstr-fetch: {error}') from None
+    except (OSError, ValueError) as error:
+        raise SystemExit(f'gausstr-fetch: {told(error)}') from None
     faults: list[str] = []
     digests: dict[str, tuple[RemoteFile, Path]] = {}
     for file in dict.fromkeys(file for group in options.groups for file in GROUPS[group]):

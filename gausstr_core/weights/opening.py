@@ -52,10 +52,7 @@ def open_weights(path: Path) -> tuple[Any, dict[str, str]]:
     Raises:
         ValueError: the file is absent, cut off, not such a file, or would run code; it is named.
     """
-    if path.is_dir():
-        raise ValueError(f'expected a file of weights, {path} is a folder')
-    if not path.is_file():
-        raise ValueError(f'no file of weights at {path}')
+    expect_file(path)
     refuse_stand_in(path)
     found = container(path)
     if found == TORCH:
@@ -73,6 +70,14 @@ def open_weights(path: Path) -> tuple[Any, dict[str, str]]:
         raise ValueError(f'{path} cannot be read as safetensors: {reason(error)}') from None
 
 
+def expect_file(path: Path) -> None:
+    """Raise ValueError unless there is a file, of whatever kind."""
+    if path.is_dir():
+        raise ValueError(f'expected a file of weights, {path} is a folder')
+    if not path.is_file():
+        raise ValueError(f'no file of weights at {path}')
+
+
 def _unpickled(path: Path) -> Any:
     """What a torch file holds, by torch's restricted unpickler."""
     try:
@@ -80,21 +85,19 @@ def _unpickled(path: Path) -> Any:
         with torch.serialization.safe_globals(_stand_ins()), path.open('rb') as file:
             return torch.load(file, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = ' '.join(str(error).split())
         raise ValueError(
             f'{path} is refused: it is no plain file of weights, or it holds pickled objects '
-            f'that could run code ({_blamed(reason)}). Save its state_dict alone, or as '
+            f'that could run code ({_blamed(reason(error))}). Save its state_dict alone, or as '
             'safetensors'
         ) from None
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError) as error:
-        reason = ' '.join(str(error).split())[:200]
-        raise ValueError(f'{path} cannot be read as a torch file: {reason}') from None
+        raise ValueError(f'{path} cannot be read as a torch file: {reason(error)[:200]}') from None
 
 
-def _blamed(reason: str) -> str:
+def _blamed(message: str) -> str:
     """The part of torch's long message that says what the file holds."""
-    start = reason.find('Unsupported')
-    return reason[max(start, 0) :][:160]
+    start = message.find('Unsupported')
+    return message[max(start, 0) :][:160]
 
 
 def _stand_ins() -> list[Any]:

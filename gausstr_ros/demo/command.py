@@ -21,9 +21,9 @@ import numpy as np
 import rclpy
 from rclpy.signals import SignalHandlerOptions
 
-from gausstr_core.process.command_line import SEED, Real, Whole
+from gausstr_core.process.command_line import SEED, Real, Whole, refuse_misplaced
 from gausstr_core.process.memory import keep_freed_memory
-from gausstr_core.process.reasons import refuse_misplaced, told
+from gausstr_core.process.reasons import told
 from gausstr_core.weights import read_card, shipped_weights
 from gausstr_ros.demo.drive import Drive
 from gausstr_ros.demo.page import Report, draw_pictures, write_page

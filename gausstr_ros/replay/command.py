@@ -29,9 +29,10 @@ from gausstr_core.bags.messages import learn_types
 from gausstr_core.bags.place import check_place
 from gausstr_core.bags.reading import Bag, Message
 from gausstr_core.bags.writing import BagWriter
+from gausstr_core.process.command_line import refuse_misplaced
 from gausstr_core.process.compilation import announced_compilation
 from gausstr_core.process.memory import keep_freed_memory
-from gausstr_core.process.reasons import refuse_misplaced, told
+from gausstr_core.process.reasons import told
 from gausstr_msgs.msg import Categories
 from gausstr_ros.messages.serialised import serialised, type_name
 from gausstr_ros.publishing.outputs import Outputs

@@ -170,6 +170,7 @@ class _Found:
         self._image_topics = image_topics
         self._streams: dict[str, _Stamps] = {}
         self._infos: dict[str, dict[int, Calibration]] = {}
+        self._same: dict[Calibration, Calibration] = {}
         self._samples: dict[str, _Samples] = {}
         self._skipped: Counter[tuple[str, str]] = Counter()
 
@@ -219,7 +220,9 @@ class _Found:
 
     def _add_info(self, message: Message, content: Any) -> None:
         stamp = nanoseconds(content.header.stamp)
-        self._infos.setdefault(message.topic, {})[stamp] = Calibration.of(content)
+        info = Calibration.of(content)
+        # one for all that are equal: a camera sends it with every image
+        self._infos.setdefault(message.topic, {})[stamp] = self._same.setdefault(info, info)
 
     def _add_transforms(self, message: Message, content: Any) -> None:
         static = message.topic == TF_STATIC

@@ -27,6 +27,7 @@ from gausstr_core.pipeline import OccupancyPipeline, OccupancyResult
 from gausstr_core.process.command_line import Whole
 from gausstr_core.process.memory import keep_freed_memory
 from gausstr_core.process.parallel import follow_torch_threads, keep_torch_threads, use_threads
+from gausstr_core.process.reasons import told
 from gausstr_core.vocabulary.vocabulary import Vocabulary
 from gausstr_training.benchmarks.fast_paths import device_name
 from gausstr_training.evaluation.report import write_json
@@ -173,7 +174,7 @@ def main(arguments: list[str] | None = None) -> None:
                 options.json, {'device': device_name(), 'torch': torch.__version__, **found}
             )
     except (ValueError, OSError) as error:
-        raise SystemExit(f'gausstr_training.benchmarks.cycles: {error}') from None
+        raise SystemExit(f'gausstr_training.benchmarks.cycles: {told(error)}') from None
 
 
 if __name__ == '__main__':

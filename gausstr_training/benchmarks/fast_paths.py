@@ -26,6 +26,7 @@ from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import Gaussians, VoxelGrid
 from gausstr_core.process.command_line import Whole
 from gausstr_core.process.memory import keep_freed_memory
+from gausstr_core.process.reasons import told
 from gausstr_core.splatting import splat
 from gausstr_core.transformer.deformable import DeformableAttention, grid_sample_attention
 from gausstr_core.transformer.full.pyramid import Pyramid
@@ -261,7 +262,7 @@ def main(arguments: list[str] | None = None) -> None:
             partial.write_text(json.dumps(record, indent=2) + '\n')
             os.replace(partial, options.json)
         except OSError as error:
-            raise SystemExit(f'gausstr_training.benchmarks.fast_paths: {error}') from error
+            raise SystemExit(f'gausstr_training.benchmarks.fast_paths: {told(error)}') from error
 
 
 if __name__ == '__main__':

@@ -88,7 +88,10 @@ class Filler:
                 summary = None  # the teacher meets it again, and says so
             if summary is not None and (summary.masks or self._masks is None):
                 return KEPT, '', summary
-        frame = self._spec.frames[index]
+        try:
+            frame = self._spec.frames[index]
+        except OSError as error:  # of the bag's disk: those of the cache end the work
+            raise ValueError(str(error)) from error
         how = teacher.packed_for(key, frame.images, frame.rig, self._masks_of(frame))[1]
         how, _, note = how.partition(': ')
         return how, note, cache.check(key)

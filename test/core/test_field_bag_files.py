@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from mcap_bytes import Topic, write_bare_mcap, write_mcap
-from rosbags.rosbag2 import StoragePlugin
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from text_bags import ITEMS, PLUGINS, TEXT, edit, texts, write
 
 from gausstr_core.bags.messages import TYPES, encode
@@ -204,3 +204,17 @@ def test_a_path_that_is_no_unicode_is_that_of_the_bag(tmp_path: Path) -> None:
     """Field_reports B8: names from another system's disk."""
     file = write(tmp_path / 'bag', ITEMS, StoragePlugin.SQLITE3) / 'bag.db3'
     assert texts(file.rename(tmp_path / os.fsdecode(b'\xff#1.db3'))) == ITEMS
+
+
+def test_what_is_cut_within_a_packed_file_names_the_file_that_is_there(tmp_path: Path) -> None:
+    """Field_reports B7: rosbags unpacks such a bag into a folder that is gone by then."""
+    zstd = pytest.importorskip('backports.zstd')
+    bag = tmp_path / 'bag'
+    writer = Writer(bag, version=9, storage_plugin=StoragePlugin.MCAP)
+    writer.set_compression(CompressionMode.FILE, CompressionFormat.ZSTD)
+    with writer:
+        pass
+    (packed,) = bag.glob('*.zstd')
+    packed.write_bytes(zstd.compress(zstd.decompress(packed.read_bytes())[:-20]))
+    with pytest.raises(ValueError, match=rf'is cut off.*unpacked from {bag}: unpack its files'):
+        Bag(bag)

@@ -150,10 +150,12 @@ def test_a_disk_that_does_not_answer_is_no_damage(tmp_path: Path, monkeypatch, n
         yield
 
     monkeypatch.setattr(McapReader, 'messages', fail)
-    with pytest.raises(OSError, match=rf'bag cannot be read any more: .*{os.strerror(number)}'):
+    with pytest.raises(OSError, match=rf'(?i)bag cannot be read any more: {os.strerror(number)}'):
         texts(bag)
     monkeypatch.setattr(McapReader, '_open', lambda _: next(fail()))
-    with pytest.raises(OSError, match=rf'bag cannot be read at present: .*{os.strerror(number)}'):
+    with pytest.raises(
+        OSError, match=rf'(?i)bag cannot be read at present: {os.strerror(number)}'
+    ):
         texts(bag)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -184,6 +186,7 @@ def places(drive, tmp_path):
     for name in ('a', 'b'):
         shutil.copytree(bag, tmp_path / 'many' / name)
     (tmp_path / 'none' / 'deeper').mkdir(parents=True)
+    shutil.copytree(bag, tmp_path / 'drive' / '.out.part' / 'out')  # of a writer at work
     for name in ('old.bag', 'notes.txt', 'nothing', 'cut.mcap.zstd'):
         (tmp_path / name).write_bytes(b'x')
     shutil.copytree(bag, tmp_path / 'bare')
@@ -212,6 +215,21 @@ def test_a_path_that_is_no_bag_says_which_was_meant(places, parameters, path, ex
         main([str(places / path), str(places / 'out'), *parameters])
     assert str(refused.value).startswith('gausstr-replay: ')
     assert expected.format(places) in str(refused.value)
+
+
+def test_a_hint_needs_only_what_can_be_read(places, monkeypatch):
+    """At the top of a disk lies lost+found, which is root's."""
+    (places / 'drive' / 'lost+found').mkdir()
+    whole = Path.is_file
+
+    def guarded(path):
+        if 'lost+found' in path.parts:
+            raise PermissionError(errno.EACCES, 'Permission denied', str(path))
+        return whole(path)
+
+    monkeypatch.setattr(Path, 'is_file', guarded)
+    with pytest.raises(ValueError, match=r'bagg does not exist; did you mean .*drive/bag\?'):
+        check_place(places / 'drive' / 'bagg')
 
 
 def test_bags_pass_whatever_state_they_are_in(places):

@@ -102,6 +102,7 @@ def test_refusals_name_what_is_wrong(
         (['--weights', weights], 'expected at least one street'),
         (['--calibrate', one, '--weights', weights], '--output'),
         ([one, '--weights', tmp_path / 'no.safetensors'], 'no.safetensors'),
+        ([one, '--update-card'], '--update-card needs --weights FILE'),
     ]
     for arguments, message in cases:
         with pytest.raises(SystemExit) as caught:

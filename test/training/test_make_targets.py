@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import re
@@ -19,6 +20,7 @@ import pytest
 from bag_files import START, messages_of, write_bag, write_bag_of_drive
 from lethal_frames import Killer, LethalFrames
 
+from gausstr_training.bags import dataset
 from gausstr_training.bags.dataset import open_frames
 from gausstr_training.bags.sets import BagSettings
 from gausstr_training.make_targets import main
@@ -148,6 +150,26 @@ def test_a_frame_that_cannot_be_read_does_not_stop_the_others(
     write_bag(data / 'drive', messages)
     with pytest.raises(SystemExit, match=r'gausstr-make-targets: 1 frames failed:\n.*CAM_BACK'):
         command(data=data)
+    assert '1 failed, 2 made;' in capsys.readouterr().out
+
+
+def test_a_disk_that_fails_at_one_frame_does_not_stop_the_others(
+    command: Callable[..., str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    write_bag_of_drive(tmp_path / 'data' / 'drive', 3)
+    whole = dataset.read_frame
+
+    def failing(bag, row):
+        if row == 1:
+            raise OSError(errno.EIO, 'Input/output error', str(bag.path))
+        return whole(bag, row)
+
+    monkeypatch.setattr(dataset, 'read_frame', failing)
+    with pytest.raises(SystemExit, match=r'1 frames failed:\n.*Input/output error'):
+        command(data=tmp_path / 'data')
     assert '1 failed, 2 made;' in capsys.readouterr().out
 
 

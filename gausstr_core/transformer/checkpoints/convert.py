@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from gausstr_core.process.reasons import refuse_misplaced
+from gausstr_core.process.command_line import refuse_misplaced
+from gausstr_core.process.reasons import told
 from gausstr_core.transformer.checkpoints import checkpoint
 from gausstr_core.transformer.checkpoints.files import write_tensors
 
@@ -83,8 +84,8 @@ def main(arguments: list[str] | None = None) -> None:
             print(convert_back(options.source, options.target))
         else:
             print(convert(options.source, options.target, options.prototypes))
-    except ValueError as error:
-        raise SystemExit(f'gausstr-convert-checkpoint: {error}') from None
+    except (OSError, ValueError) as error:
+        raise SystemExit(f'gausstr-convert-checkpoint: {told(error)}') from None
 
 
 if __name__ == '__main__':
