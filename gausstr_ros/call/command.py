@@ -18,6 +18,7 @@ from nav_msgs.msg import OccupancyGrid
 from rclpy.qos import QoSProfile
 
 from gausstr_core.process.command_line import Real
+from gausstr_core.process.reasons import told
 from gausstr_core.stamps import nanoseconds
 from gausstr_core.vocabulary.vocabulary import Category, read_categories
 from gausstr_msgs.srv import GetCategories, SetCategories
@@ -115,10 +116,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         with Asker(options.node, options.timeout, given[at:]) as asker:
             code = options.run(asker, options)
-    except (ValueError, Unanswered) as error:
-        raise SystemExit(f'gausstr-call: {error}') from None
-    except OSError as error:
-        raise SystemExit(f'gausstr-call: {error.filename}: {error.strerror}') from None
+    except (ValueError, Unanswered, OSError) as error:
+        raise SystemExit(f'gausstr-call: {told(error)}') from None
     except KeyboardInterrupt:
         raise SystemExit('gausstr-call: interrupted') from None
     if code:

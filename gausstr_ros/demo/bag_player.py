@@ -29,6 +29,7 @@ from gausstr_core.bags.place import check_place
 from gausstr_core.bags.reading import CDR, Bag, Message
 from gausstr_core.process.command_line import Real
 from gausstr_core.process.memory import keep_freed_memory
+from gausstr_core.process.reasons import told
 from gausstr_core.stamps import SECOND
 from gausstr_ros.transport import use_shared_memory_profile
 
@@ -153,8 +154,6 @@ def play_bag(options: argparse.Namespace) -> int:
     Raises:
         ValueError: the bag cannot be read, or nobody subscribed.
     """
-    if not options.rate > 0:
-        raise ValueError(f'--rate must be > 0, got {options.rate}')
     times: list[tuple[str, int, float]] = []
 
     def note(topic: str, raw: bytes, now: float) -> None:
@@ -234,7 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         play_bag(options)
     except (ValueError, OSError) as error:
-        raise SystemExit(f'bag_player: {error}') from None
+        raise SystemExit(f'bag_player: {told(error)}') from None
     except KeyboardInterrupt:
         pass
     finally:

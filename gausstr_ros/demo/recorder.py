@@ -25,6 +25,7 @@ from gausstr_msgs.srv import SetCategories
 from gausstr_ros.demo.bag_player import header_stamp
 from gausstr_ros.demo.processes import DemoError
 from gausstr_ros.demo.spinning import SpinningThread
+from gausstr_ros.messages.serialised import type_name
 
 NODE = '/gausstr'
 _LATCHED = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -96,7 +97,7 @@ class Recorder:
     def silent(self) -> list[str]:
         """Outputs that never came, with their types."""
         return [
-            f'{topic} ({kind.__module__.split(".")[0]}/msg/{kind.__name__})'
+            f'{topic} ({type_name(kind)})'
             for topic, kind in self.outputs.items()
             if not self.heard[topic]
         ]

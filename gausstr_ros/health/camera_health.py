@@ -57,6 +57,7 @@ class CameraHealth:
         self.since, self.last, self.period = now, None, None
         self.lacks = self.fault = self.frozen = self.doubt = ''
         self.hints.clear()
+        self.connections.clear()
 
     def prepared(self, lacks: str) -> None:
         """Note what an image lacks besides itself, else ''; nobody may have looked at it."""

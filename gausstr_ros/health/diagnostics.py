@@ -21,6 +21,7 @@ from gausstr_ros.sets.waiting import SUPERSEDED
 from gausstr_ros.settings.settings import Settings
 
 _MAX_TEXT = 1000
+_FOR_LIFE = {'transitions refused'}  # values that outlive a configuration
 NODE = 'gausstr'  # of whoever has no graph, such as a replay
 REPLAY = 'replay'  # in place of a state of the lifecycle
 
@@ -68,7 +69,8 @@ class Health:
         with self._lock:
             self._restart()
             self._cameras = {c.name: CameraHealth(c.image_topic, now) for c in settings.cameras}
-            self._values = {'device': settings.device, 'preset': settings.preset}
+            kept = {key: self._values[key] for key in _FOR_LIFE & self._values.keys()}
+            self._values = {'device': settings.device, 'preset': settings.preset, **kept}
 
     def watch(self, timeout: float) -> None:
         """From now on a stage may run for so many seconds."""
@@ -96,6 +98,7 @@ class Health:
         finally:
             with self._lock:
                 self._transition = None
+                self._values.pop('configure is', None)
 
     def note(self, key: str, value: str) -> None:
         """Show a value under the pipeline's status."""

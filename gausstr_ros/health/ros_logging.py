@@ -40,7 +40,7 @@ class RosHandler(logging.Handler):
         for name in PACKAGES:
             logger = logging.getLogger(name)
             logger.addHandler(self)
-            logger.setLevel(logging.INFO)
+            logger.setLevel(self._logger.get_effective_level())  # numbers are Python's
             logger.propagate = False
         return self
 

@@ -203,6 +203,7 @@ class Worker:
         started, encoded, faults = time.monotonic(), None, taken.faults
         least = self._plan.min_cameras
         self._health.prepared(taken.images.payloads, taken.faults)
+        self._doubt({camera: needs.image.doubt for camera, needs in taken.inputs.items()})
         wanted = bool(self._wanted())
         if wanted:
             parts = encode_set(
@@ -217,7 +218,6 @@ class Worker:
             self._health.encoded(taken.early, len(taken.images.payloads))
             faults = parts.faults
             self._tell_read(taken, faults)
-            self._doubt({camera: needs.image.doubt for camera, needs in taken.inputs.items()})
         for text in faults.values():
             self._log.note(f'set at {taken.images.stamp / 1e9:.3f} s: {text}')
         if wanted:

@@ -37,7 +37,13 @@ from gausstr_msgs.msg import Categories
 from gausstr_ros.messages.serialised import serialised, type_name
 from gausstr_ros.publishing.outputs import Outputs
 from gausstr_ros.replay.journal import Journal, StoredSet, fingerprint
-from gausstr_ros.replay.remapping import as_recorded, read_rules, remapped, transform_topics
+from gausstr_ros.replay.remapping import (
+    as_recorded,
+    check_transforms,
+    read_rules,
+    remapped,
+    transform_topics,
+)
 from gausstr_ros.replay.run import Replay
 from gausstr_ros.replay.topics import TRANSFORMS, check_types, is_of, wanted_topics
 from gausstr_ros.settings.parameter_file import read_parameter_file
@@ -95,8 +101,10 @@ def replay(
     writer = BagWriter(target, _output_types(settings, names), latched=latched)
     with Bag(source) as bag:
         settings = as_recorded(settings, bag)
-        _check_topics(bag, settings, names)
-        transforms = _transforms(bag, transform_topics(rules, bag))
+        topics = transform_topics(rules)
+        _check_topics(bag, settings, names, topics)
+        check_transforms(topics, bag)
+        transforms = _transforms(bag, topics)
         journal = Journal(target, fingerprint(source, settings, [*names, *remaps]))
         # the lock first: who is refused must leave every journal alone
         with writer.locked(), journal, writer:
@@ -139,7 +147,8 @@ def _write_all(bag: Bag, run: Replay, writer: BagWriter) -> None:
         _copy(message, writer, left_out)
         now = message.logged
         if is_of(message.connection, kinds.get(message.topic, '')):
-            _write(run.feed(message.topic, message.raw, now), run, writer, now)
+            results = run.feed(message.topic, message.raw, now, latched=message.latched)
+            _write(results, run, writer, now)
     _write(run.finish(), run, writer, now)
 
 
@@ -199,7 +208,9 @@ def _transforms(bag: Bag, topics: Sequence[str]) -> tf2_ros.Buffer:
     return buffer
 
 
-def _check_topics(bag: Bag, settings: Settings, names: Sequence[str]) -> None:
+def _check_topics(
+    bag: Bag, settings: Settings, names: Sequence[str], transforms: Sequence[str]
+) -> None:
     wanted = {camera.image_topic for camera in settings.cameras}
     found = {connection.topic for connection in bag.connections}
     if not wanted & found:
@@ -207,7 +218,7 @@ def _check_topics(bag: Bag, settings: Settings, names: Sequence[str]) -> None:
             f'{bag.path}: expected images on {", ".join(sorted(wanted))}; the bag has '
             f'{", ".join(sorted(found)) or "nothing"}'
         )
-    check_types(bag, settings)
+    check_types(bag, settings, transforms)
     ours = {f'{NODE}/{name}' for name in (*names, 'categories')} & found
     if ours:
         raise ValueError(f'{bag.path} holds outputs already: {", ".join(sorted(ours))}')

@@ -43,7 +43,6 @@ class Journal:
         fingerprint: of everything that the results depend on.
 
     Raises:
-        ValueError: another replay is writing the target.
         OSError: it cannot be written there.
     """
 
@@ -58,9 +57,7 @@ class Journal:
         try:
             self._open()
         except sqlite3.OperationalError as error:
-            if 'locked' not in str(error):
-                raise OSError(f'{self._path}: {error}') from error
-            raise ValueError(f'another replay is writing {self._target}') from None
+            raise OSError(f'{self._path}: {error}') from error
         except sqlite3.DatabaseError:
             self._database.close()
             self._path.unlink()

@@ -10,13 +10,12 @@ from rclpy.exceptions import InvalidTopicNameException
 from rclpy.validate_topic_name import validate_topic_name
 
 from gausstr_core.bags.reading import Bag
+from gausstr_ros.replay.topics import COMPRESSED, TRANSFORMS
 from gausstr_ros.settings.settings import CameraSettings, Settings
 
 _LOGGER = logging.getLogger(__name__)
 
-TRANSFORMS = ('/tf', '/tf_static')
-_TRANSFORM_TYPE = 'tf2_msgs/msg/TFMessage'
-_COMPRESSED_TYPE = 'sensor_msgs/msg/CompressedImage'
+TRANSFORM_TOPICS = ('/tf', '/tf_static')
 
 
 def read_rules(texts: Sequence[str], settings: Settings) -> dict[str, str]:
@@ -25,7 +24,10 @@ def read_rules(texts: Sequence[str], settings: Settings) -> dict[str, str]:
     Raises:
         ValueError: a text is not of that form, or FROM is no input.
     """
-    inputs = [*TRANSFORMS, *(topic for camera in settings.cameras for topic in _topics(camera))]
+    inputs = [
+        *TRANSFORM_TOPICS,
+        *(topic for camera in settings.cameras for topic in _topics(camera)),
+    ]
     rules: dict[str, str] = {}
     for text in texts:
         name, sign, other = text.partition(':=')
@@ -59,7 +61,7 @@ def as_recorded(settings: Settings, bag: Bag) -> Settings:
 
     def recorded(camera: CameraSettings) -> CameraSettings:
         base = camera.image_topic.removesuffix('/compressed')
-        if camera.image_topic in kinds or kinds.get(base) != _COMPRESSED_TYPE:
+        if camera.image_topic in kinds or kinds.get(base) != COMPRESSED:
             return camera
         return replace(camera, image_topic=base)
 
@@ -68,19 +70,23 @@ def as_recorded(settings: Settings, bag: Bag) -> Settings:
     return replace(settings, cameras=tuple(map(recorded, settings.cameras)))
 
 
-def transform_topics(rules: Mapping[str, str], bag: Bag) -> list[str]:
-    """The topics of moving and of static transforms in the bag.
+def transform_topics(rules: Mapping[str, str]) -> list[str]:
+    """The topics of moving and of static transforms in the bag."""
+    return [rules.get(name, name) for name in TRANSFORM_TOPICS]
+
+
+def check_transforms(topics: Sequence[str], bag: Bag) -> None:
+    """Tell where transforms of the bag have other names.
 
     Raises:
         ValueError: neither is there, but others of the kind are, as of a robot in a namespace.
     """
-    topics = [rules.get(name, name) for name in TRANSFORMS]
     kinds = {connection.topic: connection.msgtype for connection in bag.connections}
     near = {
         name: other
-        for name, topic in zip(TRANSFORMS, topics, strict=True)
+        for name, topic in zip(TRANSFORM_TOPICS, topics, strict=True)
         for other, kind in kinds.items()
-        if topic not in kinds and kind == _TRANSFORM_TYPE and other.endswith(name)
+        if topic not in kinds and kind == TRANSFORMS and other.endswith(name)
     }
     if near:
         advice = ' '.join(f'{name}:={other}' for name, other in near.items())
@@ -91,7 +97,6 @@ def transform_topics(rules: Mapping[str, str], bag: Bag) -> list[str]:
         if not set(topics) & set(kinds):
             raise ValueError(text)
         _LOGGER.warning(text)
-    return topics
 
 
 def _topics(camera: CameraSettings) -> tuple[str, str, str]:

@@ -6,7 +6,6 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
 
 import tf2_ros
 from diagnostic_msgs.msg import DiagnosticArray
@@ -67,7 +66,7 @@ class Replay:
         self._pending: list[tuple[int, WaitingSet[Shot, CameraInputs]]] = []  # number, set
         self._count = 0
         # several to a topic: two cameras may share their CameraInfo, or their depth
-        self._handlers: dict[str, list[tuple[type, Callable[[Any], None]]]] = defaultdict(list)
+        self._handlers: dict[str, list[tuple[type, Callable[..., None]]]] = defaultdict(list)
         image = CompressedImage if settings.compressed else Image
         for camera in settings.cameras:
             name = camera.name
@@ -79,7 +78,9 @@ class Replay:
                 depth = CompressedImage if camera.compressed_depth else Image
                 self._handlers[camera.depth_topic].append((depth, partial(self._on_depth, name)))
 
-    def feed(self, topic: str, raw: bytes, now: int) -> Iterator[tuple[int, StoredSet]]:
+    def feed(
+        self, topic: str, raw: bytes, now: int, *, latched: bool = False
+    ) -> Iterator[tuple[int, StoredSet]]:
         """Take one message of the bag at the bag's time; yields stamp and result of ready sets."""
         self._now = max(self._now, now)
         if topic not in self._handlers:
@@ -92,7 +93,10 @@ class Replay:
                 self._log.note(text)
                 self.health.failed(text)
                 continue
-            handle(content)
+            if kind is CameraInfo:
+                handle(content, latched=latched)
+            else:
+                handle(content)
         yield from self._map_ready(self.settings.transform_timeout)
 
     def finish(self) -> Iterator[tuple[int, StoredSet]]:
@@ -103,6 +107,7 @@ class Replay:
     def report(self, stamp: int) -> DiagnosticArray:
         """The diagnostics so far."""
         self.health.camera_drops(self._synchroniser.drops + drops_by_camera(self._pairing))
+        self.health.phase_offsets(self._synchroniser.offsets)
         return self.health.message(stamp)
 
     def _on_image(self, camera: str, message: Image | CompressedImage) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from gausstr_core.bags.reading import CDR, Bag, Connection, encoding_of
@@ -20,9 +20,9 @@ class WantedTopic(NamedTuple):
     parameter: str  # which says so; '' where none does
 
 
-def wanted_topics(settings: Settings) -> Iterator[WantedTopic]:
-    """What the node would listen to."""
-    for topic in ('/tf', '/tf_static'):
+def wanted_topics(settings: Settings, transforms: Sequence[str] = ()) -> Iterator[WantedTopic]:
+    """What the node would listen to; `transforms` are the names that those topics have."""
+    for topic in transforms:
         yield WantedTopic(topic, TRANSFORMS, '')
     for camera in settings.cameras:
         own = f'cameras.{camera.name}'
@@ -34,14 +34,14 @@ def wanted_topics(settings: Settings) -> Iterator[WantedTopic]:
             yield WantedTopic(camera.depth_topic, depth, f'{own}.depth_topic')
 
 
-def check_types(bag: Bag, settings: Settings) -> None:
+def check_types(bag: Bag, settings: Settings, transforms: Sequence[str]) -> None:
     """Refuse a bag in which a topic that is replayed has messages, but none of its type.
 
     Raises:
         ValueError: it has; topic, what was found, what was expected and the parameter are named.
     """
     faults = []
-    for wanted in wanted_topics(settings):
+    for wanted in wanted_topics(settings, transforms):
         found = [c for c in bag.connections if c.topic == wanted.topic and c.msgcount]
         if found and not any(is_of(connection, wanted.kind) for connection in found):
             faults.append(

@@ -13,7 +13,6 @@ from rclpy.validate_topic_name import validate_topic_name
 from gausstr_core.contracts import VoxelGrid
 from gausstr_ros.messages.grids_and_clouds import band_slice
 from gausstr_ros.sets.limits import Grouping
-from gausstr_ros.settings.parameter_file import read_parameter_file as read_parameter_file
 from gausstr_ros.settings.parameters import PARAMETERS, camera_parameters, checked
 
 _COMPRESSED = re.compile(r'(?<![A-Za-z])[cC]ompressed|(?<=[a-z])Compressed')

@@ -49,10 +49,12 @@ class VocabularyInForce:
             return self._period.vocabulary, self._period.first_stamp
 
     def replace(self, vocabulary: Vocabulary) -> VocabularyPeriod:
-        """Use another vocabulary from the next set on."""
+        """Use another vocabulary from the next set on; after `close` no set will."""
         with self._changed:
+            closed = self._period.ended  # else the period in force goes on
             self._period.ended = True
             self._period = VocabularyPeriod(vocabulary)
+            self._period.ended = closed
             self._announce(vocabulary, None)
             self._changed.notify_all()
             return self._period

@@ -76,6 +76,21 @@ def test_a_whole_robot_in_a_namespace_is_remapped(drive, parameters, tmp_path):
     assert mapped(tmp_path / 'mapped.mcap') == 2
 
 
+def test_only_the_transforms_that_are_read_must_be_some(drive, parameters, tmp_path):
+    """geometry2 433: /tf of another type beside the one that --remap names, and the reverse."""
+    mixed = [item._replace(topic=f'/robot{t}') if (t := item.topic).startswith('/tf') else item
+             for item in drive]  # fmt: skip
+    image = next(item for item in drive if 'image' in item.topic)
+    rules = ['/tf:=/robot/tf', '/tf_static:=/robot/tf_static']
+    bag = write_bag(tmp_path / 'bag', [*mixed, image._replace(topic='/tf')])
+    main([str(bag), str(tmp_path / 'mapped.mcap'), *parameters, '--remap', *rules])
+    assert mapped(tmp_path / 'mapped.mcap') == 2
+    wrong = [item for item in mixed if item.topic != '/robot/tf']
+    bag = write_bag(tmp_path / 'wrong', [*wrong, image._replace(topic='/robot/tf')])
+    with pytest.raises(SystemExit, match=r'/robot/tf is sensor_msgs/msg/CompressedImage'):
+        main([str(bag), str(tmp_path / 'no.mcap'), *parameters, '--remap', *rules])
+
+
 def test_one_of_the_two_under_a_namespace_is_warned_of(drive, parameters, tmp_path, caplog):
     """geometry2 433: /tf_static is there, /tf is another robot's."""
     bag = renamed(drive, tmp_path / 'bag', lambda t: '/robot/tf' if t == '/tf' else t)

@@ -18,7 +18,8 @@ from installed_package import install
 
 from gausstr_ros.publishing.outputs import Outputs
 from gausstr_ros.rviz_view import fitted
-from gausstr_ros.settings.settings import read_parameter_file, read_settings
+from gausstr_ros.settings.parameter_file import read_parameter_file
+from gausstr_ros.settings.settings import read_settings
 
 ROOT = Path(__file__).parents[2]
 LAUNCH = sorted((ROOT / 'launch').glob('*.launch.py'))

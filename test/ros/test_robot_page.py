@@ -21,7 +21,8 @@ from node_graph import active_node
 
 from gausstr_ros.call.command import main as call
 from gausstr_ros.demo.spinning import SpinningThread
-from gausstr_ros.settings.settings import read_parameter_file, read_settings
+from gausstr_ros.settings.parameter_file import read_parameter_file
+from gausstr_ros.settings.settings import read_settings
 
 
 @pytest.fixture
