@@ -20,6 +20,7 @@ from gausstr_core.foundation.depth.lidar_depth import (
     project_cloud,
     remove_hidden,
 )
+from gausstr_core.foundation.interface import resize_images
 from gausstr_core.foundation.precomputed import (
     PrecomputedDepth,
     PrecomputedFeatures,
@@ -38,6 +39,19 @@ def rig(number=1, height=180, width=320, focal=200.0):
         FORWARD.repeat(number, 1, 1),
         ((height, width),) * number,
     )
+
+
+def test_images_are_shrunk_as_the_released_loader_shrinks_them(shared):
+    """By Pillow's bicubic filter: resized to 0.55 of their size, then cropped from (9, 4)."""
+    units = np.load(shared / 'reference' / 'units.npz')
+    source = torch.from_numpy(units['aug.src'])
+    height, width = (int(side * 0.55) for side in source.shape[:2])
+    (image,) = resize_images([source], height, width, 'bicubic')
+    cut = image[9:49, 4:84].numpy().astype(int)
+    for expected in units['aug.test.img']:
+        # Pillow rounds its filter's weights, so a grey level differs here and there
+        difference = np.abs(cut - expected)
+        assert difference.max() <= 1 and (difference > 0).mean() < 0.01
 
 
 def test_stored_maps_of_every_kind_are_read(tmp_path):
