@@ -10,7 +10,8 @@ from rclpy.exceptions import InvalidTopicNameException
 from rclpy.validate_topic_name import validate_topic_name
 
 from gausstr_core.bags.reading import Bag
-from gausstr_ros.replay.topics import COMPRESSED, TRANSFORMS
+from gausstr_ros.listening.neighbours import COMPRESSED
+from gausstr_ros.replay.topics import TRANSFORMS
 from gausstr_ros.settings.settings import CameraSettings, Settings
 
 _LOGGER = logging.getLogger(__name__)

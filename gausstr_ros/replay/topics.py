@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from gausstr_core.bags.reading import CDR, Bag, Connection, encoding_of
+from gausstr_ros.listening.neighbours import sources
 from gausstr_ros.settings.settings import Settings
 
-IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
-INFO, TRANSFORMS = 'sensor_msgs/msg/CameraInfo', 'tf2_msgs/msg/TFMessage'
+TRANSFORMS = 'tf2_msgs/msg/TFMessage'
 
 
 class WantedTopic(NamedTuple):
@@ -25,13 +25,9 @@ def wanted_topics(settings: Settings, transforms: Sequence[str] = ()) -> Iterato
     for topic in transforms:
         yield WantedTopic(topic, TRANSFORMS, '')
     for camera in settings.cameras:
-        own = f'cameras.{camera.name}'
-        image = COMPRESSED if settings.compressed else IMAGE
-        yield WantedTopic(camera.image_topic, image, f'{own}.image_topic and image_transport')
-        yield WantedTopic(camera.camera_info_topic, INFO, f'{own}.camera_info_topic')
-        if settings.measured_depth:
-            depth = COMPRESSED if camera.compressed_depth else IMAGE
-            yield WantedTopic(camera.depth_topic, depth, f'{own}.depth_topic')
+        for topic, source in sources(camera, settings).items():
+            also = ' and image_transport' if topic == camera.image_topic else ''
+            yield WantedTopic(topic, source.kind, source.parameter + also)
 
 
 def check_types(bag: Bag, settings: Settings, transforms: Sequence[str]) -> None:
