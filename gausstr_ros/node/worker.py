@@ -90,7 +90,7 @@ class Worker:
         short_of_memory: called when the device's memory was too small for a set.
         broken: called when a thread has come to an unforeseen end; the other one ends as well.
         health: told of everything.
-        measured_depth: whether depth comes from topics.
+        measured_depth: whether depth is measured.
     """
 
     def __init__(
