@@ -25,7 +25,7 @@ from gausstr_core.encoded_images import EncodedImages
 from gausstr_core.pipeline import OccupancyPipeline, OccupancyResult
 from gausstr_core.vocabulary.vocabulary import Vocabulary
 from gausstr_core.voxels.rules import Rule
-from gausstr_ros.cycle.lidar_view import lidar_depth
+from gausstr_ros.cycle.lidar_view import lidar_depth, wrong_scale
 from gausstr_ros.cycle.pinhole_views import PinholeView, pinhole_view
 from gausstr_ros.listening.depth_pairing import Shot
 from gausstr_ros.listening.rig_source import CameraInputs, ImageInputs
@@ -43,6 +43,7 @@ class EncodedImage:
 
     encoded: EncodedImages | None  # None: it cannot be used
     fault: str = ''  # why not; names the camera
+    doubt: str = ''  # why its measured depth can hardly be right; names the camera
     seconds: dict[str, float] = field(default_factory=dict)  # wall time per stage
 
 
@@ -54,6 +55,11 @@ class EncodedParts:
     parts: dict[str, EncodedImage]  # in the order of the rig
     poses: dict[str, NDArray[np.float64]]  # [4, 4] ego_from_camera, the ego frame at `stamp`
     faults: dict[str, str]  # cameras that cannot be used -> why; the text names the camera
+
+    @property
+    def doubts(self) -> dict[str, str]:
+        """Per camera that can be used why its measured depth can hardly be right, else ''."""
+        return {name: part.doubt for name, part in self.parts.items() if part.encoded is not None}
 
 
 @dataclass(frozen=True)
@@ -117,7 +123,7 @@ def encode_images(
         for group in filter(None, groups):
             for camera, found in zip(group, _encode(pipeline, group, measured_depth), strict=True):
                 seconds = {**group[camera].seconds, **found.seconds}
-                parts[camera] = EncodedImage(found, seconds=seconds)
+                parts[camera] = EncodedImage(found, doubt=group[camera].doubt, seconds=seconds)
     return parts
 
 
@@ -177,8 +183,9 @@ def join_set(images: EncodedParts, min_cameras: int = 1) -> EncodedSet:
 @dataclass(frozen=True)
 class _View:
     pinhole: PinholeView
-    depth: NDArray[np.float32] | Tensor | None  # [h, w] metres, where it is measured
+    depth: Tensor | None  # [h, w] metres, where it is measured
     rig: CameraRig  # of this camera, in the ego frame at its own stamp
+    doubt: str  # why the depth can hardly be right
     seconds: dict[str, float]  # that it took, per stage
 
 
@@ -194,11 +201,14 @@ def _view(camera: str, shot: Shot, needs: ImageInputs, size: tuple[int, int]) ->
         ((height, width),),
     )
     seconds = {'decode': time.perf_counter() - started}
-    if not needs.scans:
-        return _View(view, view.depth, rig, seconds)
-    started = time.perf_counter()
-    depth = lidar_depth(needs.scans, rig.resized(*size))
-    return _View(view, depth, rig, {**seconds, 'lidar': time.perf_counter() - started})
+    depth, doubt = None if view.depth is None else torch.from_numpy(view.depth), ''
+    if needs.scans:
+        started = time.perf_counter()
+        depth, doubt = lidar_depth(needs.scans, rig.resized(*size))
+        seconds['lidar'] = time.perf_counter() - started
+    if depth is not None:
+        doubt = doubt or wrong_scale(depth, rig)
+    return _View(view, depth, rig, doubt, seconds)
 
 
 def _encode(

@@ -16,11 +16,13 @@ UNUSABLE = 'cannot be used'
 class CameraHealth(StreamHealth):
     """Counters of one camera; times in seconds of a clock that only goes forward."""
 
-    what: ClassVar[str] = 'image'
+    silence: ClassVar[str] = 'no image on'
+    losses: ClassVar[str] = 'images dropped'
 
     absent: int = 0  # sets that went out without it
     frozen: str = ''  # how long its picture has stood still
-    doubt: str = ''  # why its mount or its depth can hardly be right
+    doubt: str = ''  # why its mount can hardly be right
+    depth_doubt: str = ''  # why its measured depth can hardly be right
     offset: float = 0.0  # phase, seconds
     lacks: str = ''  # what its last image needed besides itself, and did not get
     fault: str = ''  # why its last image was of no use
@@ -29,7 +31,7 @@ class CameraHealth(StreamHealth):
     def watch(self, now: float) -> None:
         """Measure age and rate afresh."""
         super().watch(now)
-        self.lacks = self.fault = self.frozen = self.doubt = ''
+        self.lacks = self.fault = self.frozen = self.doubt = self.depth_doubt = ''
 
     def prepared(self, lacks: str) -> None:
         """Note what an image lacks besides itself, else ''; nobody may have looked at it."""
@@ -56,10 +58,8 @@ class CameraHealth(StreamHealth):
     def _judged_messages(self) -> tuple[bytes, str]:
         if fault := self.lacks or self.fault or self._news:
             return DiagnosticStatus.ERROR, fault
-        if self.doubt:
-            return DiagnosticStatus.WARN, self.doubt
-        if self.frozen:
-            return DiagnosticStatus.WARN, self.frozen
+        if doubt := self.doubt or self.depth_doubt or self.frozen:
+            return DiagnosticStatus.WARN, doubt
         level, text = super()._judged_messages()
         absent = self.absent - self._told_absent
         if level == DiagnosticStatus.OK and absent:

@@ -167,6 +167,12 @@ class Health:
             for camera, text in doubts.items():
                 self._cameras[camera].doubt = text
 
+    def depth_doubted(self, doubts: Mapping[str, str]) -> None:
+        """Note of some cameras why their measured depth can hardly be right, else ''."""
+        with self._lock:
+            for camera, text in doubts.items():
+                self._cameras[camera].depth_doubt = text
+
     def camera_drops(self, drops: Counter[tuple[str, str]]) -> None:
         """Set the counts of images dropped before they were in a set, (camera, reason)."""
         with self._lock:

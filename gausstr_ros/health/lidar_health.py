@@ -14,7 +14,8 @@ from gausstr_ros.health.stream_health import StreamHealth
 class LidarHealth(StreamHealth):
     """Counters of one lidar; times in seconds of a clock that only goes forward."""
 
-    what: ClassVar[str] = 'cloud'
+    silence: ClassVar[str] = 'no cloud on'
+    losses: ClassVar[str] = 'clouds dropped'
 
     def refused(self, text: str) -> None:
         """Note why a cloud cannot be read."""

@@ -17,7 +17,9 @@ _SMOOTHING = 0.8
 class StreamHealth:
     """Counters of one stream; times in seconds of a clock that only goes forward."""
 
-    what: ClassVar[str]  # comes on the topic
+    # what is said where nothing comes, and of what is dropped
+    silence: ClassVar[str]
+    losses: ClassVar[str]
 
     topic: str
     since: float  # when it began to be watched
@@ -95,7 +97,7 @@ class StreamHealth:
         if live and quiet > SILENT_AFTER:
             since = 'since the start' if self.last is None else f'for {quiet:.1f} s'
             hint = f': {self.hints[self.topic]}' if self.topic in self.hints else ''
-            return DiagnosticStatus.ERROR, f'no {self.what} on {self.topic} {since}{hint}'
+            return DiagnosticStatus.ERROR, f'{self.silence} {self.topic} {since}{hint}'
         level, text = self._judged_messages()
         if level != DiagnosticStatus.OK:
             hints = [hint for topic, hint in self.hints.items() if topic != self.topic]
@@ -106,7 +108,7 @@ class StreamHealth:
         """What there is to say of the messages that come."""
         if dropped := self.drops - self._told:
             why = ', '.join(f'{reason} ({count})' for reason, count in dropped.items())
-            return DiagnosticStatus.WARN, f'{self.what}s dropped: {why}'
+            return DiagnosticStatus.WARN, f'{self.losses}: {why}'
         return DiagnosticStatus.OK, 'ok'
 
 

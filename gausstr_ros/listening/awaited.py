@@ -95,8 +95,8 @@ class AwaitedTopics:
             _LOGGER.warning(
                 'waiting for %s: nothing has come for %.0f s. Does the driver run, in this ROS '
                 'domain? See `ros2 topic list`; topics are those of the parameters cameras, '
-                'cameras.<name>.*_topic, image_transport and lidar.topic, and /diagnostics goes on '
-                'to tell',
+                'cameras.<name>.*_topic, image_transport and lidar.topic, and /diagnostics goes '
+                'on to tell',
                 ', '.join(dict.fromkeys(awaited)), PATIENCE,
             )  # fmt: skip
         elif self._listed and not self._silent:

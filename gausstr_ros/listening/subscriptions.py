@@ -220,9 +220,9 @@ class Subscriptions:
         stamp = nanoseconds(message.header.stamp)
         self._health.received(lidar, stamp, self._node.get_clock().now().nanoseconds)
         self._awaited.heard(lidar, lidar)
-        if why := self._rigs.clouds.add(lidar, message):
-            self._faults.note(why)
-            self._health.refused(lidar, why)
+        if refusal := self._rigs.clouds.add(lidar, message):
+            self._faults.note(refusal)
+            self._health.refused(lidar, refusal)
 
     def _add(self, camera: str, shot: Shot) -> None:
         stamp = nanoseconds(shot.image.header.stamp)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 import tf2_ros
@@ -127,9 +127,9 @@ class Replay:
 
     def _on_cloud(self, topic: str, message: PointCloud2) -> None:
         self.health.received(topic, nanoseconds(message.header.stamp))
-        if why := self._rigs.clouds.add(topic, message):
-            self._log.note(why)
-            self.health.refused(topic, why)
+        if refusal := self._rigs.clouds.add(topic, message):
+            self._log.note(refusal)
+            self.health.refused(topic, refusal)
 
     def _add(self, camera: str, shot: Shot | None) -> None:
         if shot is not None:
@@ -172,8 +172,7 @@ class Replay:
         stamp = entry.images.stamp
         doubts = {camera: needs.image.doubt for camera, needs in entry.inputs.items()}
         self.health.doubted(doubts)
-        for text in filter(None, doubts.values()):
-            self._log.note(text, level=logging.WARNING)
+        self._warn(doubts)
         result = self._journal.find(number, stamp)
         self.health.prepared(entry.images.payloads, entry.faults)
         if result is None:
@@ -181,7 +180,13 @@ class Replay:
             self._journal.add(number, stamp, result)
         else:
             self.health.read(entry.inputs, result.faults, {})
+        self.health.depth_doubted(result.doubts)
+        self._warn(result.doubts)
         return result
+
+    def _warn(self, doubts: Mapping[str, str]) -> None:
+        for text in filter(None, doubts.values()):
+            self._log.note(text, level=logging.WARNING)
 
     def _map(self, entry: WaitingSet[Shot, CameraInputs]) -> StoredSet:
         images = encode_set(
@@ -198,7 +203,7 @@ class Replay:
             (name, message if isinstance(message, bytes) else serialised(message))
             for name, message in self._outputs.make(self._names, mapped)
         ]
-        return StoredSet(mapped.seconds, messages, images.faults)
+        return StoredSet(mapped.seconds, messages, images.faults, images.doubts)
 
     def _drop(self, images: ImageSet[Shot], reason: str, error: Exception) -> None:
         self._log.note(f'set at {images.stamp / 1e9:.3f} s not mapped: {error}')

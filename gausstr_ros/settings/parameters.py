@@ -75,7 +75,7 @@ PARAMETERS = (
     Parameter(
         'lidar.sweeps',
         1,
-        'Scans of each lidar that are joined for an image; what moves is smeared by more than one.',
+        'Scans of each lidar that are joined for an image; more than one smear what moves.',
         (1, 50),
     ),
     Parameter('base_frame', 'base_link', 'Frame of the outputs: x forward, y left, z up.'),
