@@ -1,4 +1,4 @@
-"""Whether measured depth is in metres: compared with the flat ground that the calibration knows."""
+"""Whether measured depth is in metres: compared with the ground that the calibration knows."""
 
 from __future__ import annotations
 
