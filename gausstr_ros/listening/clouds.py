@@ -134,42 +134,49 @@ class Clouds:
                 named.
         """
         held = dict(self._scans)
-        newest = {topic: max((s.stamp for s in held[topic]), default=None) for topic in held}
-        reached = max((n for n in newest.values() if n is not None), default=None)
-        over = reached is not None and reached > stamp + self._max_age
+        newest = {topic: max(scans, key=_stamp, default=None) for topic, scans in held.items()}
+        reached = max((scan.stamp for scan in newest.values() if scan), default=stamp)
         found, lacks = [], []
         for topic, scans in held.items():
-            if (nearest := _nearest(scans, stamp)) is None and not over:
-                raise NotReady(NO_CLOUD, self._told(camera, stamp, topic), newest=newest[topic])
-            nearest = nearest or max(scans, key=lambda s: s.stamp, default=None)
+            nearest = _nearest(scans, stamp)
+            if nearest is None and reached <= stamp + self._max_age:
+                raise self._missing(camera, stamp, topic, newest[topic], final=False)
+            nearest = nearest or newest[topic]
             if nearest is None or abs(nearest.stamp - stamp) > self._max_age:
                 lacks.append((topic, nearest))
             else:
                 found.append(self._joined(scans, nearest))
-        if found:
-            return found
-        topic, nearest = lacks[0]
-        if nearest is None:
-            raise NotReady(NO_CLOUD, self._told(camera, stamp, topic), final=True)
-        age = (stamp - nearest.stamp) / 1e9
-        raise NotReady(
+        if not found:
+            raise self._missing(camera, stamp, *lacks[0], final=True)
+        return found
+
+    def _missing(
+        self, camera: str, stamp: int, topic: str, scan: Scan | None, *, final: bool
+    ) -> NotReady:
+        """Why an image has no scan of a lidar, the nearest of which is given."""
+        image, newest = f'its image at {stamp / 1e9:.3f} s', scan.stamp if scan else None
+        if scan is None or abs(scan.stamp - stamp) <= self._max_age:
+            text = f'camera {camera}: no cloud for {image} has come on {topic}'
+            refused = self._refused.get(topic)
+            text += f': {refused}' if refused else ''
+            return NotReady(NO_CLOUD, text, newest=newest, final=final)
+        age = (stamp - scan.stamp) / 1e9
+        return NotReady(
             TOO_OLD,
             f'camera {camera}: the nearest cloud on {topic} is {abs(age):.3f} s '
-            f'{"older" if age > 0 else "younger"} than its image at {stamp / 1e9:.3f} s, '
+            f'{"older" if age > 0 else "younger"} than {image}, '
             f'lidar.max_age is {self._max_age / 1e9:g} s',
-            final=True,
+            newest=newest,
+            final=final,
         )
 
     def _joined(self, scans: Sequence[Scan], nearest: Scan) -> tuple[Scan, ...]:
-        before = sorted((s for s in scans if s.stamp <= nearest.stamp), key=lambda s: -s.stamp)
+        before = sorted((s for s in scans if s.stamp <= nearest.stamp), key=_stamp, reverse=True)
         return tuple(before[: self._sweeps])
 
-    def _told(self, camera: str, stamp: int, topic: str) -> str:
-        text = (
-            f'camera {camera}: no cloud for its image at {stamp / 1e9:.3f} s has come on {topic}'
-        )
-        refused = self._refused.get(topic)
-        return f'{text}: {refused}' if refused else text
+
+def _stamp(scan: Scan) -> int:
+    return scan.stamp
 
 
 def _nearest(scans: Sequence[Scan], stamp: int) -> Scan | None:
@@ -178,11 +185,11 @@ def _nearest(scans: Sequence[Scan], stamp: int) -> Scan | None:
     One that came half a period before the stamp or less is taken at once: that the next is not
     nearer is clear before it comes. The answer stays the same whatever comes after.
     """
-    before = sorted((s for s in scans if s.stamp <= stamp), key=lambda s: s.stamp)[-GAPS - 1 :]
+    before = sorted((s for s in scans if s.stamp <= stamp), key=_stamp)[-GAPS - 1 :]
     gaps = [late.stamp - early.stamp for early, late in itertools.pairwise(before)]
     if gaps and 2 * (stamp - before[-1].stamp) <= min(gaps):
         return before[-1]
-    after = min((s for s in scans if s.stamp >= stamp), key=lambda s: s.stamp, default=None)
+    after = min((s for s in scans if s.stamp >= stamp), key=_stamp, default=None)
     if after is None or not before:
         return after
     return min(before[-1], after, key=lambda s: abs(s.stamp - stamp))

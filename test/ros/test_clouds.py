@@ -64,7 +64,6 @@ def test_what_comes_later_changes_nothing(period, jitter, lost, at):
     for count in range(1, len(stamps) + 1):
         answer = chosen(clouds(*stamps[:count]), at)
         if not isinstance(answer, NotReady) or answer.final:
-            # another scan at a half period or less would break the rhythm, not come late
             answers.append(str(answer))
     assert len(set(answers)) <= 1
 
