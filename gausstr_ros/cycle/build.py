@@ -11,7 +11,7 @@ from gausstr_core.camera.rig import CameraRig
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.process.parallel import use_threads
 from gausstr_core.vocabulary.vocabulary import Vocabulary
-from gausstr_core.voxels.rules import MODEL, TOPIC, CalibratedRule, ReleasedRule, Rule
+from gausstr_core.voxels.rules import CalibratedRule, ReleasedRule, Rule
 from gausstr_ros.cycle.steps import MappedSet
 from gausstr_ros.settings.settings import Settings
 
@@ -40,7 +40,7 @@ def rule_in_force(pipeline: OccupancyPipeline, settings: Settings) -> Rule:
     Raises:
         ValueError: it has no such threshold.
     """
-    rule = pipeline.rule_for(TOPIC if settings.measured_depth else MODEL)
+    rule = pipeline.rule_for(settings.depth_source)
     if settings.class_temperature > 0:
         if not isinstance(rule, CalibratedRule):
             raise ValueError(
