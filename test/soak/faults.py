@@ -44,6 +44,10 @@ MISSING = Sign('', counter='sets without it')
 ANOTHER_CLOCK = Sign('', counter='dropped: stamp far from the other cameras')
 AHEAD = Sign('', counter='dropped: stamp ahead of the images after it')
 LATE = Sign('', counter='dropped: late')
+# the first by the last good cloud, which is not old yet
+NO_CLOUD = tuple(
+    Sign('pipeline', counter=f'sets dropped: {reason}') for reason in ('no cloud', 'cloud too old')
+)
 
 
 def _halved(delivery: Delivery, _: random.Random) -> list[Delivery]:
@@ -106,6 +110,9 @@ def faults(still: bytes, large: bytes) -> list[Fault]:
         Fault('refused transition', (Sign('pipeline', counter='transitions refused'),)),
         Fault('latched CameraInfo', (Sign('pipeline', 'inactive'),)),
         Fault('TF gap', (Sign('pipeline', 'no transform'),)),
+        Fault('lidar silent', NO_CLOUD, 20),
+        Fault('lidar old', NO_CLOUD, 20),
+        Fault('lidar all NaN', (Sign('pipeline', 'points is finite'),)),
         Fault('node restart', (Sign('pipeline', 'inactive'),)),
         Fault('bag loop', (Sign('pipeline', counter='clock jumps back'),), 1),
         Fault('5 vocabularies/s', (Sign('pipeline', counter='vocabulary'),), 30),

@@ -16,6 +16,7 @@ PARAMETERS = (
     'preset:=tiny',
     'weights:=untrained',
     'threads:=1',
+    'depth_source:=lidar',
     f'cameras:=[{", ".join(CAMERAS)}]',
     'sync.tolerance:=0.03',
     'sync.timeout:=0.2',

@@ -124,6 +124,8 @@ class Soak:
         """Start what changes no image; when it took effect."""
         if fault.name == 'TF gap':
             self._cameras.transforms = False
+        elif fault.name.startswith('lidar '):
+            self._cameras.lidar.fault = fault.name
         elif fault.name == 'bag loop':
             self._cameras.loop_back(LOOP)
         elif fault.name == 'node restart':
@@ -145,6 +147,8 @@ class Soak:
     def _end(self, fault: Fault) -> None:
         if fault.name == 'TF gap':
             self._cameras.transforms = True
+        elif fault.name.startswith('lidar '):
+            self._cameras.lidar.fault = ''
         elif fault.name == 'node restart':
             for label in RESTART[1:]:
                 self._transition(label)
