@@ -42,7 +42,7 @@ def picture(seed: int, size: tuple[int, int] = SIZE) -> bytes:
 class Cameras:
     """Publishes one cycle after the other; `cycle` is the number of the next one."""
 
-    def __init__(self, node: Node, seed: int) -> None:
+    def __init__(self, node: Node, seed: int, *, lidar: bool = False) -> None:
         self._images = {
             c: node.create_publisher(CompressedImage, f'/{c}/image_raw/compressed', 10)
             for c in CAMERAS
@@ -50,8 +50,8 @@ class Cameras:
         self._infos = {
             c: node.create_publisher(CameraInfo, f'/{c}/camera_info', 10) for c in CAMERAS
         }
-        self._clouds = node.create_publisher(PointCloud2, TOPIC, 10)
-        self.lidar = Lidar()
+        self.lidar = Lidar() if lidar else None
+        self._clouds = [node.create_publisher(PointCloud2, TOPIC, 10)] if lidar else []
         self._tf = node.create_publisher(TFMessage, '/tf', 10)
         self._tf_static = node.create_publisher(TFMessage, '/tf_static', LATCHED)
         self._pictures = {
@@ -86,7 +86,7 @@ class Cameras:
 
     def matched(self) -> bool:
         """Whether the node listens to everything."""
-        publishers = [*self._images.values(), *self._infos.values(), self._tf, self._clouds]
+        publishers = [*self._images.values(), *self._infos.values(), self._tf, *self._clouds]
         publishers += self._latched.values()
         return all(p.get_subscription_count() for p in publishers)
 
@@ -116,7 +116,7 @@ class Cameras:
                 self._tf.publish(
                     TFMessage(transforms=[_link('odom', 'base_link', stamp, np.eye(4))])
                 )
-        for after, cloud in self.lidar.scans(base):
+        for after, cloud in self.lidar.scans(base) if self.lidar else ():
             heapq.heappush(self._due, (due + after / 1e9, next(self._order), cloud))
         effect = None
         for number, name in enumerate(CAMERAS):
@@ -144,7 +144,7 @@ class Cameras:
 
     def _send(self, delivery: Delivery | PointCloud2) -> None:
         if isinstance(delivery, PointCloud2):
-            self._clouds.publish(delivery)
+            self._clouds[0].publish(delivery)
             return
         if delivery.camera not in self._latched:
             info = _info(delivery.camera, delivery.stamp, delivery.focal)
