@@ -2,6 +2,7 @@
 
 `compact` ships with the package. `talk2dino` and `featup` are the published GaussTR: its
 checkpoint, and the foundation networks of others, fetched on first use or read from a folder.
+`surface` has such networks of one's own choice and no checkpoint, see surface_preset.py.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +19,7 @@ from torch import Tensor
 from gausstr_core.foundation import released
 from gausstr_core.foundation.combined import CombinedFoundation
 from gausstr_core.foundation.interface import DepthNetwork
+from gausstr_core.surface_preset import SURFACE, NetworkOptions, surface_parts
 from gausstr_core.transformer.build import COMPACT_PRESETS, UNTRAINED_SEED, GaussTR, build
 from gausstr_core.transformer.checkpoints.checkpoint import Checkpoint, TrainedOn, load_any
 from gausstr_core.transformer.full.transformer import (
@@ -25,6 +28,7 @@ from gausstr_core.transformer.full.transformer import (
     FullConfig,
     FullTransformer,
 )
+from gausstr_core.transformer.surface_gaussians import SurfaceGaussians
 from gausstr_core.vocabulary.clip_text import clip_encoder, known_words, talk2dino_encoder
 from gausstr_core.vocabulary.text_encoder import TextEncoder
 from gausstr_core.vocabulary.vocabulary import SHIPPED_VOCABULARY, read_categories
@@ -73,7 +77,7 @@ _PUBLISHED = {
         ReleasedRule(opacity_threshold=None, covariance_threshold=None),
     ),
 }
-PRESETS = (*COMPACT_PRESETS, *_PUBLISHED)
+PRESETS = (*COMPACT_PRESETS, *_PUBLISHED, SURFACE)
 
 
 def assemble(
@@ -82,6 +86,7 @@ def assemble(
     folder: str | Path | None = None,
     depth: str | DepthNetwork | None = None,
     rule: str | None = None,
+    networks: NetworkOptions | None = None,
 ) -> Assembly:
     """Load a preset.
 
@@ -89,12 +94,14 @@ def assemble(
         preset: a name in `PRESETS`.
         weights: of `compact`, a file made by gausstr-train; of the others a released .pth or a
             file of gausstr-convert-checkpoint. None for those that ship or are published,
-            'untrained' for the seeded start.
+            'untrained' for the seeded start. `surface` has none.
         folder: where published files lie; None fetches them into the cache.
         depth: the depth network of a published preset: a name in `released.DEPTH_NETWORKS`, one
             of your own, or 'none' where depth is always measured; None takes that of the weights'
-            training, or Metric3D. The compact network sees depth itself.
+            training, or Metric3D, for `surface` the small one. The compact network sees depth
+            itself.
         rule: 'calibrated' or 'released'; None takes the preset's.
+        networks: which features `surface` has, and sizes and engine of all published networks.
 
     Raises:
         ValueError: a name is unknown, or a file is missing or does not fit; it is named.
@@ -103,12 +110,20 @@ def assemble(
         raise ValueError(f'preset must be one of {", ".join(PRESETS)}, got {preset!r}')
     if rule is not None and rule not in RULES:
         raise ValueError(f'the rule must be one of {", ".join(RULES)}, got {rule!r}')
+    networks = networks or NetworkOptions()
+    if networks.features is not None and preset != SURFACE:
+        raise ValueError(
+            f'features are a choice of preset {SURFACE!r}, those of {preset!r} are its own; got '
+            f'{networks.features!r}'
+        )
+    if preset == SURFACE:
+        return _assemble_surface(weights, folder, depth, rule, networks)
     if preset in _PUBLISHED:
-        return _assemble_published(preset, weights, folder, depth, rule)
-    if depth not in (None, 'none') or folder is not None:
+        return _assemble_published(preset, weights, folder, depth, rule, networks)
+    if depth not in (None, 'none') or folder is not None or networks != NetworkOptions():
         raise ValueError(
             f'preset {preset!r} sees depth itself and needs no published files, got '
-            f'depth network {depth!r} and folder {folder}'
+            f'depth network {depth!r}, folder {folder}, {networks}'
         )
     model = build(preset)
     own: Rule = CalibratedRule()
@@ -120,25 +135,42 @@ def assemble(
     return Assembly(model, TextEncoder.default(), chosen, SHIPPED_VOCABULARY)
 
 
+def _assemble_surface(
+    weights: str | Path | None,
+    folder: str | Path | None,
+    depth: str | DepthNetwork | None,
+    rule: str | None,
+    networks: NetworkOptions,
+) -> Assembly:
+    if weights is not None:
+        raise ValueError(f'preset {SURFACE!r} has no checkpoint, got weights {weights}')
+    foundation, encoder = surface_parts(networks, folder, depth)
+    model = GaussTR(foundation, SurfaceGaussians(foundation.feature_dim))
+    chosen = RULES[rule]() if rule else CalibratedRule()
+    return Assembly(model, encoder, chosen, SHIPPED_VOCABULARY)
+
+
 def _assemble_published(
     preset: str,
     weights: str | Path | None,
     folder: str | Path | None,
     depth: str | DepthNetwork | None,
     rule: str | None,
+    networks: NetworkOptions,
 ) -> Assembly:
     parts = _PUBLISHED[preset]
     known: dict[str, Tensor] | None = None
     if weights == UNTRAINED:
         _LOGGER.warning('%s runs without its checkpoint: the map will mean nothing', preset)
-        foundation = released.FEATURES[preset](folder, depth or 'metric3d')
+        foundation = _foundation_of(preset, None, Path(), folder, depth, networks)
         transformer = untrained_transformer(
             replace(parts.config, feature_dim=foundation.feature_dim)
         )
     else:
         path = Path(weights) if weights else locate(parts.checkpoint, folder)
         checkpoint = load_any(path)
-        foundation = _foundation_of(preset, checkpoint.trained_on, path, folder, depth)
+        trained_on = checkpoint.trained_on
+        foundation = _foundation_of(preset, trained_on, path, folder, depth, networks)
         _check_channels(checkpoint, foundation, path)
         transformer = checkpoint.model()
         if checkpoint.prototypes is not None:
@@ -155,10 +187,12 @@ def _foundation_of(
     path: Path,
     folder: str | Path | None,
     depth: str | DepthNetwork | None,
+    networks: NetworkOptions,
 ) -> CombinedFoundation:
     """The networks that weights were trained on; of files that do not say so, the preset's."""
+    how: dict[str, Any] = {'depth_size': networks.depth_size, 'engine': networks.engine}
     if trained_on is None:
-        return released.FEATURES[preset](folder, depth or 'metric3d')
+        return released.foundation(preset, folder, depth or 'metric3d', networks.input_size, **how)
     if trained_on.features not in _PUBLISHED[preset].features:
         raise ValueError(
             f'weights file {path} was trained on {trained_on.features}, whose features preset '
@@ -166,8 +200,8 @@ def _foundation_of(
         )
     if isinstance(depth, str) and depth not in (trained_on.depth, released.NO_DEPTH):
         _LOGGER.warning('%s was trained on depth of %s, not %s', path, trained_on.depth, depth)
-    network = released.FEATURES[trained_on.features]
-    return network(folder, depth or trained_on.depth, input_size=trained_on.input_size)
+    size = networks.input_size or trained_on.input_size
+    return released.foundation(trained_on.features, folder, depth or trained_on.depth, size, **how)
 
 
 def _check_channels(checkpoint: Checkpoint, foundation: CombinedFoundation, path: Path) -> None:

@@ -31,6 +31,8 @@ def build_pipeline(settings: Settings) -> OccupancyPipeline:
         folder=settings.weights_folder or None,
         depth='none' if settings.measured_depth else settings.depth_network or None,
         rule=settings.rule or None,
+        networks=settings.networks,
+        word_temperature=settings.word_temperature or None,
     )
 
 

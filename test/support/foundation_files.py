@@ -206,7 +206,9 @@ def write_depth_pro(folder):
     return path
 
 
-def write_metric3d(folder, size=(616, 1064), output='predicted_depth', half=False, offset=5.0):
+def write_metric3d(
+    folder, size=(616, 1064), output='predicted_depth', half=False, offset=5.0, variant='large'
+):
     """An ONNX graph in the form of the public ones: pixels 0..255 in, normalised inside.
 
     Its depth is the mean over the normalised channels plus `offset`; 5 is the stand-in of
@@ -230,15 +232,16 @@ def write_metric3d(folder, size=(616, 1064), output='predicted_depth', half=Fals
     graph = helper.make_graph(
         nodes,
         'metric3d',
-        [helper.make_tensor_value_info('pixel_values', kind, [1, 3, *size])],
+        # None: whatever comes, as the public pages say of theirs
+        [helper.make_tensor_value_info('pixel_values', kind, [1, 3, *(size or 'hw')])],
         [
-            helper.make_tensor_value_info('predicted_normal', kind, [1, 1, *size]),
-            helper.make_tensor_value_info(output, kind, [1, 1, *size]),
+            helper.make_tensor_value_info('predicted_normal', kind, [1, 1, *(size or 'hw')]),
+            helper.make_tensor_value_info(output, kind, [1, 1, *(size or 'hw')]),
         ],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 13)], ir_version=8)
-    path = folder / 'metric3d' / 'metric3d_vit_large.onnx'
+    path = folder / 'metric3d' / f'metric3d_vit_{variant}.onnx'
     path.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, path)
     return path
@@ -278,6 +281,16 @@ def write_tiny(folder):
     small = {'dim': 16, 'queries': 40, 'hidden': 24, 'reduced': 5}
     write_gausstr(folder, 'talk2dino', feature_dim=24, **small)
     write_gausstr(folder, 'featup', feature_dim=32, **small)
+    return folder
+
+
+def write_tiny_surface(folder):
+    """Everything that preset surface reads, small."""
+    write_dinov2(folder)
+    write_clip(folder)
+    write_talk2dino(folder)
+    write_depth_anything(folder)
+    write_metric3d(folder, None, offset=100.0, variant='small')  # some metres at small focals
     return folder
 
 
