@@ -103,7 +103,7 @@ def write_exported(
     try:
         with torch.no_grad():
             expected = module(planes)
-            _export(module, planes, aside)
+            export_graph(module, planes, aside)
         difference = _difference(OnnxGraph(aside)(planes), expected, path)
         metadata = {'format': FORMAT, 'facts': json.dumps(asdict(facts))}
         metadata['sha256'] = pooch.file_hash(str(aside))
@@ -189,7 +189,20 @@ def _read_check(path: Path) -> tuple[Facts, str, Tensor]:
         raise ValueError(f'{path} is not of {FORMAT}: {error}') from None
 
 
-def _export(module: nn.Module, planes: Tensor, path: Path) -> None:
+def export_graph(
+    module: nn.Module, planes: Tensor, path: Path, names: tuple[str, str] = ('planes', 'output')
+) -> None:
+    """Write a network as an ONNX file for the size of `planes` [1, 3, h, w]; nothing is compared.
+
+    Args:
+        module: planes -> one tensor.
+        planes: any of that size.
+        path: of the file.
+        names: of input and output.
+
+    Raises:
+        ValueError: onnx is missing, or torch cannot export the network.
+    """
     try:
         import onnx  # noqa: F401, of torch's exporter
     except ImportError:
@@ -199,7 +212,7 @@ def _export(module: nn.Module, planes: Tensor, path: Path) -> None:
             # the exporter that needs no further package, for every torch that we support
             torch.onnx.export(
                 module, (planes,), str(path), dynamo=False, opset_version=OPSET,
-                input_names=['planes'], output_names=['output'],
+                input_names=[names[0]], output_names=[names[1]],
             )  # fmt: skip
         except Exception as error:  # torch raises many kinds
             reason = str(error).strip().splitlines()[-1:]

@@ -60,9 +60,8 @@ FEATUP = RemoteFile(
     'https://marhamilresearch4.blob.core.windows.net/feature-upsampling-public/pretrained/'
     'no_norm/maskclip_jbu_stack_cocostuff.ckpt',
     'MIT',
-    remark='FeatUp lies at this one address: its storage refused everybody (HTTP 409) for two days '
-    'in November 2025, and no second source is known. Features maskclip of preset surface do '
-    'without it',
+    remark='FeatUp lies at this one address, which refused everybody (HTTP 409) for two days in '
+    'November 2025; no second source is known. Features maskclip of preset surface do without it',
 )
 METRIC3D = _metric3d('vit-large', 'model.onnx', 'metric3d_vit_large.onnx', '1.65 GB')
 METRIC3D_HALF = _metric3d('vit-large', 'model_fp16.onnx', 'metric3d_vit_large_fp16.onnx', '825 MB')
