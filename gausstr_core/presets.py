@@ -19,7 +19,12 @@ from torch import Tensor
 from gausstr_core.foundation import released
 from gausstr_core.foundation.combined import CombinedFoundation
 from gausstr_core.foundation.interface import DepthNetwork
-from gausstr_core.surface_preset import SURFACE, NetworkOptions, surface_parts
+from gausstr_core.surface_preset import (
+    MODEL_THRESHOLD,
+    SURFACE,
+    NetworkOptions,
+    surface_parts,
+)
 from gausstr_core.transformer.build import COMPACT_PRESETS, UNTRAINED_SEED, GaussTR, build
 from gausstr_core.transformer.checkpoints.checkpoint import Checkpoint, TrainedOn, load_any
 from gausstr_core.transformer.full.transformer import (
@@ -161,9 +166,19 @@ def _assemble_surface(
     if weights is not None:
         raise ValueError(f'preset {SURFACE!r} has no checkpoint, got weights {weights}')
     foundation, encoder = surface_parts(networks, folder, depth)
-    model = GaussTR(foundation, SurfaceGaussians(foundation.feature_dim))
-    chosen = RULES[rule]() if rule else CalibratedRule()
-    return Assembly(model, encoder, chosen, SHIPPED_VOCABULARY)
+    surfaces = SurfaceGaussians(foundation.feature_dim)
+    model = GaussTR(foundation, surfaces)
+    if rule is not None and rule != 'calibrated':
+        return Assembly(model, encoder, RULES[rule](), SHIPPED_VOCABULARY)
+    # measured surfaces are the same as those of the compact preset, whatever their features: its
+    # card has their thresholds; its temperature is of its own words
+    card = read_card(shipped_weights('compact'))
+    measured: dict[str, Rule] = {
+        source: replace(CalibratedRule.from_card(card, source), class_temperature=1.0)
+        for source in (TOPIC, LIDAR)
+    }
+    estimated = CalibratedRule(thresholds=((0.4, MODEL_THRESHOLD),))
+    return Assembly(model, encoder, estimated, SHIPPED_VOCABULARY, surfaces, measured)
 
 
 def _assemble_published(

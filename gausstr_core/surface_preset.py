@@ -27,6 +27,9 @@ from gausstr_core.vocabulary.text_encoder import TextEncoder
 
 SURFACE = 'surface'
 FEATURES, DEPTH = 'maskclip', 'metric3d-small'  # where nobody asks for others
+# Density above which a voxel is occupied where a network estimates depth: what streets want whose
+# true depth has 10 % smooth noise (gausstr_training/benchmarks/surface_threshold.py).
+MODEL_THRESHOLD = 0.7
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from gausstr_core.contracts import VoxelGrid
 from gausstr_core.foundation.depth.lidar_depth import depth_from_cloud
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.presets import assemble
-from gausstr_core.surface_preset import NetworkOptions
+from gausstr_core.surface_preset import MODEL_THRESHOLD, NetworkOptions
 from gausstr_core.transformer.surface_gaussians import SurfaceGaussians
 from gausstr_core.vocabulary.vocabulary import Category, Vocabulary
 from gausstr_core.voxels.rules import CalibratedRule
@@ -147,6 +147,13 @@ def test_what_does_not_fit_is_named(folder: Path, tmp_path: Path):
         assemble('surface', folder=tmp_path)
 
 
-def test_a_rule_may_be_asked_for(folder: Path):
-    assert isinstance(pipeline(folder).rule, CalibratedRule)
-    assert not isinstance(pipeline(folder, rule='released').rule, CalibratedRule)
+def test_thresholds_go_by_where_depth_comes_from(folder: Path):
+    """Measured surfaces are those of compact, whose card has what was fitted on them."""
+    made, compact = pipeline(folder), assemble('compact')
+    assert made.rule_for('model').threshold_at(0.4) == MODEL_THRESHOLD
+    for source in ('topic', 'lidar'):
+        expected = compact.measured_rules[source]
+        assert made.rule_for(source).threshold_at(0.4) == expected.threshold_at(0.4)
+        assert made.rule_for(source).blur == expected.blur
+    released = pipeline(folder, rule='released')
+    assert not isinstance(released.rule_for('lidar'), CalibratedRule)

@@ -55,7 +55,9 @@ def read_frame(folder: Path) -> tuple[list[np.ndarray], CameraRig, torch.Tensor]
     ego = np.linalg.inv(np.array(calib['ego2global']))
     cameras = calib['cams']
     images = [cv2.imread(str(folder / f'{name}.jpg'))[..., ::-1].copy() for name in cameras]
-    poses = [ego @ np.array(c['ego2global_cam']) @ np.array(c['cam2ego']) for c in cameras.values()]
+    poses = [
+        ego @ np.array(c['ego2global_cam']) @ np.array(c['cam2ego']) for c in cameras.values()
+    ]
     rig = CameraRig(
         tuple(cameras),
         torch.tensor([c['K'] for c in cameras.values()], dtype=torch.float32).reshape(-1, 3, 3),
