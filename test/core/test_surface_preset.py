@@ -157,3 +157,23 @@ def test_thresholds_go_by_where_depth_comes_from(folder: Path):
         assert made.rule_for(source).blur == expected.blur
     released = pipeline(folder, rule='released')
     assert not isinstance(released.rule_for('lidar'), CalibratedRule)
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize(('features', 'depth'), [('maskclip', None), ('talk2dino', 'none')])
+def test_published_networks_map_an_image(features: str, depth: str | None):
+    made = OccupancyPipeline.from_preset(
+        'surface', grid=GRID, depth=depth, networks=NetworkOptions(features)
+    )
+    measured = [np.full(SIZE, 8.0, np.float32)] if depth else None
+    result = made.run(images(), rig(), made.load_vocabulary(), measured)
+    assert torch.isfinite(result.maps.features).all() and (result.maps.depth > 0).all()
+    assert (result.occupancy.labels >= 0).any()
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize('preset', ['talk2dino', 'featup'])
+def test_published_presets_map_an_image(preset: str):
+    made = OccupancyPipeline.from_preset(preset, grid=GRID)
+    result = made.run(images(), rig(), made.load_vocabulary())
+    assert torch.isfinite(result.occupancy.density).all()
