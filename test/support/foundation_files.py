@@ -107,6 +107,11 @@ def write_featup(folder, channels=32):
     return path
 
 
+FULL_CLIP = {
+    'vision': 768, 'text': 512, 'out': 512, 'layers': 12, 'grid': 14, 'context': 77,
+}  # fmt: skip
+
+
 def write_clip(folder, **sizes):
     path = folder / 'clip-vit-b-16' / 'open_clip_model.safetensors'
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -314,7 +319,7 @@ def write_full_size(folder, presets=('talk2dino', 'featup')):
 
     Only Metric3D stays the stand-in of `write_metric3d`: the form is right, the size is not.
     """
-    write_clip(folder, vision=768, text=512, out=512, layers=12, grid=14, context=77)
+    write_clip(folder, **FULL_CLIP)
     write_metric3d(folder)
     if 'talk2dino' in presets:
         write_dinov2(folder, dim=768, layers=12, heads=12, grid=37)
@@ -331,7 +336,7 @@ def write_full_size_surface(folder):
 
     Of Metric3D it is the encoder, ViT-S with registers; its decoder is a linear layer here.
     """
-    write_clip(folder, vision=768, text=512, out=512, layers=12, grid=14, context=77)
+    write_clip(folder, **FULL_CLIP)
     write_dinov2(folder, dim=768, layers=12, heads=12, grid=37)
     write_talk2dino(folder, width=512, out=768)
     write_depth_anything(folder, full=True)

@@ -34,6 +34,7 @@ from gausstr_core.foundation.released import ENGINES, exportable
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.process.memory import peak_memory
 from gausstr_core.surface_preset import NetworkOptions
+from gausstr_core.vocabulary.vocabulary import Category
 
 # features, height and width, depth network, its height and width
 COMBINATIONS = (
@@ -43,10 +44,9 @@ COMBINATIONS = (
     ('talk2dino', (504, 896), 'none', None),
     ('maskclip', (224, 400), 'depth-anything', (252, 448)),
     ('maskclip', (224, 400), 'depth-anything', (518, 924)),
-    ('maskclip', (224, 400), 'metric3d-small', None),
-    ('talk2dino', (252, 448), 'depth-anything', (252, 448)),
-    ('talk2dino', (504, 896), 'metric3d-small', None),
+    ('maskclip', (432, 768), 'metric3d-small', None),
 )
+WORDS = ('road', 'sidewalk', 'building', 'vegetation', 'car', 'pedestrian', 'sky')
 
 
 def read_frame(folder: Path) -> tuple[list[np.ndarray], CameraRig, torch.Tensor]:
@@ -69,7 +69,7 @@ def read_frame(folder: Path) -> tuple[list[np.ndarray], CameraRig, torch.Tensor]
 
 
 def measure(options: argparse.Namespace) -> None:
-    """Run one combination twice and print the row of the second run."""
+    """Run one combination, after one of its cameras has compiled what must be, and print a row."""
     features, size, depth, depth_size = COMBINATIONS[options.only]
     torch.set_num_threads(options.threads)
     images, rig, points = read_frame(options.frame)
@@ -77,9 +77,9 @@ def measure(options: argparse.Namespace) -> None:
     pipeline = OccupancyPipeline.from_preset(
         'surface', folder=options.files, depth=depth, networks=networks
     )
-    words = pipeline.load_vocabulary()
+    words = pipeline.build_vocabulary(list(map(Category, WORDS)))
     measured = list(depth_from_cloud(points, rig)) if depth == 'none' else None
-    pipeline.run(images, rig, words, measured)
+    pipeline.run(images[:1], rig.select(rig.names[:1]), words, measured and measured[:1])
     wall, cores = time.perf_counter(), time.process_time()
     result = pipeline.run(images, rig, words, measured)
     wall, cores = time.perf_counter() - wall, time.process_time() - cores
