@@ -23,6 +23,7 @@ from nuscenes_keyframe import (
 )
 from sensor_msgs.msg import PointCloud2
 from sensor_msgs_py.point_cloud2 import read_points
+from tf2_msgs.msg import TFMessage
 
 from gausstr_core.contracts import VoxelGrid
 from gausstr_core.foundation.exported import write_exported
@@ -131,6 +132,7 @@ def test_full_size_surface_maps_it_with_its_lidar(frame, start_node, tester, tmp
     started = time.perf_counter()
     node = start_node(
         preset='surface',
+        weights='',
         weights_folder=str(tmp_path),
         input_size=list(size),
         engine='onnxruntime',
@@ -143,6 +145,8 @@ def test_full_size_surface_maps_it_with_its_lidar(frame, start_node, tester, tmp
     configured = time.perf_counter()
     keyframe.wait_matched()
     tester.wait(lidar.get_subscription_count, what='a subscription to the lidar')
+    ego = np.array(calibration['ego2global'])
+    tester.tf.publish(TFMessage([tester.transform('map', 'base_link', LIDAR_TIME, ego)]))
     lidar.publish(cloud(points, stamp=LIDAR_TIME, frame='base_link'))
     published = time.perf_counter()
     keyframe.publish()
