@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """What preset surface costs: full-width networks with random weights, on the real keyframe.
 
-    surface_costs.py FILES FRAME [--threads N]
+    surface_costs.py FILES FRAME [--threads N] [--parts]
 
 Writes random weights at full width into FILES (1.2 GB; kept for the next run), exports them, and
 runs each combination of networks, sizes and engine in a process of its own, on the six images of
 FRAME (../shared/data/nuscenes_frame) with the depth of its lidar or of the network. Prints a row
 of Markdown for each: seconds of wall time, seconds of all cores together (which other programs
-disturb less), and peak memory.
+disturb less), and peak memory. With --parts it times each network by itself, on two images, for
+machines with other work to do: seconds of one core for six images.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ import torch
 from gausstr_core.camera.rig import CameraRig
 from gausstr_core.foundation.depth.lidar_depth import depth_from_cloud
 from gausstr_core.foundation.exported import exported_path, write_exported
-from gausstr_core.foundation.released import ENGINES, exportable
+from gausstr_core.foundation.interface import resize_images
+from gausstr_core.foundation.released import ENGINES, exportable, load_depth, load_features
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.process.memory import peak_memory
 from gausstr_core.surface_preset import NetworkOptions
@@ -92,6 +94,30 @@ def measure(options: argparse.Namespace) -> None:
     )
 
 
+def measure_parts(options: argparse.Namespace) -> None:
+    """Print a row for each network, size and engine."""
+    torch.set_num_threads(options.threads)
+    images, rig, _ = read_frame(options.frame)
+    print('| network | size | engine | core seconds a set |\n|---|---|---|---|')
+    parts = {(name, size) for name, size, _, _ in COMBINATIONS}
+    parts |= {(name, size) for _, _, name, size in COMBINATIONS if name != 'none'}
+    for name, size in sorted(parts, key=str):
+        for engine in ENGINES[: 1 if name.startswith('metric3d') else 2]:
+            cores = []
+            load = load_features if name in ('maskclip', 'talk2dino') else load_depth
+            network = load(name, options.files, size, engine)
+            for image, camera in zip(images[:3], rig.names, strict=False):
+                one = torch.as_tensor(image)[None]
+                if load is load_features:
+                    one = resize_images(list(one), *size, 'bicubic')
+                started = time.process_time()
+                with torch.inference_mode():
+                    network(one, rig.select((camera,)))
+                cores.append(time.process_time() - started)
+            seconds = len(images) * sum(cores[1:]) / len(cores[1:])
+            print(f'| {name} | {size} | {engine} | {seconds:.1f} |', flush=True)
+
+
 def prepare(folder: Path) -> None:
     """Write and export what is not there."""
     if not (folder / 'metric3d' / 'metric3d_vit_small.onnx').is_file():
@@ -111,10 +137,13 @@ def main() -> None:
     parser.add_argument('--threads', type=int, default=torch.get_num_threads())
     parser.add_argument('--engine', choices=ENGINES)
     parser.add_argument('--only', type=int)
+    parser.add_argument('--parts', action='store_true')
     options = parser.parse_args()
     if options.engine and options.only is not None:
         return measure(options)
     prepare(options.files)
+    if options.parts:
+        return measure_parts(options)
     print(f'load average {os.getloadavg()[0]:.1f}, {options.threads} threads')
     for only in range(len(COMBINATIONS)) if options.only is None else [options.only]:
         for engine in [options.engine] if options.engine else ENGINES:
