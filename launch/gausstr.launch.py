@@ -29,7 +29,10 @@ from gausstr_ros.transport import ALLOCATOR, ENVIRONMENT, use_shared_memory_prof
 SHARE = Path(get_package_share_directory('gausstr_ros'))
 ARGUMENTS = {
     'rig': ('nuscenes', 'Cameras and frames: path of a YAML file, or the name of a shipped one.'),
-    'preset': ('', 'Model: compact, talk2dino or featup; empty: what the rig says, else compact.'),
+    'preset': (
+        '',
+        'Model: compact, surface, talk2dino or featup; empty: what the rig says, else compact.',
+    ),
     'depth_source': ('', 'Depth: model, topic or lidar; empty: what the rig says, else model.'),
     'params_file': ('', 'YAML with more parameters of the node, which win over the rig.'),
     'bag': ('', 'rosbag2 bag to play once the node is active; empty: live cameras.'),
