@@ -52,7 +52,8 @@ def write_drive(
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _write(folder: Path, settings: DriveSettings, check: Callable[[], None]) -> None:
+def drawn(settings: DriveSettings) -> tuple[StreetRig, Stage]:
+    """The cameras and the street of a drive, ready for rendering; the same at every call."""
     random = np.random.default_rng(settings.seed)
     rig = sample_rig(random, settings.width, settings.height)
     world = sample_world(random, settings.frames * PERIOD / 1e9)
@@ -60,7 +61,11 @@ def _write(folder: Path, settings: DriveSettings, check: Callable[[], None]) -> 
         # its own generator: what stands where is as in the plain street of the same seed
         varied = np.random.default_rng([settings.seed, VARIATION])
         rig, world = varied_rig(varied, rig), varied_world(varied, world)
-    stage = Stage(world)
+    return rig, Stage(world)
+
+
+def _write(folder: Path, settings: DriveSettings, check: Callable[[], None]) -> None:
+    rig, stage = drawn(settings)
     truth = folder / 'truth'
     truth.mkdir(parents=True)
     bag = DriveWriter(folder / 'bag', rig)
@@ -78,11 +83,11 @@ def _write(folder: Path, settings: DriveSettings, check: Callable[[], None]) -> 
         arrays = frame_truth(stage, rig, views, stamps, stamp, resolutions)
         np.savez_compressed(truth / f'{frame:06d}.npz', **arrays)
         for instant in sorted({*map(int, stamps), stamp}):
-            bag.add_ego_pose(instant, world.ego_pose((instant - EPOCH) / 1e9))
+            bag.add_ego_pose(instant, stage.world.ego_pose((instant - EPOCH) / 1e9))
         check()
     end = EPOCH + (settings.frames - 1) * PERIOD + int(rig.delays.max())
     for instant in (EPOCH - TF_MARGIN, end + TF_MARGIN):
-        bag.add_ego_pose(instant, world.ego_pose((instant - EPOCH) / 1e9))
+        bag.add_ego_pose(instant, stage.world.ego_pose((instant - EPOCH) / 1e9))
     bag.write()
     text = json.dumps(_description(settings, rig), indent=1) + '\n'
     (folder / 'street.json').write_text(text, encoding='utf-8')

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,17 +54,34 @@ class Street:
     """A street folder; frames are read when asked for."""
 
     folder: Path
-    seed: int
-    frames: int
-    size: tuple[int, int]  # (height, width)
+    settings: DriveSettings  # that it was made with
     version: str  # `version_of` the bag
-    resolutions: tuple[float, ...]  # metres, of its voxel truth; none without
     resolution: float | None  # of the truth that frames are read with; None: they have none
 
     @property
     def bag(self) -> Path:
         """The folder of the bag."""
         return self.folder / 'bag'
+
+    @property
+    def seed(self) -> int:
+        """Of everything that was drawn."""
+        return self.settings.seed
+
+    @property
+    def frames(self) -> int:
+        """How many there are."""
+        return self.settings.frames
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the images."""
+        return self.settings.height, self.settings.width
+
+    @property
+    def resolutions(self) -> tuple[float, ...]:
+        """Metres, of its voxel truth; none without."""
+        return self.settings.resolutions if self.settings.voxels else ()
 
     @property
     def voxels(self) -> bool:
@@ -147,33 +164,36 @@ def read_street(folder: Path | str, resolution: float | None = None) -> Street:
             file of the street or truth of that resolution is missing; the message names it.
     """
     folder = Path(folder)
-    about = _load_description(folder / 'street.json')
-    for frame in range(about['frames']):
+    settings = _load_settings(folder / 'street.json')
+    for frame in range(settings.frames):
         path = folder / 'truth' / f'{frame:06d}.npz'
         if not path.is_file():
-            raise ValueError(f'{path} is missing; street.json names {about["frames"]} frames')
+            raise ValueError(f'{path} is missing; street.json names {settings.frames} frames')
     bag = folder / 'bag'
     if not (bag / DESCRIPTION).is_file():
         raise ValueError(f'{bag / DESCRIPTION} is missing')
-    size = about['height'], about['width']
-    resolutions = about['resolutions']
-    if resolution is not None and resolution not in resolutions:
+    street = Street(folder, settings, version_of(bag), resolution)
+    if resolution is not None and resolution not in street.resolutions:
         raise ValueError(
-            f'{folder} has no voxel truth at {resolution:g} m, only: {listed(resolutions)}; '
-            f'gausstr-synthesize --resolution {resolution:g} makes it'
+            f'{folder} has no voxel truth at {resolution:g} m, only: '
+            f'{listed(street.resolutions)}; gausstr-synthesize --resolution {resolution:g} makes it'
         )
-    if resolution is None and RESOLUTION in resolutions:
-        resolution = RESOLUTION
-    version = version_of(bag)
-    return Street(
-        folder, about['seed'], about['frames'], size, version, resolutions, resolution
-    )  # fmt: skip
+    if resolution is None and RESOLUTION in street.resolutions:
+        return replace(street, resolution=RESOLUTION)
+    return street
+
+
+def _load_settings(path: Path) -> DriveSettings:
+    about = _load_description(path)
+    known = {field.name: about[field.name] for field in fields(DriveSettings) if field.name in about}
+    try:
+        return DriveSettings(**{**known, 'resolutions': _resolutions(about)})
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from None
 
 
 def _resolutions(about: dict[str, Any]) -> tuple[float, ...]:
     """Of the voxel truth; a street.json without them is of a street with the one at 0.4 m."""
-    if not about['voxels']:
-        return ()
     found = about.get('resolutions', [RESOLUTION])
     if not isinstance(found, list) or not all(isinstance(v, (int, float)) for v in found):
         raise ValueError(f'resolutions must be a list of metres, got {found!r}')
@@ -205,20 +225,17 @@ def check_street(folder: Path, settings: DriveSettings) -> None:
         ValueError: it is broken or was made with other settings; the message names the file.
     """
     read_street(folder)
-    about = _load_description(folder / 'street.json')
-    found = {'randomise': False, **about}
-    for name in ('seed', 'frames', 'width', 'height', 'voxels', 'randomise'):
-        if found[name] != getattr(settings, name):
+    found = _load_settings(folder / 'street.json')
+    for field in fields(DriveSettings):
+        wanted, got = getattr(settings, field.name), getattr(found, field.name)
+        if field.name == 'resolutions':
+            if not settings.voxels or got == wanted:
+                continue
+            wanted, got = listed(wanted), listed(got)
+        if got != wanted:
             raise ValueError(
-                f'{folder / "street.json"}: expected {name} {getattr(settings, name)}, '
-                f'got {found[name]}'
+                f'{folder / "street.json"}: expected {field.name} {wanted}, got {got}'
             )
-    got = about['resolutions']
-    if settings.voxels and got != settings.resolutions:
-        raise ValueError(
-            f'{folder / "street.json"}: expected voxels of {listed(settings.resolutions)}, '
-            f'got {listed(got)}'
-        )
 
 
 def _load_description(path: Path) -> dict[str, Any]:
@@ -235,10 +252,6 @@ def _load_description(path: Path) -> dict[str, Any]:
         raise ValueError(f'{path}: expected format {FORMAT}, got {about["format"]}')
     if tuple(about['classes']) != CLASSES:
         raise ValueError(f'{path}: expected classes {list(CLASSES)}, got {about["classes"]}')
-    try:
-        about['resolutions'] = _resolutions(about)
-    except ValueError as error:
-        raise ValueError(f'{path}: {error}') from None
     return about
 
 
