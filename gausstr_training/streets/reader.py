@@ -176,7 +176,7 @@ def read_street(folder: Path | str, resolution: float | None = None) -> Street:
     if resolution is not None and resolution not in street.resolutions:
         raise ValueError(
             f'{folder} has no voxel truth at {resolution:g} m, only: '
-            f'{listed(street.resolutions)}; gausstr-synthesize --resolution {resolution:g} makes it'
+            f'{listed(street.resolutions)}; gausstr-synthesize --resolution makes it'
         )
     if resolution is None and RESOLUTION in street.resolutions:
         return replace(street, resolution=RESOLUTION)
@@ -185,7 +185,9 @@ def read_street(folder: Path | str, resolution: float | None = None) -> Street:
 
 def _load_settings(path: Path) -> DriveSettings:
     about = _load_description(path)
-    known = {field.name: about[field.name] for field in fields(DriveSettings) if field.name in about}
+    known = {
+        field.name: about[field.name] for field in fields(DriveSettings) if field.name in about
+    }
     try:
         return DriveSettings(**{**known, 'resolutions': _resolutions(about)})
     except ValueError as error:

@@ -191,7 +191,9 @@ def test_truth_of_any_resolution_is_made_and_one_that_is_missing_named(tmp_path:
     with pytest.raises(ValueError, match=r'one has no voxel truth at 0\.4 m, only: 0\.8, 1\.6 m'):
         read_street(folder, 0.4)
     main([*command, '0.8', '1.6'])  # complete already
-    with pytest.raises(SystemExit, match=r'expected resolutions 0\.4 m, got 0\.8, 1\.6 m; --overwr'):
+    with pytest.raises(
+        SystemExit, match=r'expected resolutions 0\.4 m, got 0\.8, 1\.6 m; --overwr'
+    ):
         main([*command, '0.4'])
 
 
