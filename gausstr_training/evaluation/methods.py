@@ -66,8 +66,7 @@ class Contest:
 
         The density of each class is kept of the Gaussians alone: on fine grids it is large.
         """
-        ours = self._gaussians(self.pipeline.model.transformer, encoded)
-        start = self._gaussians(self.untrained, encoded)
+        ours, start = self.pipeline.gaussians(encoded), self._start(encoded)
         return {
             'gaussians': self._accumulated(ours, self.vocabulary),
             'untrained': replace(self._accumulated(start, self.vocabulary), classes=None),
@@ -78,15 +77,16 @@ class Contest:
             },
         }
 
-    def _gaussians(self, transformer: nn.Module, encoded: EncodedImages) -> Gaussians:
-        """Those that the pipeline would map: none where depth was measured and is unknown."""
+    def _start(self, encoded: EncodedImages) -> Gaussians:
+        """Those before training; as the pipeline's, none where measured depth is unknown."""
         known, rig = encoded.known, encoded.rig
-        found: Gaussians = transformer(encoded.maps, rig, measured=known is not None)
+        found: Gaussians = self.untrained(encoded.maps, rig, measured=known is not None)
         return found if known is None else found.select(at_known_pixels(found, known, rig))
 
     def _accumulated(self, gaussians: Gaussians, vocabulary: Vocabulary) -> Guess:
-        assert isinstance(self.pipeline.rule, CalibratedRule)
-        return accumulated(gaussians, vocabulary, self.pipeline.grid, self.pipeline.rule.blur)
+        rule, grid = self.pipeline.rule_for(self.sensing.source), self.pipeline.grid
+        assert isinstance(rule, CalibratedRule)
+        return accumulated(gaussians, vocabulary, grid, rule.blur * grid.resolution)
 
     def _lifted(self, encoded: EncodedImages) -> dict[str, Guess]:
         grid, maps, rig = self.pipeline.grid, encoded.maps, encoded.rig

@@ -19,12 +19,14 @@ from gausstr_core.encoded_images import EncodedImages
 from gausstr_core.foundation.depth.lidar_depth import depth_from_cloud
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.vocabulary.text_encoder import TextEncoder
+from gausstr_core.voxels.rules import LIDAR, MODEL, TOPIC
 from gausstr_training.streets.classes import CLASSES
 from gausstr_training.streets.reader import Street, StreetFrame
 from gausstr_training.streets.sweep import sweep
 
-MODEL, TRUE, LIDAR = 'model', 'true', 'lidar'
+TRUE = 'true'
 DEPTHS, LABELS = (MODEL, TRUE, LIDAR), (MODEL, TRUE)
+_SOURCES = {TRUE: TOPIC}  # of depth, as the node calls them
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,8 @@ class Sensing:
 
     @property
     def source(self) -> str:
-        """Whose thresholds hold: 'model', or 'measured' whatever measured it."""
-        return 'model' if self.depth == MODEL else 'measured'
+        """The depth source whose rule holds: 'model', 'topic' (as of a depth camera), 'lidar'."""
+        return _SOURCES.get(self.depth, self.depth)
 
     def encode(
         self, pipeline: OccupancyPipeline, street: Street, frame: StreetFrame

@@ -43,7 +43,7 @@ def thresholds_of(
     Args:
         card: of the weights.
         source: what errors call it.
-        depth: 'model' or 'measured'.
+        depth: 'model', 'topic' or 'lidar'.
         resolution: of the grid, metres.
 
     Raises:
@@ -51,11 +51,12 @@ def thresholds_of(
     """
     found = dict(card.get('thresholds', {})) if (depth, resolution) == USUAL else {}
     stated = card.get('calibration', {}).get(depth, {})
-    for name, pairs in {
-        'gaussians': stated.get('thresholds', []),
-        **stated.get('rivals', {}),
-    }.items():
+    for name, pairs in stated.get('rivals', {}).items():
         found.update((name, threshold) for at, threshold in pairs if at == resolution)
+    if (
+        'thresholds' in stated
+    ):  # as the pipeline does; those of the rivals, counts, have no between
+        found['gaussians'] = CalibratedRule.from_card(card, depth).threshold_at(resolution)
     missing = [name for name in METHODS if name not in found]
     if missing:
         where = '' if (depth, resolution) == USUAL else f' for {depth} depth at {resolution:g} m'
@@ -68,10 +69,7 @@ def thresholds_of(
 
 def temperature_of(card: Mapping[str, Any], depth: str = 'model') -> float:
     """The temperature of class probabilities that a card states; the default without one."""
-    stated = card.get('calibration', {}).get(depth, {})
-    if 'class_temperature' in stated:
-        return float(stated['class_temperature'])
-    return CalibratedRule.from_card(dict(card)).class_temperature
+    return CalibratedRule.from_card(card, depth).class_temperature
 
 
 def calibrated(
@@ -89,7 +87,7 @@ def calibrated(
         card: of the weights; what it states of other sources and resolutions stays.
         thresholds: of each of METHODS.
         temperature: of the class probabilities.
-        depth: 'model' or 'measured'.
+        depth: 'model', 'topic' or 'lidar'.
         resolution: metres.
     """
     old = card.get('calibration', {})

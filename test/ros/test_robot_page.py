@@ -112,7 +112,9 @@ def test_page_template_and_readme_name_the_same_topics(rig):
         assert f'`/<camera>/{topic}`' in readme
 
 
-@pytest.mark.parametrize('template', sorted((ROOT / 'config').glob('rig_*.yaml')), ids=attrgetter('stem'))
+@pytest.mark.parametrize(
+    'template', sorted((ROOT / 'config').glob('rig_*.yaml')), ids=attrgetter('stem')
+)
 def test_a_template_can_be_read_with_what_its_comments_show(template):
     given = read_parameter_file(template)
     lines = re.findall(r'^    #([a-z][\w.]*: .*)$', template.read_text(), re.MULTILINE)
