@@ -36,8 +36,9 @@ def with_measured_depth(
     planes = []
     for image in depth:
         plane = torch.as_tensor(image, dtype=torch.float32)[None, None]
-        # nearest: an average of near and far would be a surface that does not exist
-        planes.append(F.interpolate(plane, maps.depth.shape[1:])[0, 0])
+        # nearest: an average of near and far would be a surface that does not exist; exact: plain
+        # 'nearest' takes a pixel's corner, on far ground metres from its middle
+        planes.append(F.interpolate(plane, maps.depth.shape[1:], mode='nearest-exact')[0, 0])
     measured = torch.stack(planes).to(maps.depth.device)
     known = torch.isfinite(measured) & (measured > 0)
     return replace(maps, depth=torch.where(known, measured, maps.depth)), known

@@ -19,7 +19,7 @@ from gausstr_core.presets import Assembly, assemble
 from gausstr_core.process.device import present_device
 from gausstr_core.process.stage_clock import StageClock
 from gausstr_core.vocabulary.vocabulary import Category, Vocabulary
-from gausstr_core.voxels.rules import Rule
+from gausstr_core.voxels.rules import MODEL, TOPIC, Rule
 from gausstr_core.voxels.visibility import viewed_and_observed, with_neighbours
 
 
@@ -46,6 +46,7 @@ class OccupancyPipeline:
         self.model.foundation.optimise_for_inference()
         self.encoder = assembly.encoder
         self.rule = assembly.rule
+        self._assembly = assembly
         self.grid = grid or VoxelGrid()
         self.camera_by_camera = False  # whether the network encodes them one after the other
         self._vocabulary_file = assembly.vocabulary
@@ -98,6 +99,10 @@ class OccupancyPipeline:
         """
         return self._prepared(Vocabulary.build(categories, self.encoder, wanted=wanted))
 
+    def rule_for(self, depth_source: str) -> Rule:
+        """The rule for Gaussians from that source of depth: 'model', 'topic' or 'lidar'."""
+        return self._assembly.measured_rules.get(depth_source, self.rule)
+
     def run(
         self,
         images: Sequence[Tensor | np.ndarray],
@@ -147,7 +152,7 @@ class OccupancyPipeline:
         Args:
             encoded: what `encode` gave.
             vocabulary: what to look for.
-            rule: another than the pipeline's, for this set.
+            rule: another than the pipeline's own for this source of depth, for this set.
 
         Raises:
             ValueError: the vocabulary was encoded for another model.
@@ -156,19 +161,28 @@ class OccupancyPipeline:
         grid = self.grid  # may be replaced meanwhile
         maps, known, rig = encoded.maps, encoded.known, encoded.rig
         clock = StageClock(self.device)
-        gaussians = self.model.transformer(maps, rig, measured=known is not None)
-        if known is not None:
-            gaussians = gaussians.select(at_known_pixels(gaussians, known, rig))
+        gaussians = self.gaussians(encoded)
         clock.lap('transformer')
         visible = maps.depth if known is None else torch.where(known, maps.depth, 0.0)
         viewed, observed = viewed_and_observed(visible, rig, grid)
         clock.lap('visibility')
-        found = (rule or self.rule)(gaussians, vocabulary, observed, grid, clock.lap)
+        rule = rule or self.rule_for(MODEL if known is None else TOPIC)
+        found = rule(gaussians, vocabulary, observed, grid, clock.lap)
         # a Gaussian at the rim of an image reaches to where no camera looks
         occupancy = found.occupancy.within(with_neighbours(viewed))
         clock.lap('labelling')
         seconds = {**encoded.seconds, **clock.seconds}
         return OccupancyResult(occupancy, found.gaussians, found.probabilities, maps, rig, seconds)
+
+    @torch.inference_mode()
+    def gaussians(self, encoded: EncodedImages) -> Gaussians:
+        """All Gaussians of a set: where depth was measured, none where it is unknown."""
+        maps, known, rig = encoded.maps, encoded.known, encoded.rig
+        if known is None:
+            return self.model.transformer(maps, rig)
+        transformer = self._assembly.measured or self.model.transformer
+        found: Gaussians = transformer(maps, rig, measured=True)
+        return found.select(at_known_pixels(found, known, rig))
 
     @torch.inference_mode()
     def foundation_maps(

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,11 +26,12 @@ from gausstr_core.transformer.full.transformer import (
     FullConfig,
     FullTransformer,
 )
+from gausstr_core.transformer.surface_gaussians import SurfaceGaussians
 from gausstr_core.vocabulary.clip_text import clip_encoder, known_words, talk2dino_encoder
 from gausstr_core.vocabulary.text_encoder import TextEncoder
 from gausstr_core.vocabulary.vocabulary import SHIPPED_VOCABULARY, read_categories
 from gausstr_core.voxels.released_labels import RELEASED_VOCABULARY
-from gausstr_core.voxels.rules import CalibratedRule, ReleasedRule, Rule
+from gausstr_core.voxels.rules import LIDAR, MODEL, TOPIC, CalibratedRule, ReleasedRule, Rule
 from gausstr_core.weights import load_weights, read_card, shipped_weights
 from gausstr_core.weights.catalogue import GAUSSTR_FEATUP, GAUSSTR_TALK2DINO
 from gausstr_core.weights.fetch import RemoteFile, locate
@@ -48,6 +50,10 @@ class Assembly:
     encoder: TextEncoder  # of the words that the model's features are compared with
     rule: Rule
     vocabulary: Path  # the file to start with
+    # Where depth is measured: what makes the Gaussians, and the rule for each source of it. None
+    # and none: the model's transformer, which leaves them in place, and its rule.
+    measured: SurfaceGaussians | None = None
+    measured_rules: Mapping[str, Rule] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -111,13 +117,25 @@ def assemble(
             f'depth network {depth!r} and folder {folder}'
         )
     model = build(preset)
-    own: Rule = CalibratedRule()
+    card: dict[str, Any] = {}
     if weights != UNTRAINED:
         path = Path(weights) if weights else shipped_weights(preset)
         load_weights(model, path, preset)
-        own = CalibratedRule.from_card(read_card(path))
-    chosen = own if rule in (None, 'calibrated') else RULES[rule]()
-    return Assembly(model, TextEncoder.default(), chosen, SHIPPED_VOCABULARY)
+        card = read_card(path)
+    return Assembly(
+        model,
+        TextEncoder.default(),
+        _rule_of(card, rule, MODEL),
+        SHIPPED_VOCABULARY,
+        SurfaceGaussians(model.foundation.feature_dim),
+        {source: _rule_of(card, rule, source) for source in (TOPIC, LIDAR)},
+    )
+
+
+def _rule_of(card: Mapping[str, Any], rule: str | None, depth: str) -> Rule:
+    if rule is None or rule == 'calibrated':
+        return CalibratedRule.from_card(card, depth)
+    return RULES[rule]()
 
 
 def _assemble_published(

@@ -40,7 +40,7 @@ def rule_in_force(pipeline: OccupancyPipeline, settings: Settings) -> Rule:
     Raises:
         ValueError: it has no such threshold.
     """
-    rule = pipeline.rule
+    rule = pipeline.rule_for(settings.depth_source)
     if settings.class_temperature > 0:
         if not isinstance(rule, CalibratedRule):
             raise ValueError(

@@ -58,8 +58,25 @@ PARAMETERS = (
     Parameter(
         'depth_source',
         'model',
-        'model: the network; topic: depth images with the stamps of the images.',
-        choices=('model', 'topic'),
+        'model: the network; topic: depth images with the stamps of the images; lidar: clouds.',
+        choices=('model', 'topic', 'lidar'),
+    ),
+    Parameter(
+        'lidar.topic',
+        '/lidar_top/points',
+        'PointCloud2 of the lidar; of several lidars all their topics, separated by spaces.',
+    ),
+    Parameter(
+        'lidar.max_age',
+        0.15,
+        'Seconds that a cloud may lie before or after an image.',
+        (0.001, 10.0),
+    ),
+    Parameter(
+        'lidar.sweeps',
+        1,
+        'Scans of each lidar that are joined for an image; more than one smear what moves.',
+        (1, 50),
     ),
     Parameter('base_frame', 'base_link', 'Frame of the outputs: x forward, y left, z up.'),
     Parameter(

@@ -48,7 +48,10 @@ class Settings:
     cameras: tuple[CameraSettings, ...]
     compressed: bool
     reliable: bool
-    measured_depth: bool
+    depth_source: str
+    lidar_topics: tuple[str, ...]  # none unless they are the source of depth
+    lidar_max_age: float
+    lidar_sweeps: int
     base_frame: str
     fixed_frame: str
     transform_timeout: float
@@ -74,6 +77,16 @@ class Settings:
     def names(self) -> tuple[str, ...]:
         """The cameras' names."""
         return tuple(camera.name for camera in self.cameras)
+
+    @property
+    def measured_depth(self) -> bool:
+        """Whether depth is measured, by whatever."""
+        return self.depth_source != 'model'
+
+    @property
+    def depth_images(self) -> bool:
+        """Whether depth comes as images."""
+        return self.depth_source == 'topic'
 
     @property
     def grouping(self) -> Grouping:
@@ -134,7 +147,10 @@ def _assemble(chosen: Mapping[str, Any]) -> Settings:
         cameras=tuple(_camera(name, chosen, compressed) for name in chosen['cameras']),
         compressed=compressed,
         reliable=chosen['image_reliability'] == 'reliable',
-        measured_depth=chosen['depth_source'] == 'topic',
+        depth_source=chosen['depth_source'],
+        lidar_topics=_lidar_topics(chosen),
+        lidar_max_age=chosen['lidar.max_age'],
+        lidar_sweeps=chosen['lidar.sweeps'],
         base_frame=chosen['base_frame'],
         fixed_frame=chosen['fixed_frame'],
         transform_timeout=chosen['transform_timeout'],
@@ -176,6 +192,23 @@ def _camera(name: str, chosen: Mapping[str, Any], compressed: bool) -> CameraSet
     )
 
 
+def _lidar_topics(chosen: Mapping[str, Any]) -> tuple[str, ...]:
+    """Those of `lidar.topic`, where depth comes from them.
+
+    Raises:
+        ValueError: there is none, or one comes twice.
+    """
+    topics = tuple(chosen['lidar.topic'].replace(',', ' ').split())
+    if chosen['depth_source'] != 'lidar':
+        return ()
+    if not topics or len(set(topics)) != len(topics):
+        raise ValueError(
+            'lidar.topic must be at least one topic, each once, separated by spaces; got '
+            f'{chosen["lidar.topic"]!r}'
+        )
+    return topics
+
+
 def says_compressed(topic: str) -> bool:
     """Whether a topic's last name says that CompressedImage comes on it.
 
@@ -194,6 +227,8 @@ def _check_names(settings: Settings) -> None:
         _check_topic(f'{own}.image_topic', camera.image_topic)
         _check_topic(f'{own}.camera_info_topic', camera.camera_info_topic)
         _check_topic(f'{own}.depth_topic', camera.depth_topic)
+    for topic in settings.lidar_topics:
+        _check_topic('lidar.topic', topic)
     for parameter, frame in (
         ('base_frame', settings.base_frame),
         ('fixed_frame', settings.fixed_frame),
@@ -219,7 +254,8 @@ def _check_together(settings: Settings) -> None:
     band_slice(settings.grid, settings.band)
     if settings.measured_depth and settings.depth_network:
         raise ValueError(
-            f'depth_network is {settings.depth_network!r}, but depth_source is topic: leave one'
+            f'depth_network is {settings.depth_network!r}, but depth_source is '
+            f'{settings.depth_source}: leave one'
         )
     if not settings.base_frame:
         raise ValueError('base_frame must not be empty')

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gausstr_core.camera.rig import CameraRig
 from gausstr_core.foundation.depth.depth_anything import DepthAnythingDepth, fitting_size
 from gausstr_core.foundation.depth.depth_pro import DepthProDepth
+from gausstr_core.foundation.depth.lidar_depth import remove_hidden
 from gausstr_core.foundation.depth.metric3d import Metric3DDepth
 from gausstr_core.foundation.interface import normalised, resize_images
 
@@ -166,3 +169,16 @@ def test_depth_pro_uses_the_calibrated_focal_length(tmp_path):
         metric = F.interpolate((inverse[i] * 80 / focal)[None, None], (45, 80), mode='bilinear')
         expected = 1 / metric[0, 0].clamp(1e-4, 1e4)
         torch.testing.assert_close(depth[i], expected, rtol=1e-4, atol=1e-4)
+
+
+@given(st.integers(0, 2**31 - 1), st.integers(1, 12), st.integers(1, 30), st.integers(1, 30))
+@settings(max_examples=40, deadline=None)
+def test_hidden_points_are_those_that_max_pooling_finds(seed, radius, height, width):
+    """The plain twin looks at every pixel of the square."""
+    chance = torch.Generator().manual_seed(seed)
+    sparse = 1 + 20 * torch.rand(2, height, width, generator=chance)
+    sparse *= torch.rand(2, height, width, generator=chance) < 0.4
+    inverse = torch.where(sparse > 0, 1 / sparse.clamp_min(1e-6), 0.0)
+    nearest = F.max_pool2d(inverse[:, None], 2 * radius + 1, stride=1, padding=radius)[:, 0]
+    expected = torch.where(inverse * 1.15 >= nearest, sparse, 0.0)
+    assert torch.equal(remove_hidden(sparse, radius, 0.15), expected)

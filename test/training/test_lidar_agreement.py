@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -17,7 +18,7 @@ from gausstr_core.foundation.combined import CombinedFoundation
 from gausstr_core.foundation.depth.lidar_depth import depth_from_cloud
 from gausstr_core.foundation.precomputed import PrecomputedFeatures
 from gausstr_core.pipeline import OccupancyPipeline
-from gausstr_core.presets import Assembly, assemble
+from gausstr_core.presets import assemble
 from gausstr_core.transformer.build import GaussTR
 from gausstr_training.evaluation.lidar_agreement import Box, agreement, passed_voxels
 
@@ -132,9 +133,7 @@ def test_real_segmentation_and_lidar_name_the_cars(
         np.save(tmp_path / f'{name}.npy', stored.numpy())
     stored = PrecomputedFeatures(tmp_path, keyframe.rig.names, NETWORK, features.shape[1])
     model = GaussTR(CombinedFoundation(stored, None), shipped.model.transformer)
-    pipeline = OccupancyPipeline(
-        Assembly(model, shipped.encoder, shipped.rule, shipped.vocabulary)
-    )
+    pipeline = OccupancyPipeline(replace(shipped, model=model))
     depth = depth_from_cloud(
         torch.from_numpy(keyframe.points).float(), keyframe.rig.resized(*NETWORK)
     )

@@ -68,7 +68,7 @@ def project_cloud(points: Tensor, rig: CameraRig, settings: LidarSettings) -> Te
         raise ValueError(f'the cameras must have one image size, got {rig.image_sizes}')
     height, width = rig.image_sizes[0]
     points = points.to(rig.intrinsics)
-    pixels, depth = rig.project(points[torch.isfinite(points).all(1)])
+    pixels, depth = rig.project(points[torch.isfinite(points.sum(1))])
     column, row = pixels.floor().long().unbind(-1)
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
     inside &= (depth >= settings.min_depth) & (depth <= settings.max_depth)
@@ -82,8 +82,7 @@ def project_cloud(points: Tensor, rig: CameraRig, settings: LidarSettings) -> Te
 def remove_hidden(sparse: Tensor, radius: int, tolerance: float) -> Tensor:
     """Drop points much farther than the nearest one within `radius` pixels."""
     inverse = torch.where(sparse > 0, 1 / sparse.clamp_min(1e-6), 0.0)
-    side = 2 * radius + 1
-    nearest = F.max_pool2d(inverse[:, None], side, stride=1, padding=radius)[:, 0]
+    nearest = _largest(inverse[:, None], radius)[:, 0]
     return torch.where(inverse * (1 + tolerance) >= nearest, sparse, 0.0)
 
 
@@ -107,10 +106,26 @@ def densify(sparse: Tensor, gap: int) -> Tensor:
         coarse = coarse / mass.clamp_min(1e-6)
         filled = torch.where(own > 0, value, coarse)
         known = torch.maximum((own > 0).float(), (mass > 0).float())
-    side = 2 * gap + 1
-    near = F.max_pool2d(weight, side, stride=1, padding=gap) > 0
+    near = _largest(weight, gap) > 0
     dense = torch.where(near & (known > 0), 1 / filled.clamp_min(1e-6), 0.0)
     return dense[:, 0]
+
+
+def _largest(plane: Tensor, radius: int) -> Tensor:
+    """The largest value >= 0 of [N, 1, H, W] within a square of 2 `radius` + 1 pixels.
+
+    As `max_pool2d`, which looks at every pixel of the square; here the span doubles from step to
+    step, along the rows and then along the columns.
+    """
+    side = 2 * radius + 1
+    for _ in range(2):
+        padded, span = F.pad(plane, (radius, radius)), 1
+        while span < side:
+            step = min(span, side - span)
+            padded = torch.maximum(padded[..., :-step], padded[..., step:])
+            span += step
+        plane = padded.transpose(-1, -2)
+    return plane
 
 
 def _halve(value: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
