@@ -125,7 +125,7 @@ def test_true_depth_and_labels_beat_what_the_network_sees(street: Street) -> Non
     assert best.iou > 60 and best.miou > 20
     assert best.iou > 2 * found[Sensing(), 'gaussians'].iou
     assert best.miou > found[Sensing('true'), 'gaussians'].miou
-    assert found[Sensing('true', 'true'), 'lift_strong'].iou > 50
+    assert found[Sensing('true', 'true'), 'lift_strong'].iou > 20
 
 
 def test_unknown_sources_are_named() -> None:
