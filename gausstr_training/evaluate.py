@@ -27,6 +27,7 @@ from gausstr_training.evaluation.options import parser
 from gausstr_training.evaluation.predicting import Keyframes, predict
 from gausstr_training.evaluation.report import BASELINES, document, table, write_json
 from gausstr_training.evaluation.reporting import OCC3D, STREETS, Kind, Report
+from gausstr_training.evaluation.road import most_voxels
 from gausstr_training.evaluation.scoring import StreetSet, tally
 from gausstr_training.evaluation.sensing import Sensing
 from gausstr_training.evaluation.thresholds import (
@@ -72,7 +73,7 @@ def calibrate(
     streets = StreetSet.find(folders, limit, resolution)
     refuse_training_streets(streets.seeds, card, 'choose thresholds on')
     tallies = tally(contest, streets, CANDIDATES)
-    thresholds = chosen(tallies.masked)
+    thresholds = chosen(tallies.masked, tallies.roads['gaussians'], most_voxels(resolution))
     return {
         'thresholds': thresholds,
         'class_temperature': tallies.temperatures.best(),

@@ -61,8 +61,8 @@ class Contest:
         return self.sensing.encode(self.pipeline, street, frame)
 
     @torch.inference_mode()
-    def guesses(self, encoded: EncodedImages) -> dict[str, Guess]:
-        """What each of METHODS and HELDOUT says about a frame.
+    def guesses(self, encoded: EncodedImages, heldout: bool = True) -> dict[str, Guess]:
+        """What each of METHODS and, if asked for, HELDOUT says about a frame.
 
         The density of each class is kept of the Gaussians alone: on fine grids it is large.
         """
@@ -74,6 +74,7 @@ class Contest:
             **{
                 name: replace(self._accumulated(ours, words), classes=None)
                 for name, words in self.heldout.items()
+                if heldout
             },
         }
 

@@ -14,6 +14,7 @@ from gausstr_training.evaluation.table import Table
 from gausstr_training.evaluation.tally import SCORED, Scores
 
 UNTRAINED_IOU, UNTRAINED_MIOU = 'IoU before training', 'mIoU before training'
+_HELDOUT = {'held-out': 'heldout_vocabulary', 'one word': 'heldout_names'}  # columns
 BASELINES = tuple(name for name in METHODS if name != 'gaussians')
 
 
@@ -31,18 +32,19 @@ def document(
     return {
         **ours.as_json(),
         'unmasked': unmasked['gaussians'].as_json(),
-        'road': tallies.roads['gaussians'].as_json() if 'gaussians' in tallies.roads else None,
+        'road': tallies.roads['gaussians'].as_json(thresholds['gaussians']),
         'baselines': {
             name: {
                 **masked[name].as_json(),
                 'unmasked': unmasked[name].as_json(),
-                'road': tallies.roads[name].as_json() if name in tallies.roads else None,
+                'road': tallies.roads[name].as_json(thresholds[name]),
             }
             for name in BASELINES
         },
         **{
             name: {**masked[name].as_json(), 'ratio': _ratio(masked[name], ours)}
             for name in HELDOUT
+            if name in masked
         },
         'calibration': None
         if tallies.reliability is None
@@ -62,8 +64,7 @@ def table(scores: Mapping[str, Any]) -> Table:
     columns = {
         'gaussians': scores,
         **scores['baselines'],
-        'held-out': scores['heldout_vocabulary'],
-        'one word': scores['heldout_names'],
+        **{title: scores[name] for title, name in _HELDOUT.items() if name in scores},
         'no mask': scores['unmasked'],
     }
     totals = [

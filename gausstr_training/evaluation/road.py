@@ -6,6 +6,7 @@ there every occupied voxel belongs to the road, whatever it is called and howeve
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,19 +17,24 @@ from gausstr_training.evaluation.tally import Guess
 from gausstr_training.streets.classes import FREE, ROAD
 
 REACH = 9.0  # metres from the ego, in the ground plane
+FINE = 0.15  # metres: the noise of depth is no longer small beside finer voxels
 
 
 class RoadThickness:
-    """Occupied voxels per column of road, summed over frames.
+    """Occupied voxels per column of road, at several thresholds at once, summed over frames.
 
     Args:
         grid: of the truth and of what is said about it.
-        threshold: density above which a voxel is occupied.
+        thresholds: densities above which a voxel is occupied.
     """
 
-    def __init__(self, grid: VoxelGrid, threshold: float) -> None:
-        self._threshold, self._near = threshold, _within(grid, REACH)
-        self._columns = torch.zeros(grid.shape[2] + 1, dtype=torch.int64)  # by occupied voxels
+    def __init__(self, grid: VoxelGrid, thresholds: Sequence[float]) -> None:
+        self._near = _within(grid, REACH)
+        # columns by the number of their occupied voxels
+        self._columns = {
+            threshold: torch.zeros(grid.shape[2] + 1, dtype=torch.int64)
+            for threshold in thresholds
+        }
 
     def add(self, guess: Guess, truth: Tensor, mask: Tensor) -> None:
         """Count one frame.
@@ -42,26 +48,41 @@ class RoadThickness:
         bare = (
             (road | (truth == FREE)).all(-1) & (road & mask).any(-1) & self._near.to(mask.device)
         )
-        filled = (guess.density[bare] > self._threshold).sum(-1)
-        self._columns += torch.bincount(filled.cpu(), minlength=len(self._columns))
+        density = guess.density[bare].cpu()
+        for threshold, columns in self._columns.items():
+            filled = (density > threshold).sum(-1)
+            columns += torch.bincount(filled, minlength=len(columns))
 
-    def as_json(self) -> dict[str, Any]:
-        """Numbers for a file, null where there is no such column.
+    def voxels(self, threshold: float) -> float | None:
+        """As of `as_json`, not rounded."""
+        counts = self._columns[threshold][1:].double()
+        depth = torch.arange(1, len(counts) + 1, dtype=torch.float64)
+        return float((counts * depth).sum() / counts.sum()) if counts.any() else None
+
+    def as_json(self, threshold: float) -> dict[str, Any]:
+        """Numbers at one of the thresholds for a file, null where there is no such column.
 
         `voxels`: mean of the occupied voxels in columns that have any; `thickest`: 95 of 100 such
         columns have at most so many; `covered`: percent of the columns that have any.
         """
-        counts = self._columns[1:].double()
-        covered, columns = float(counts.sum()), float(self._columns.sum())
-        if not covered:
+        voxels, counts = self.voxels(threshold), self._columns[threshold][1:]
+        covered, columns = int(counts.sum()), int(self._columns[threshold].sum())
+        if voxels is None:
             return {'voxels': None, 'thickest': None, 'covered': 0.0 if columns else None}
-        depth = torch.arange(1, len(self._columns), dtype=torch.float64)
         enough = counts.cumsum(0) >= 0.95 * covered
         return {
-            'voxels': round(float((counts * depth).sum()) / covered, 3),
+            'voxels': round(voxels, 3),
             'thickest': int(enough.int().argmax()) + 1,
             'covered': round(100 * covered / columns, 2),
         }
+
+
+def most_voxels(resolution: float) -> float:
+    """How thick the road may become for a threshold to be chosen, in voxels.
+
+    One, two where it lies on the border of two; of voxels finer than 0.15 m three.
+    """
+    return 2.0 if resolution >= FINE else 3.0
 
 
 def _within(grid: VoxelGrid, reach: float) -> Tensor:

@@ -145,13 +145,13 @@ def test_the_road_is_as_thick_as_its_columns() -> None:
     density[3, 0, 1] = 1.0  # one
     density[4, 0, 3] = 0.4  # below the threshold
     density[7, 7, :] = 9.0  # no road
-    thickness = RoadThickness(grid, 0.5)
+    thickness = RoadThickness(grid, [0.5])
     thickness.add(Guess(density, torch.zeros(grid.shape, dtype=torch.int64)), truth, mask)
     columns = 7 * 4 - 1
     expected = {'voxels': 2.0, 'thickest': 3, 'covered': round(200 / columns, 2)}
-    assert thickness.as_json() == expected
+    assert thickness.as_json(0.5) == expected
     none = {'voxels': None, 'thickest': None, 'covered': None}
-    assert RoadThickness(grid, 0.5).as_json() == none
+    assert RoadThickness(grid, [0.5]).as_json(0.5) == none
 
 
 def test_columns_beyond_nine_metres_do_not_count() -> None:
@@ -162,9 +162,9 @@ def test_columns_beyond_nine_metres_do_not_count() -> None:
     density = torch.zeros(grid.shape)
     centers = grid.centers()[..., 0, :2].norm(dim=-1)
     density[centers > 9] = 1.0
-    thickness = RoadThickness(grid, 0.5)
+    thickness = RoadThickness(grid, [0.5])
     thickness.add(Guess(density, torch.zeros(grid.shape, dtype=torch.int64)), truth, mask)
-    assert thickness.as_json() == {'voxels': None, 'thickest': None, 'covered': 0.0}
+    assert thickness.as_json(0.5) == {'voxels': None, 'thickest': None, 'covered': 0.0}
 
 
 def test_a_card_keeps_thresholds_per_source_and_resolution() -> None:
