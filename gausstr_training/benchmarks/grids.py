@@ -3,10 +3,10 @@
 python -m gausstr_training.benchmarks.grids --validation streets/validation --test streets/test \
     --output grids
 
-Thresholds and temperature of a combination are chosen on the validation streets, its scores are of
-the test streets; both need truth at every resolution (`gausstr-synthesize --resolution`). What is
-done lies in `<output>/<depth>_<labels>_<resolution>.json` and is not repeated. The table of
-docs/training.md is printed, and `<output>/card.json` holds what the card of the weights says of it.
+Thresholds and temperature of a combination are chosen on the validation streets, its scores are
+of the test streets; both need truth at every resolution (`gausstr-synthesize --resolution`). What
+is done lies in `<output>/<depth>_<labels>_<resolution>.json` and is not repeated. The table of
+docs/training.md is printed; `<output>/card.json` holds what the card of the weights says of it.
 """
 
 from __future__ import annotations
