@@ -117,7 +117,8 @@ class OccupancyPipeline:
             rig: the cameras at the size of their images.
             vocabulary: what to look for.
             depth: measured z-depth in metres [H_i, W_i] instead of the network's; pixels that are
-                not finite or <= 0 are unknown: no Gaussian starts there and nothing is seen there.
+                not finite or 0 are unknown: no Gaussian starts there and nothing is seen there.
+                Where it is negative the view is free up to there, and no Gaussian starts.
 
         Raises:
             ValueError: images, depth and rig do not fit together; the camera is named.
@@ -137,11 +138,11 @@ class OccupancyPipeline:
         if depth is None and not self.model.foundation.predicts_depth:
             raise ValueError('expected measured depth: the pipeline has no depth network')
         maps, network_rig = self.foundation_maps(images, rig)
-        known = None
+        known = surface = None
         if depth is not None:
-            maps, known = with_measured_depth(maps, depth, rig)
+            maps, known, surface = with_measured_depth(maps, depth, rig)
         clock.lap('foundation')
-        return EncodedImages(maps, known, network_rig, clock.seconds)
+        return EncodedImages(maps, known, network_rig, clock.seconds, surface)
 
     @torch.inference_mode()
     def map(
@@ -176,8 +177,9 @@ class OccupancyPipeline:
 
     @torch.inference_mode()
     def gaussians(self, encoded: EncodedImages) -> Gaussians:
-        """All Gaussians of a set: where depth was measured, none where it is unknown."""
-        maps, known, rig = encoded.maps, encoded.known, encoded.rig
+        """All Gaussians of a set: where depth was measured, only those on its surfaces."""
+        maps, rig = encoded.maps, encoded.rig
+        known = encoded.known if encoded.surface is None else encoded.surface
         if known is None:
             return self.model.transformer(maps, rig)
         transformer = self._assembly.measured or self.model.transformer

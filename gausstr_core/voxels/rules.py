@@ -71,7 +71,7 @@ class CalibratedRule:
     between them the logarithms are interpolated.
 
     Raises:
-        ValueError: no threshold, two for one edge, or one that is not > 0.
+        ValueError: no threshold, two for one edge, or one that is not > 0; a negative blur.
     """
 
     occupied_threshold: float | None = None  # set by hand, for every edge; None: `thresholds`
@@ -86,6 +86,9 @@ class CalibratedRule:
                 'thresholds must be pairs of voxel edge (m) and density, both > 0, each edge '
                 f'once, got {[list(pair) for pair in self.thresholds]}'
             )
+
+        if not 0 <= self.blur < math.inf:
+            raise ValueError(f'blur must be >= 0 voxels, got {self.blur}')
 
     def threshold_at(self, resolution: float) -> float:
         """See `Rule`; beyond the edges that were calibrated the nearest one's."""
@@ -139,7 +142,8 @@ class CalibratedRule:
         try:
             pairs = tuple((float(edge), float(density)) for edge, density in found['thresholds'])
             temperature = float(found.get('class_temperature', 1.0))
-            return replace(rule, thresholds=pairs, class_temperature=temperature)
+            blur = float(found.get('blur', rule.blur))
+            return replace(rule, blur=blur, thresholds=pairs, class_temperature=temperature)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f'card of weights: calibration of {depth}: {error}') from error
 

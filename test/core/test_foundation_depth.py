@@ -14,7 +14,11 @@ from hypothesis import strategies as st
 from gausstr_core.camera.rig import CameraRig
 from gausstr_core.foundation.depth.depth_anything import DepthAnythingDepth, fitting_size
 from gausstr_core.foundation.depth.depth_pro import DepthProDepth
-from gausstr_core.foundation.depth.lidar_depth import remove_hidden
+from gausstr_core.foundation.depth.lidar_depth import (
+    LidarSettings,
+    bridges,
+    remove_hidden,
+)
 from gausstr_core.foundation.depth.metric3d import Metric3DDepth
 from gausstr_core.foundation.interface import normalised, resize_images
 
@@ -182,3 +186,35 @@ def test_hidden_points_are_those_that_max_pooling_finds(seed, radius, height, wi
     nearest = F.max_pool2d(inverse[:, None], 2 * radius + 1, stride=1, padding=radius)[:, 0]
     expected = torch.where(inverse * 1.15 >= nearest, sparse, 0.0)
     assert torch.equal(remove_hidden(sparse, radius, 0.15), expected)
+
+
+def test_depth_between_two_things_is_found() -> None:
+    """A pole at 5 m before a wall at 20 m: what was filled in between them is neither."""
+    row = torch.tensor([20.0, 20, 20, 12, 8, 5, 5, 5, 9, 0, 20, 20.5])
+    found = bridges(row.expand(1, 3, -1), 0.05)[0]
+    expected = torch.tensor([0, 0, 1, 1, 1, 1, 0, 1, 1, 0, 0, 0]).bool()
+    assert torch.equal(found, expected.expand(3, -1))
+
+
+def test_ground_and_walls_along_the_way_are_no_bridges() -> None:
+    """Ground 1.5 m below and a wall 8 m beside the camera, up to 40 m away, 320 pixels wide."""
+    focal = 253.0
+    u = torch.arange(320) + 0.5 - 160
+    v = torch.arange(180) + 0.5 - 90
+    ground = torch.where(v > 0, 1.5 * focal / v, torch.inf)[:, None].expand(-1, 320)
+    wall = torch.where(u > 0, 8.0 * focal / u, torch.inf)[None].expand(180, -1)
+    depth = torch.minimum(ground, wall)
+    depth = torch.where(depth < 40, depth, 0.0)[None]
+    assert bridges(depth, LidarSettings().slope / 320).float().mean() < 0.005
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.01, 0.5))
+def test_no_neighbours_of_a_row_differ_where_bridges_are_gone(seed: int, tolerance: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    dense = 1 + 30 * torch.rand(2, 4, 16, generator=generator)
+    dense = torch.where(torch.rand(dense.shape, generator=generator) < 0.2, 0.0, dense)
+    found = torch.where(bridges(dense, tolerance), 0.0, dense)
+    left, right = found[..., :-1], found[..., 1:]
+    both = (left > 0) & (right > 0)
+    ratio = torch.maximum(left, right)[both] / torch.minimum(left, right)[both]
+    assert (ratio <= 1 + tolerance + 1e-6).all()

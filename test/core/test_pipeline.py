@@ -103,9 +103,25 @@ def test_depth_is_read_in_the_middle_of_a_pixel(pipeline: OccupancyPipeline, tim
     height, width = pipeline.model.foundation.input_size
     rows = torch.arange(1.0, times * height + 1)[:, None].expand(-1, times * width)
     maps, small = pipeline.foundation_maps(images(), rig())
-    found, known = with_measured_depth(maps, [rows, rows], small)
+    found, known, surface = with_measured_depth(maps, [rows, rows], small)
     middle = torch.arange(height) * times + (times + 1) / 2
-    assert known.all() and torch.equal(found.depth[0], middle[:, None].expand(-1, width))
+    assert (
+        known.all()
+        and surface.all()
+        and torch.equal(found.depth[0], middle[:, None].expand(-1, width))
+    )
+
+
+def test_below_zero_the_view_is_free_and_nothing_starts(
+    pipeline: OccupancyPipeline, vocabulary: Vocabulary
+) -> None:
+    ground = flat_ground_depth()
+    seen = pipeline.run(images(), rig(), vocabulary, depth=ground)
+    free = pipeline.run(images(), rig(), vocabulary, depth=[-plane for plane in ground])
+    assert len(seen.gaussians) > 0 == len(free.gaussians)
+    occupied = seen.occupancy.labels >= 0
+    assert free.occupancy.observed.any() and (free.occupancy.labels == -1).all()
+    assert torch.equal(free.occupancy.observed | occupied, seen.occupancy.observed)
 
 
 def test_the_measured_start_is_the_untrained_transformer(pipeline: OccupancyPipeline) -> None:

@@ -76,3 +76,10 @@ def test_the_blur_is_a_share_of_the_voxel(edge: float) -> None:
     assert found.density[0, 0, 0].item() == pytest.approx(1)
     beside = math.exp(-0.5 * edge**2 / variance)
     assert found.density[1, 0, 0].item() == pytest.approx(beside, rel=1e-4)
+
+
+def test_a_card_may_state_the_blur_of_a_source() -> None:
+    stated = {'thresholds': [[0.4, 1.0]], 'blur': 0.25}
+    assert CalibratedRule.from_card({'calibration': {TOPIC: stated}}, TOPIC).blur == 0.25
+    with pytest.raises(ValueError, match='blur must be >= 0 voxels'):
+        CalibratedRule.from_card({'calibration': {TOPIC: {**stated, 'blur': -1}}}, TOPIC)

