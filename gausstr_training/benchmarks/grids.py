@@ -20,7 +20,7 @@ from typing import Any
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.process.command_line import Real, Whole
 from gausstr_core.process.parallel import keep_torch_threads
-from gausstr_core.transformer.build import build
+from gausstr_core.transformer.build import COMPACT_PRESETS, build
 from gausstr_core.weights import read_card, shipped_weights
 from gausstr_training.evaluation.methods import Contest
 from gausstr_training.evaluation.report import document, write_json
@@ -61,7 +61,10 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         '--output', type=Path, required=True, metavar='DIR', help='what is done is kept there'
     )
-    result.add_argument('--weights', type=Path, help='of compact (default: the shipped ones)')
+    result.add_argument(
+        '--preset', choices=list(COMPACT_PRESETS), default='compact', help='(default: %(default)s)'
+    )
+    result.add_argument('--weights', type=Path, help='of the preset (default: the shipped ones)')
     result.add_argument(
         '--depths', nargs='+', choices=DEPTHS, default=list(DEPTHS),
         help=f'sources (default: {" ".join(DEPTHS)})',
@@ -89,8 +92,8 @@ def measured(
         ValueError: a street was trained on, or has no truth at the resolution.
     """
     grid = truth_grid(resolution)
-    pipeline = OccupancyPipeline.from_preset('compact', options.device, grid, weights)
-    contest = Contest(pipeline, build('compact').transformer, sensing)
+    pipeline = OccupancyPipeline.from_preset(options.preset, options.device, grid, weights)
+    contest = Contest(pipeline, build(options.preset).transformer, sensing)
     validation, test = (
         StreetSet.find(folders, options.limit, resolution)
         for folders in (options.validation, options.test)
@@ -128,7 +131,7 @@ def table(results: Sequence[Mapping[str, Any]]) -> Table:
 
 def run(options: argparse.Namespace) -> None:
     """Measure what is not measured yet, print the table and write what a card says of it."""
-    weights = options.weights or shipped_weights('compact')
+    weights = options.weights or shipped_weights(options.preset)
     results, card = [], read_card(weights)
     for depth in options.depths:
         for resolution in options.resolutions:
@@ -143,7 +146,8 @@ def run(options: argparse.Namespace) -> None:
             card, found['thresholds'], found['calibration']['temperature'], found['source'],
             found['resolution'],
         )  # fmt: skip
-    facts = {key: card[key] for key in ('calibration', 'thresholds', 'class_temperature')}
+    stated = ('calibration', 'thresholds', 'class_temperature')
+    facts = {key: card[key] for key in stated if key in card}
     write_json(options.output / 'card.json', facts)
     print(table(results).markdown())
 

@@ -1,7 +1,7 @@
 """How thick the road is in a map: a surface that fills eight voxels is no surface.
 
 Columns count whose truth is road and nothing else, within 9 m of the ego, and which a camera sees:
-there every occupied voxel belongs to the road, whatever it is called and however high it lies.
+there every voxel that is said to be ground of some kind belongs to the road, however high it lies.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from torch import Tensor
 
 from gausstr_core.contracts import VoxelGrid
 from gausstr_training.evaluation.tally import Guess
-from gausstr_training.streets.classes import FREE, ROAD
+from gausstr_training.streets.classes import FREE, ROAD, SIDEWALK, TERRAIN
 
+GROUND = (ROAD, SIDEWALK, TERRAIN)
 REACH = 9.0  # metres from the ego, in the ground plane
 FINE = 0.15  # metres: the noise of depth is no longer small beside finer voxels
 
 
 class RoadThickness:
-    """Occupied voxels per column of road, at several thresholds at once, summed over frames.
+    """Voxels of ground per column of road, at several thresholds at once, summed over frames.
 
     Args:
         grid: of the truth and of what is said about it.
@@ -30,7 +31,7 @@ class RoadThickness:
 
     def __init__(self, grid: VoxelGrid, thresholds: Sequence[float]) -> None:
         self._near = _within(grid, REACH)
-        # columns by the number of their occupied voxels
+        # columns by the number of their voxels of ground
         self._columns = {
             threshold: torch.zeros(grid.shape[2] + 1, dtype=torch.int64)
             for threshold in thresholds
@@ -48,7 +49,8 @@ class RoadThickness:
         bare = (
             (road | (truth == FREE)).all(-1) & (road & mask).any(-1) & self._near.to(mask.device)
         )
-        density = guess.density[bare].cpu()
+        ground = torch.isin(guess.labels[bare], torch.tensor(GROUND, device=mask.device))
+        density = torch.where(ground, guess.density[bare], 0.0).cpu()
         for threshold, columns in self._columns.items():
             filled = (density > threshold).sum(-1)
             columns += torch.bincount(filled, minlength=len(columns))
@@ -62,7 +64,7 @@ class RoadThickness:
     def as_json(self, threshold: float) -> dict[str, Any]:
         """Numbers at one of the thresholds for a file, null where there is no such column.
 
-        `voxels`: mean of the occupied voxels in columns that have any; `thickest`: 95 of 100 such
+        `voxels`: mean of the voxels of ground in columns that have any; `thickest`: 95 of 100 such
         columns have at most so many; `covered`: percent of the columns that have any.
         """
         voxels, counts = self.voxels(threshold), self._columns[threshold][1:]
