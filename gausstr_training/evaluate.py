@@ -73,7 +73,8 @@ def calibrate(
     streets = StreetSet.find(folders, limit, resolution)
     refuse_training_streets(streets.seeds, card, 'choose thresholds on')
     tallies = tally(contest, streets, CANDIDATES)
-    thresholds = chosen(tallies.masked, tallies.roads['gaussians'], most_voxels(resolution))
+    most = most_voxels(contest.sensing.source, resolution)
+    thresholds = chosen(tallies.masked, tallies.roads['gaussians'], most)
     return {
         'thresholds': thresholds,
         'class_temperature': tallies.temperatures.best(),

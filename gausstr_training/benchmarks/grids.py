@@ -101,7 +101,8 @@ def measured(
     card = {key: value for key, value in read_card(weights).items() if key == 'training_seeds'}
     refuse_known_streets(test.seeds, card, validation.seeds)
     known = tally(contest, validation, CANDIDATES, heldout=False)
-    thresholds = chosen(known.masked, known.roads['gaussians'], most_voxels(resolution))
+    most = most_voxels(sensing.source, resolution)
+    thresholds = chosen(known.masked, known.roads['gaussians'], most)
     temperature = known.temperatures.best()
     levels = {name: [threshold] for name, threshold in thresholds.items()}
     found = tally(contest, test, levels, temperature, heldout=False)

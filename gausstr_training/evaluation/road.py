@@ -6,6 +6,7 @@ there every voxel that is said to be ground of some kind belongs to the road, ho
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gausstr_core.contracts import VoxelGrid
+from gausstr_core.voxels.rules import MODEL
 from gausstr_training.evaluation.tally import Guess
 from gausstr_training.streets.classes import FREE, ROAD, SIDEWALK, TERRAIN
 
@@ -79,11 +81,19 @@ class RoadThickness:
         }
 
 
-def most_voxels(resolution: float) -> float:
+def most_voxels(source: str, resolution: float) -> float:
     """How thick the road may become for a threshold to be chosen, in voxels.
 
-    One, two where it lies on the border of two; of voxels finer than 0.15 m three.
+    Where depth is measured: one, two where it lies on the border of two; of voxels finer than
+    0.15 m three. A depth that is estimated scatters by more: whoever asks for a thin road of it
+    loses the map (docs/training.md).
+
+    Args:
+        source: of depth: 'model', 'topic' or 'lidar'.
+        resolution: metres.
     """
+    if source == MODEL:
+        return math.inf
     return 2.0 if resolution >= FINE else 3.0
 
 
