@@ -18,6 +18,7 @@ from gausstr_core.measured_depth import at_known_pixels, with_measured_depth
 from gausstr_core.presets import Assembly, assemble
 from gausstr_core.process.device import present_device
 from gausstr_core.process.stage_clock import StageClock
+from gausstr_core.surface_preset import NetworkOptions
 from gausstr_core.vocabulary.vocabulary import Category, Vocabulary
 from gausstr_core.voxels.rules import MODEL, TOPIC, Rule
 from gausstr_core.voxels.visibility import viewed_and_observed, with_neighbours
@@ -39,12 +40,17 @@ class OccupancyPipeline:
     """Images + rig + vocabulary -> `OccupancyResult`. Holds weights, no state between cycles."""
 
     def __init__(
-        self, assembly: Assembly, device: str = 'cpu', grid: VoxelGrid | None = None
+        self,
+        assembly: Assembly,
+        device: str = 'cpu',
+        grid: VoxelGrid | None = None,
+        word_temperature: float | None = None,
     ) -> None:
         self.device = torch.device(device)
         self.model = assembly.model.to(self.device).eval()
         self.model.foundation.optimise_for_inference()
         self.encoder = assembly.encoder
+        self.word_temperature = word_temperature  # None: the encoder's
         self.rule = assembly.rule
         self._assembly = assembly
         self.grid = grid or VoxelGrid()
@@ -62,19 +68,24 @@ class OccupancyPipeline:
         folder: str | Path | None = None,
         depth: str | DepthNetwork | None = None,
         rule: str | None = None,
+        networks: NetworkOptions | None = None,
+        word_temperature: float | None = None,
     ) -> OccupancyPipeline:
         """Load a preset.
 
         Args:
-            preset, weights, folder, depth, rule: see `presets.assemble`.
+            preset, weights, folder, depth, rule, networks: see `presets.assemble`.
             device: a torch device; never replaced by another one.
             grid: where to map; the Occ3D grid by default.
+            word_temperature: of the softmax over how like features and words are; None: that of
+                the words.
 
         Raises:
             ValueError: as `presets.assemble`, or the device is absent.
         """
         present_device(device)
-        return cls(assemble(preset, weights, folder, depth, rule), device, grid)
+        assembly = assemble(preset, weights, folder, depth, rule, networks)
+        return cls(assembly, device, grid, word_temperature)
 
     def load_vocabulary(self, path: Path | str | None = None) -> Vocabulary:
         """The vocabulary of a file, encoded for this model; None: the one that it starts with.
@@ -82,7 +93,8 @@ class OccupancyPipeline:
         Raises:
             ValueError: as `Vocabulary.from_yaml`.
         """
-        return self._prepared(Vocabulary.from_yaml(path or self._vocabulary_file, self.encoder))
+        file = path or self._vocabulary_file
+        return self._prepared(Vocabulary.from_yaml(file, self.encoder, self.word_temperature))
 
     def build_vocabulary(
         self, categories: Sequence[Category], wanted: Callable[[], bool] | None = None
@@ -97,7 +109,9 @@ class OccupancyPipeline:
             ValueError: as `Vocabulary.build`.
             UnwantedError: `wanted` said no.
         """
-        return self._prepared(Vocabulary.build(categories, self.encoder, wanted=wanted))
+        return self._prepared(
+            Vocabulary.build(categories, self.encoder, self.word_temperature, wanted)
+        )
 
     def rule_for(self, depth_source: str) -> Rule:
         """The rule for Gaussians from that source of depth: 'model', 'topic' or 'lidar'."""
@@ -212,6 +226,12 @@ class OccupancyPipeline:
             raise ValueError(
                 f'the words of vocabulary {vocabulary.id} have {vocabulary.dimension} channels, '
                 f'the features of the model {wanted}; encode them with the encoder of the pipeline'
+            )
+        if vocabulary.encoder_id != self.encoder.id:
+            raise ValueError(
+                f'the words of vocabulary {vocabulary.id} are in the space of '
+                f'{vocabulary.encoder_id}, the features of the model in that of '
+                f'{self.encoder.id}; encode them with the encoder of the pipeline'
             )
 
 

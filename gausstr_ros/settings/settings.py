@@ -11,6 +11,7 @@ from rclpy.exceptions import InvalidTopicNameException
 from rclpy.validate_topic_name import validate_topic_name
 
 from gausstr_core.contracts import VoxelGrid
+from gausstr_core.surface_preset import NetworkOptions
 from gausstr_ros.messages.grids_and_clouds import band_slice
 from gausstr_ros.sets.limits import Grouping
 from gausstr_ros.settings.parameters import PARAMETERS, camera_parameters, checked
@@ -42,7 +43,9 @@ class Settings:
     preset: str
     weights: str
     weights_folder: str
+    networks: NetworkOptions
     depth_network: str
+    word_temperature: float
     device: str
     threads: int
     cameras: tuple[CameraSettings, ...]
@@ -141,7 +144,14 @@ def _assemble(chosen: Mapping[str, Any]) -> Settings:
         preset=chosen['preset'],
         weights=chosen['weights'],
         weights_folder=chosen['weights_folder'],
+        networks=NetworkOptions(
+            chosen['features'] or None,
+            _size('input_size', chosen),
+            _size('depth_size', chosen),
+            chosen['engine'],
+        ),
         depth_network=chosen['depth_network'],
+        word_temperature=chosen['word_temperature'],
         device=chosen['device'],
         threads=chosen['threads'],
         cameras=tuple(_camera(name, chosen, compressed) for name in chosen['cameras']),
@@ -172,6 +182,17 @@ def _assemble(chosen: Mapping[str, Any]) -> Settings:
         watchdog_timeout=chosen['watchdog_timeout'],
         lower_on_out_of_memory=chosen['on_out_of_memory'] == 'lower',
     )
+
+
+def _size(name: str, chosen: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Height and width, None where both are 0."""
+    size = chosen[name]
+    if len(size) != 2 or min(size) < 0 or (0 in size and any(size)):
+        raise ValueError(
+            f'{name} must be height and width in pixels, or [0, 0] for the own size of the '
+            f'network, got {list(size)}'
+        )
+    return (size[0], size[1]) if any(size) else None
 
 
 def _camera(name: str, chosen: Mapping[str, Any], compressed: bool) -> CameraSettings:
