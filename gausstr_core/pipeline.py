@@ -19,6 +19,8 @@ from gausstr_core.presets import Assembly, assemble
 from gausstr_core.process.device import present_device
 from gausstr_core.process.stage_clock import StageClock
 from gausstr_core.surface_preset import NetworkOptions
+from gausstr_core.transformer.reference_points import QueryGrid
+from gausstr_core.transformer.surface_gaussians import DENSE
 from gausstr_core.vocabulary.vocabulary import Category, Vocabulary
 from gausstr_core.voxels.rules import MODEL, TOPIC, Rule
 from gausstr_core.voxels.visibility import viewed_and_observed, with_neighbours
@@ -69,12 +71,13 @@ class OccupancyPipeline:
         depth: str | DepthNetwork | None = None,
         rule: str | None = None,
         networks: NetworkOptions | None = None,
+        lattice: QueryGrid = DENSE,
         word_temperature: float | None = None,
     ) -> OccupancyPipeline:
         """Load a preset.
 
         Args:
-            preset, weights, folder, depth, rule, networks: see `presets.assemble`.
+            preset, weights, folder, depth, rule, networks, lattice: see `presets.assemble`.
             device: a torch device; never replaced by another one.
             grid: where to map; the Occ3D grid by default.
             word_temperature: of the softmax over how like features and words are; None: that of
@@ -84,7 +87,7 @@ class OccupancyPipeline:
             ValueError: as `presets.assemble`, or the device is absent.
         """
         present_device(device)
-        assembly = assemble(preset, weights, folder, depth, rule, networks)
+        assembly = assemble(preset, weights, folder, depth, rule, networks, lattice)
         return cls(assembly, device, grid, word_temperature)
 
     def load_vocabulary(self, path: Path | str | None = None) -> Vocabulary:

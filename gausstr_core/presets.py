@@ -33,7 +33,8 @@ from gausstr_core.transformer.full.transformer import (
     FullConfig,
     FullTransformer,
 )
-from gausstr_core.transformer.surface_gaussians import SurfaceGaussians
+from gausstr_core.transformer.reference_points import QueryGrid
+from gausstr_core.transformer.surface_gaussians import DENSE, SurfaceGaussians
 from gausstr_core.vocabulary.clip_text import clip_encoder, known_words, talk2dino_encoder
 from gausstr_core.vocabulary.text_encoder import TextEncoder
 from gausstr_core.vocabulary.vocabulary import SHIPPED_VOCABULARY, read_categories
@@ -96,6 +97,7 @@ def assemble(
     depth: str | DepthNetwork | None = None,
     rule: str | None = None,
     networks: NetworkOptions | None = None,
+    lattice: QueryGrid = DENSE,
 ) -> Assembly:
     """Load a preset.
 
@@ -111,6 +113,8 @@ def assemble(
             itself.
         rule: 'calibrated' or 'released'; None takes the preset's.
         networks: which features `surface` has, and sizes and engine of all published networks.
+        lattice: where Gaussians start that depth alone places: of `surface`, and of `compact`
+            where depth is measured.
 
     Raises:
         ValueError: a name is unknown, or a file is missing or does not fit; it is named.
@@ -126,7 +130,7 @@ def assemble(
             f'{networks.features!r}'
         )
     if preset == SURFACE:
-        return _assemble_surface(weights, folder, depth, rule, networks)
+        return _assemble_surface(weights, folder, depth, rule, networks, lattice)
     if preset in _PUBLISHED:
         return _assemble_published(preset, weights, folder, depth, rule, networks)
     if depth not in (None, 'none') or folder is not None or networks != NetworkOptions():
@@ -145,7 +149,7 @@ def assemble(
         TextEncoder.default(),
         _rule_of(card, rule, MODEL),
         SHIPPED_VOCABULARY,
-        SurfaceGaussians(model.foundation.feature_dim),
+        SurfaceGaussians(model.foundation.feature_dim, lattice),
         {source: _rule_of(card, rule, source) for source in (TOPIC, LIDAR)},
     )
 
@@ -162,11 +166,12 @@ def _assemble_surface(
     depth: str | DepthNetwork | None,
     rule: str | None,
     networks: NetworkOptions,
+    lattice: QueryGrid,
 ) -> Assembly:
     if weights is not None:
         raise ValueError(f'preset {SURFACE!r} has no checkpoint, got weights {weights}')
     foundation, encoder = surface_parts(networks, folder, depth)
-    surfaces = SurfaceGaussians(foundation.feature_dim)
+    surfaces = SurfaceGaussians(foundation.feature_dim, lattice)
     model = GaussTR(foundation, surfaces)
     if rule is not None and rule != 'calibrated':
         return Assembly(model, encoder, RULES[rule](), SHIPPED_VOCABULARY)

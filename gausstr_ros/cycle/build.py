@@ -32,6 +32,7 @@ def build_pipeline(settings: Settings) -> OccupancyPipeline:
         depth='none' if settings.measured_depth else settings.depth_network or None,
         rule=settings.rule or None,
         networks=settings.networks,
+        lattice=settings.lattice,
         word_temperature=settings.word_temperature or None,
     )
 

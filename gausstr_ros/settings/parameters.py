@@ -11,6 +11,7 @@ from gausstr_core.foundation.released import DEPTH_NETWORKS, ENGINES
 from gausstr_core.nuscenes import NUSCENES_CAMERAS
 from gausstr_core.presets import PRESETS, RULES
 from gausstr_core.surface_preset import WORDS
+from gausstr_core.transformer.surface_gaussians import DENSE
 
 _GRID = VoxelGrid()
 
@@ -108,6 +109,13 @@ PARAMETERS = (
         1,
         'Scans of each lidar that are joined for an image; more than one smear what moves.',
         (1, 50),
+    ),
+    Parameter(
+        'surface.lattice',
+        [DENSE.rows, DENSE.columns, DENSE.sub],
+        'Rows and columns of cells in each view, and Gaussians along a side of a cell, where '
+        'depth alone places them: with measured depth, and of preset surface. Thresholds were '
+        'found for the default.',
     ),
     Parameter('base_frame', 'base_link', 'Frame of the outputs: x forward, y left, z up.'),
     Parameter(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from rclpy.validate_topic_name import validate_topic_name
 
 from gausstr_core.contracts import VoxelGrid
 from gausstr_core.surface_preset import NetworkOptions
+from gausstr_core.transformer.reference_points import QueryGrid
 from gausstr_ros.messages.grids_and_clouds import band_slice
 from gausstr_ros.sets.limits import Grouping
 from gausstr_ros.settings.parameters import PARAMETERS, camera_parameters, checked
@@ -44,6 +45,7 @@ class Settings:
     weights: str
     weights_folder: str
     networks: NetworkOptions
+    lattice: QueryGrid
     depth_network: str
     word_temperature: float
     device: str
@@ -150,6 +152,7 @@ def _assemble(chosen: Mapping[str, Any]) -> Settings:
             _size('depth_size', chosen),
             chosen['engine'],
         ),
+        lattice=_lattice(chosen['surface.lattice']),
         depth_network=chosen['depth_network'],
         word_temperature=chosen['word_temperature'],
         device=chosen['device'],
@@ -211,6 +214,15 @@ def _camera(name: str, chosen: Mapping[str, Any], compressed: bool) -> CameraSet
         time_offset=chosen[f'cameras.{name}.time_offset'],
         rectified=chosen[f'cameras.{name}.rectified'],
     )
+
+
+def _lattice(numbers: Sequence[int]) -> QueryGrid:
+    if len(numbers) != 3:
+        raise ValueError(f'surface.lattice must be 3 numbers, got {list(numbers)}')
+    try:
+        return QueryGrid(*numbers)
+    except ValueError as error:
+        raise ValueError(f'surface.lattice: {error}') from error
 
 
 def _lidar_topics(chosen: Mapping[str, Any]) -> tuple[str, ...]:

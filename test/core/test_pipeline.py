@@ -11,6 +11,7 @@ from gausstr_core.contracts import VoxelGrid
 from gausstr_core.device_memory import DeviceMemory
 from gausstr_core.measured_depth import with_measured_depth
 from gausstr_core.pipeline import OccupancyPipeline
+from gausstr_core.transformer.reference_points import QueryGrid
 from gausstr_core.transformer.surface_gaussians import SurfaceGaussians
 from gausstr_core.transformer.transformer import GaussianTransformer
 from gausstr_core.vocabulary.text_encoder import TextEncoder
@@ -122,6 +123,15 @@ def test_below_zero_the_view_is_free_and_nothing_starts(
     occupied = seen.occupancy.labels >= 0
     assert free.occupancy.observed.any() and (free.occupancy.labels == -1).all()
     assert torch.equal(free.occupancy.observed | occupied, seen.occupancy.observed)
+
+
+def test_a_finer_lattice_has_more_gaussians(vocabulary: Vocabulary) -> None:
+    fine = OccupancyPipeline.from_preset(
+        'tiny', grid=GRID, weights='untrained', lattice=QueryGrid(20, 30, 5)
+    )
+    everywhere = [np.full(size, 4.0, np.float32) for size in SIZES]
+    encoded = fine.encode(images(), rig(), depth=everywhere)
+    assert len(fine.gaussians(encoded)) == 2 * 20 * 30 * 25
 
 
 def test_the_measured_start_is_the_untrained_transformer(pipeline: OccupancyPipeline) -> None:

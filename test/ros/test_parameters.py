@@ -83,6 +83,9 @@ def test_the_networks_of_preset_surface_are_parameters():
         ({'input_size': [224]}, ['input_size', '[224]']),
         ({'input_size': [224, 0]}, ['input_size', '[224, 0]']),
         ({'depth_size': [-14, 28]}, ['depth_size', '[-14, 28]']),
+        ({'surface.lattice': [15, 21]}, ['surface.lattice', '[15, 21]']),
+        ({'surface.lattice': [15, 0, 4]}, ['surface.lattice', '15, 0, 4']),
+        ({'surface.lattice': [600, 800, 4]}, ['surface.lattice', 'at most']),
         ({'input_size': [224.5, 448.5]}, ['input_size', 'int']),
         ({'cameras.CAM_X.time_offset': 0.1}, ['cameras.CAM_X.time_offset', 'CAM_FRONT']),
         (
