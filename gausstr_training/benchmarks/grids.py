@@ -70,7 +70,10 @@ def parser() -> argparse.ArgumentParser:
         help=f'sources (default: {" ".join(DEPTHS)})',
     )  # fmt: skip
     result.add_argument(
-        '--labels', choices=LABELS, default=LABELS[0], help='as of gausstr-evaluate'
+        '--labels',
+        choices=LABELS,
+        default=LABELS[0],
+        help='as of gausstr-evaluate (default: %(default)s)',
     )
     result.add_argument(
         '--resolutions', nargs='+', type=Real(0.01, 10), default=list(RESOLUTIONS),
