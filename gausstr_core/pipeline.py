@@ -179,7 +179,7 @@ class OccupancyPipeline:
         grid = self.grid  # may be replaced meanwhile
         maps, known, rig = encoded.maps, encoded.known, encoded.rig
         clock = StageClock(self.device)
-        gaussians = self.gaussians(encoded)
+        gaussians = self.gaussians(encoded, grid.resolution)
         clock.lap('transformer')
         visible = maps.depth if known is None else torch.where(known, maps.depth, 0.0)
         viewed, observed = viewed_and_observed(visible, rig, grid)
@@ -193,12 +193,19 @@ class OccupancyPipeline:
         return OccupancyResult(occupancy, found.gaussians, found.probabilities, maps, rig, seconds)
 
     @torch.inference_mode()
-    def gaussians(self, encoded: EncodedImages) -> Gaussians:
-        """All Gaussians of a set: where depth was measured, only those on its surfaces."""
+    def gaussians(self, encoded: EncodedImages, resolution: float | None = None) -> Gaussians:
+        """All Gaussians of a set: where depth was measured, only those on its surfaces.
+
+        Args:
+            encoded: what `encode` gave.
+            resolution: of the voxels they are for, metres; None: of the pipeline's grid.
+        """
         maps, rig = encoded.maps, encoded.rig
         known = encoded.known if encoded.surface is None else encoded.surface
         if known is None:
-            return self.model.transformer(maps, rig)
+            fine = (resolution or self.grid.resolution) < self._assembly.finest
+            surface = self._assembly.measured if fine else None
+            return (surface or self.model.transformer)(maps, rig)
         transformer = self._assembly.measured or self.model.transformer
         found: Gaussians = transformer(maps, rig, measured=True)
         return found.select(at_known_pixels(found, known, rig))

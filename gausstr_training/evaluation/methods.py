@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import replace
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gausstr_core.camera.rig import CameraRig
-from gausstr_core.contracts import FoundationMaps, Gaussians, VoxelGrid
-from gausstr_core.pipeline import OccupancyPipeline, check_images
+from gausstr_core.contracts import Gaussians, VoxelGrid
+from gausstr_core.encoded_images import EncodedImages
+from gausstr_core.measured_depth import at_known_pixels
+from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.vocabulary.text_encoder import heldout_synonyms
 from gausstr_core.vocabulary.vocabulary import Category, Vocabulary
 from gausstr_core.voxels import voxelise
 from gausstr_core.voxels.rules import CalibratedRule, drop_sky
 from gausstr_training.evaluation.lifting import lift, pixel_labels, upsample_inverse_depth
+from gausstr_training.evaluation.sensing import Sensing
 from gausstr_training.evaluation.tally import Guess
 from gausstr_training.streets.classes import CLASSES
+from gausstr_training.streets.reader import Street, StreetFrame
 
 METHODS = ('gaussians', 'untrained', 'lift', 'lift_strong')
 # the same Gaussians asked with words never seen in training: several per class, or one
@@ -33,10 +38,13 @@ class Contest:
     Args:
         pipeline: what is scored.
         untrained: the transformer that its training began with.
+        sensing: where depth and labels of a street's frame come from; None: from its networks.
     """
 
-    def __init__(self, pipeline: OccupancyPipeline, untrained: nn.Module) -> None:
-        self.pipeline = pipeline
+    def __init__(
+        self, pipeline: OccupancyPipeline, untrained: nn.Module, sensing: Sensing | None = None
+    ) -> None:
+        self.pipeline, self.sensing = pipeline, sensing or Sensing()
         self.untrained = untrained.to(pipeline.device).eval()
         self.vocabulary = Vocabulary.from_yaml()
         self.heldout = {
@@ -48,46 +56,59 @@ class Contest:
             )
         assert self.vocabulary.names == CLASSES
 
-    @torch.inference_mode()
-    def guesses(self, images: list[Tensor] | list[np.ndarray], rig: CameraRig) -> dict[str, Guess]:
-        """What each of METHODS and HELDOUT says about a frame.
+    def encode(self, street: Street, frame: StreetFrame) -> EncodedImages:
+        """A frame as all methods take it; errors as of `Sensing.encode`."""
+        return self.sensing.encode(self.pipeline, street, frame)
 
-        Args:
-            images: uint8 RGB [H_i, W_i, 3], one per camera.
-            rig: the cameras at that size.
+    @torch.inference_mode()
+    def guesses(self, encoded: EncodedImages, heldout: bool = True) -> dict[str, Guess]:
+        """What each of METHODS and, if asked for, HELDOUT says about a frame.
+
+        The density of each class is kept of the Gaussians alone: on fine grids it is large.
         """
-        check_images(images, rig)
-        maps, small = self.pipeline.foundation_maps(images, rig)
-        return self.from_maps(maps, small)
-
-    @torch.inference_mode()
-    def from_maps(self, maps: FoundationMaps, rig: CameraRig) -> dict[str, Guess]:
-        """As `guesses`, from foundation maps and the rig at the size of their depth."""
-        trained = self.pipeline.model.transformer(maps, rig)
+        ours, start = self.pipeline.gaussians(encoded), self._start(encoded)
         return {
-            'gaussians': self._accumulated(trained, self.vocabulary),
-            'untrained': self._accumulated(self.untrained(maps, rig), self.vocabulary),
-            **self._lifted(maps, rig),
-            **{name: self._accumulated(trained, words) for name, words in self.heldout.items()},
+            'gaussians': self._accumulated(ours, self.vocabulary),
+            'untrained': replace(self._accumulated(start, self.vocabulary), classes=None),
+            **self._lifted(encoded),
+            **{
+                name: replace(self._accumulated(ours, words), classes=None)
+                for name, words in self.heldout.items()
+                if heldout
+            },
         }
 
-    def _accumulated(self, gaussians: Gaussians, vocabulary: Vocabulary) -> Guess:
-        assert isinstance(self.pipeline.rule, CalibratedRule)
-        return accumulated(gaussians, vocabulary, self.pipeline.grid, self.pipeline.rule.blur)
+    def _start(self, encoded: EncodedImages) -> Gaussians:
+        """Those before training; as the pipeline's, only on surfaces where depth is measured."""
+        measured, rig = encoded.known is not None, encoded.rig
+        found: Gaussians = self.untrained(encoded.maps, rig, measured=measured)
+        return found.select(at_known_pixels(found, _shown(encoded), rig)) if measured else found
 
-    def _lifted(self, maps: FoundationMaps, rig: CameraRig) -> dict[str, Guess]:
-        grid = self.pipeline.grid
+    def _accumulated(self, gaussians: Gaussians, vocabulary: Vocabulary) -> Guess:
+        rule, grid = self.pipeline.rule_for(self.sensing.source), self.pipeline.grid
+        assert isinstance(rule, CalibratedRule)
+        return accumulated(gaussians, vocabulary, grid, rule.blur * grid.resolution)
+
+    def _lifted(self, encoded: EncodedImages) -> dict[str, Guess]:
+        grid, maps, rig = self.pipeline.grid, encoded.maps, encoded.rig
         scores = self.vocabulary.scores(maps.features.permute(0, 2, 3, 1))
         height, width = maps.depth.shape[1:]
-        every = torch.ones_like(maps.depth, dtype=torch.bool)
+        shown = _shown(encoded)
         labels = pixel_labels(scores, height, width)
         depth, smooth = upsample_inverse_depth(maps.depth)
+        smooth &= F.interpolate(shown[:, None].float(), scale_factor=2)[:, 0] > 0
         strong = pixel_labels(scores, 2 * height, 2 * width)
         doubled = rig.resized(2 * height, 2 * width)
         return {
-            'lift': lift(maps.depth, labels, every, rig, grid),
+            'lift': lift(maps.depth, labels, shown, rig, grid),
             'lift_strong': lift(depth, strong, smooth, doubled, grid),
         }
+
+
+def _shown(encoded: EncodedImages) -> Tensor:
+    """The pixels bool [N, H, W] that show a surface: all of those whose depth was estimated."""
+    shown = encoded.known if encoded.surface is None else encoded.surface
+    return torch.ones_like(encoded.maps.depth, dtype=torch.bool) if shown is None else shown
 
 
 def accumulated(

@@ -276,3 +276,14 @@ def test_leaving_the_device_frees_its_memory_and_coming_back_changes_nothing(pre
     assert left < 2**20
     memory.enter()
     assert torch.equal(made.run(images(), rig(), words).occupancy.labels.cpu(), before)
+
+
+@pytest.mark.parametrize(('resolution', 'count'), [(0.4, 2 * 24 * 4), (0.2, 2 * 315 * 16)])
+def test_fine_voxels_get_the_surface_that_the_network_sees(resolution: float, count: int) -> None:
+    """The transformer learned to thicken surfaces for voxels of 0.4 m."""
+    grid = VoxelGrid((-4, -4, -1), (4, 4, 3), resolution)
+    fine = OccupancyPipeline.from_preset('tiny', weights='untrained', grid=grid)
+    encoded = fine.encode(images(), rig())
+    assert encoded.known is None and len(fine.gaussians(encoded)) == count
+    assert len(fine.gaussians(encoded, 0.2)) == 2 * 315 * 16
+    fine.map(encoded, fine.load_vocabulary())
