@@ -75,7 +75,7 @@ def calibrate(
     refuse_training_streets(streets.seeds, card, 'choose thresholds on')
     tallies = tally(contest, streets, CANDIDATES)
     most = most_voxels(contest.sensing.source, resolution)
-    thresholds = chosen(tallies.masked, tallies.roads['gaussians'], most)
+    thresholds = chosen(tallies.told, tallies.roads['gaussians'], most)
     return {
         'thresholds': thresholds,
         'class_temperature': tallies.temperatures.best(),

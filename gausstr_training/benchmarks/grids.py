@@ -105,7 +105,7 @@ def measured(
     refuse_known_streets(test.seeds, card, validation.seeds)
     known = tally(contest, validation, CANDIDATES, heldout=False)
     most = most_voxels(sensing.source, resolution)
-    thresholds = chosen(known.masked, known.roads['gaussians'], most)
+    thresholds = chosen(known.told, known.roads['gaussians'], most)
     temperature = known.temperatures.best()
     levels = {name: [threshold] for name, threshold in thresholds.items()}
     found = tally(contest, test, levels, temperature, heldout=False)

@@ -23,14 +23,17 @@ def document(
 ) -> dict[str, Any]:
     """The scores as JSON-ready values; percent, with the camera mask unless said otherwise.
 
+    `told` are the scores in those voxels that the source of depth tells of (a lidar's sweep);
     `calibration` says how reliable the confidence of occupied voxels is, at the temperature;
     `road` how thick the road is, see `road.RoadThickness`.
     """
     masked = {n: t.scores(thresholds[threshold_of(n)]) for n, t in tallies.masked.items()}
     unmasked = {n: t.scores(thresholds[threshold_of(n)]) for n, t in tallies.unmasked.items()}
     ours = masked['gaussians']
+    told = tallies.told['gaussians'].scores(thresholds['gaussians'])
     return {
         **ours.as_json(),
+        'told': {'iou': told.as_json()['iou'], 'miou': told.as_json()['miou']},
         'unmasked': unmasked['gaussians'].as_json(),
         'road': tallies.roads['gaussians'].as_json(thresholds['gaussians']),
         'baselines': {

@@ -81,6 +81,7 @@ class Tallies:
     """Counts per method (and per vocabulary never seen)."""
 
     masked: dict[str, Tally]
+    told: dict[str, Tally]  # of the masked voxels those that the source of depth tells of
     unmasked: dict[str, Tally]
     frames: int
     temperatures: TemperatureFit  # of the Gaussians, camera mask; empty where one was given
@@ -107,6 +108,7 @@ def tally(
         ValueError: a street has no voxel truth, or truth on another grid.
     """
     masked: dict[str, Tally] = {}
+    told: dict[str, Tally] = {}
     unmasked: dict[str, Tally] = {}
     frames, fit = 0, TemperatureFit()
     reliability = None if temperature is None else Reliability()
@@ -118,9 +120,14 @@ def tally(
         device = contest.pipeline.device
         truth = torch.from_numpy(frame.voxels).to(device)
         mask = torch.from_numpy(frame.camera_mask).to(device)
-        everywhere = torch.ones_like(mask)
+        known = contest.sensing.told_of(street, frame, grid)
+        places = (
+            (masked, mask),
+            (told, mask if known is None else mask & known.to(device)),
+            (unmasked, torch.ones_like(mask)),
+        )
         for name, guess in contest.guesses(contest.encode(street, frame), heldout).items():
-            for counts, where in ((masked, mask), (unmasked, everywhere)):
+            for counts, where in places:
                 if name not in counts:
                     counts[name] = Tally(thresholds[threshold_of(name)])
                 counts[name].add(guess, truth, where)
@@ -135,7 +142,7 @@ def tally(
                 if watch is not None:
                     watch(called, frame, guess)
         frames += 1
-    return Tallies(masked, unmasked, frames, fit, reliability, roads)
+    return Tallies(masked, told, unmasked, frames, fit, reliability, roads)
 
 
 def measure(
