@@ -18,6 +18,7 @@ from gausstr_training.streets.drive import write_drive
 from gausstr_training.streets.drive_settings import DriveSettings
 from gausstr_training.streets.raycast import check_caster
 from gausstr_training.streets.reader import check_street
+from gausstr_training.streets.styles import STYLES
 
 EXAMPLE = """\
 examples:
@@ -59,8 +60,9 @@ def synthesize(options: argparse.Namespace) -> None:
         many = options.streets is not None
         folder = options.output / f'street_{seed:06d}' if many else options.output
         settings = DriveSettings(
-            seed, options.frames, width, height, options.voxels, options.randomise
-        )
+            seed, options.frames, width, height, options.voxels, options.randomise,
+            options.style,
+        )  # fmt: skip
         if _must_write(folder, settings, overwrite=options.overwrite):
             jobs.append((folder, settings))
     skipped = (options.streets or 1) - len(jobs)
@@ -144,6 +146,14 @@ def parser() -> argparse.ArgumentParser:
         '--randomise',
         action='store_true',
         help='vary light, weather, exposure, cameras, materials and shapes as real streets do',
+    )
+    styles = '; '.join(f'{name}: {style.about}' for name, style in STYLES.items())
+    result.add_argument(
+        '--style',
+        choices=sorted(STYLES),
+        default='',
+        help=f'a look that no training street has, to teach and to score ({styles}; default: '
+        'none)',
     )
     result.add_argument('--overwrite', action='store_true', help='replace streets that are there')
     return result

@@ -17,12 +17,14 @@ from gausstr_training.streets.drive_settings import FORMAT, DriveSettings
 from gausstr_training.streets.layout import sample_world
 from gausstr_training.streets.render import Stage, View, render_view
 from gausstr_training.streets.rig import StreetRig, sample_rig
+from gausstr_training.streets.styles import STYLES
 from gausstr_training.streets.truth import voxel_truth
 from gausstr_training.streets.variation import varied_rig, varied_world
 
 EPOCH = 1_700_000_000_000_000_000  # ns, when the first cycle of every drive starts
 PERIOD = 500_000_000  # ns between cycles
 VARIATION = 1  # keeps the draws of the variation apart from those of the street
+STYLING = 2  # and those of the style from both
 TF_MARGIN = 100_000_000  # ns of /tf before the first and after the last image
 
 
@@ -59,6 +61,9 @@ def _write(folder: Path, settings: DriveSettings, check: Callable[[], None]) -> 
         # its own generator: what stands where is as in the plain street of the same seed
         varied = np.random.default_rng([settings.seed, VARIATION])
         rig, world = varied_rig(varied, rig), varied_world(varied, world)
+    style, styling = STYLES.get(settings.style), np.random.default_rng([settings.seed, STYLING])
+    if style is not None:
+        rig, world = style.rig(styling, rig), style.world(styling, world)
     stage = Stage(world)
     truth = folder / 'truth'
     truth.mkdir(parents=True)
@@ -71,7 +76,8 @@ def _write(folder: Path, settings: DriveSettings, check: Callable[[], None]) -> 
             for camera, stamp in enumerate(stamps)
         ]
         for camera, view in enumerate(views):
-            bag.add_image(camera, int(stamps[camera]), view.image)
+            image = view.image if style is None else style.image(styling, view.image)
+            bag.add_image(camera, int(stamps[camera]), image)
         stamp = int(stamps.max())
         arrays = frame_truth(stage, rig, views, stamps, stamp, voxels=settings.voxels)
         np.savez_compressed(truth / f'{frame:06d}.npz', **arrays)
@@ -121,7 +127,9 @@ def frame_truth(
 
 def _description(settings: DriveSettings, rig: StreetRig) -> dict[str, object]:
     # streets without variation read as they did before there was any
-    varied = {'randomise': True} if settings.randomise else {}
+    varied: dict[str, object] = {'randomise': True} if settings.randomise else {}
+    if settings.style:
+        varied['style'] = settings.style
     return {
         'format': FORMAT,
         'seed': settings.seed,

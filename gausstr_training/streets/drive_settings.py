@@ -17,3 +17,4 @@ class DriveSettings:
     height: int = 252
     voxels: bool = True
     randomise: bool = False  # domain randomisation, see variation.py
+    style: str = ''  # a name in styles.STYLES; '': as they are

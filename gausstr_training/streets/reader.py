@@ -168,8 +168,8 @@ def check_street(folder: Path, settings: DriveSettings) -> None:
     """
     read_street(folder)
     about = _load_description(folder / 'street.json')
-    found = {'randomise': False, **about}
-    for name in ('seed', 'frames', 'width', 'height', 'voxels', 'randomise'):
+    found = {'randomise': False, 'style': '', **about}
+    for name in ('seed', 'frames', 'width', 'height', 'voxels', 'randomise', 'style'):
         if found[name] != getattr(settings, name):
             raise ValueError(
                 f'{folder / "street.json"}: expected {name} {getattr(settings, name)}, '
