@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ class Batch:
     """N views: whole rigs of six, or single cameras of many streets."""
 
     images: Tensor  # [N, H, W, 3] uint8 RGB
-    depth: Tensor  # [N, H, W] metres, 0 where there is none (sky)
+    depth: Tensor  # [N, H, W] metres, 0 where there is none (sky), NaN where it is unknown
     semantics: Tensor  # [N, H, W] uint8 class index; what the teacher reads, never a 3D label
     rig: CameraRig
 
@@ -61,14 +62,24 @@ class FrameStore:
         streets = [read_street(folder) for folder in find_streets(list(folders))]
         self.seeds = [street.seed for street in streets]
         reader = _ResizedFrames(streets, height, width)
-        count = len(reader)
+        self._read(reader, reader.streets, workers, 'reading streets')
+
+    def _read(
+        self,
+        reader: Dataset[tuple[Batch, Tensor]],
+        drives: Sequence[int],
+        workers: int,
+        title: str,
+    ) -> None:
+        """Take in all frames; `drives` says which street or bag each is of."""
+        count = len(drives)
         with closing(ReadAhead(reader, workers)) as ahead:
-            for index in tqdm(range(count), desc='reading streets', unit='frame', leave=False):
+            for index in tqdm(range(count), desc=title, unit='frame', leave=False):
                 batch, odom_from_ego = ahead.at(index)
                 if index == 0:
                     self._start(count, batch)
                 self._keep(index, batch, odom_from_ego)
-        self._streets = reader.streets
+        self._drives = list(drives)
         self._chosen = list(range(count))
 
     def _start(self, count: int, first: Batch) -> None:
@@ -125,7 +136,7 @@ class FrameStore:
         index = self._chosen[drawn(position, seed, len(self))]
         near = []
         for other in (index - 1, index + 1):
-            if 0 <= other < len(self._streets) and self._streets[other] == self._streets[index]:
+            if 0 <= other < len(self._drives) and self._drives[other] == self._drives[index]:
                 batch = self._cut(other, slice(None))
                 moved = torch.linalg.inv(self._egos[index]) @ self._egos[other]
                 poses = (moved @ batch.rig.ego_from_camera.double()).float()
@@ -139,14 +150,16 @@ class FrameStore:
         return self._cut(self._chosen[frame], slice(camera, camera + 1))
 
     def class_weights(self, classes: int) -> Tensor:
-        """[classes] by the inverse root of each class's share of the pixels, mean share 1."""
+        """[classes] see `weights_of`."""
+        return weights_of(self.class_shares(classes))
+
+    def class_shares(self, classes: int) -> Tensor:
+        """[classes] of the pixels; sums to one."""
         counts = torch.zeros(classes)
         for index in self._chosen:
             thinned = self._semantics[index, :, ::4, ::4].flatten()
             counts += torch.bincount(thinned.long(), minlength=classes)
-        share = (counts / counts.sum()).clamp_min(1e-6)
-        weights = share.rsqrt()
-        return (weights / (weights * share).sum()).clamp_max(MAX_CLASS_WEIGHT)
+        return counts / counts.sum()
 
     def _cut(self, index: int, cameras: slice) -> Batch:
         rig = CameraRig(
@@ -157,6 +170,41 @@ class FrameStore:
         )
         depth = self._depth[index, cameras].float()
         return Batch(self._images[index, cameras], depth, self._semantics[index, cameras], rig)
+
+
+class Store(Protocol):
+    """What the stages draw from: a `FrameStore`, or several mixed."""
+
+    def __len__(self) -> int:
+        """How many frames there are."""
+        ...
+
+    def part(self, first: float, past: float) -> Store:
+        """See `FrameStore.part`, as all that follow."""
+        ...
+
+    def frame(self, position: int, seed: int) -> Batch:
+        """A whole rig."""
+        ...
+
+    def neighbours(self, position: int, seed: int) -> tuple[Batch, ...]:
+        """The frames before and after it."""
+        ...
+
+    def view(self, position: int, seed: int) -> Batch:
+        """One camera."""
+        ...
+
+    def class_weights(self, classes: int) -> Tensor:
+        """How much a pixel of each class counts."""
+        ...
+
+
+def weights_of(shares: Tensor) -> Tensor:
+    """[classes] by the inverse root of each class's share of the pixels, mean share 1."""
+    share = shares.clamp_min(1e-6)
+    weights = share.rsqrt()
+    return (weights / (weights * share).sum()).clamp_max(MAX_CLASS_WEIGHT)
 
 
 class _ResizedFrames(Dataset[tuple[Batch, Tensor]]):
