@@ -11,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
@@ -22,6 +23,7 @@ from gausstr_training.processes.read_ahead import ReadAhead
 from gausstr_training.streets.reader import Street, StreetFrame, find_streets, read_street
 
 MAX_CLASS_WEIGHT = 6.0
+LIKELY_STRIDE = 4  # pixels of the image to one of the features of a compact network
 GOLDEN = 0.6180339887498949  # its multiples fill the unit interval evenly
 
 
@@ -33,6 +35,9 @@ class Batch:
     depth: Tensor  # [N, H, W] metres, 0 where there is none (sky), NaN where it is unknown
     semantics: Tensor  # [N, H, W] uint8 class index; what the teacher reads, never a 3D label
     rig: CameraRig
+    # [N, classes, h, w] uint8 of 255, h = H / LIKELY_STRIDE: how likely each class is, where a
+    # teacher was asked; None: `semantics` is sure
+    likely: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The same views on a device."""
@@ -41,7 +46,18 @@ class Batch:
             self.depth.to(device),
             self.semantics.to(device),
             self.rig.to(device),
+            None if self.likely is None else self.likely.to(device),
         )
+
+    def shares(self, height: int, width: int, classes: int) -> Tensor:
+        """[N, classes, height, width] how likely each class is, sums to one."""
+        if self.likely is None:
+            semantics = thinned(self.semantics, height, width).long()
+            return F.one_hot(semantics, classes).movedim(-1, 1).float()
+        found = self.likely.float()
+        if found.shape[-2:] != (height, width):
+            found = F.interpolate(found, (height, width), mode='bilinear', align_corners=False)
+        return found / found.sum(1, keepdim=True).clamp_min(1)
 
 
 class FrameStore:
@@ -93,6 +109,9 @@ class FrameStore:
         self._intrinsics = torch.empty(count, cameras, 3, 3)
         self._poses = torch.empty(count, cameras, 4, 4)
         self._egos = torch.empty(count, 4, 4, dtype=torch.float64)
+        self._likely: Tensor | None = None
+        if first.likely is not None:
+            self._likely = torch.empty(count, *first.likely.shape, dtype=torch.uint8)
 
     def _keep(self, index: int, batch: Batch, odom_from_ego: Tensor) -> None:
         self._images[index] = batch.images
@@ -101,6 +120,8 @@ class FrameStore:
         self._intrinsics[index] = batch.rig.intrinsics
         self._poses[index] = batch.rig.ego_from_camera
         self._egos[index] = odom_from_ego
+        if self._likely is not None and batch.likely is not None:
+            self._likely[index] = batch.likely
 
     def __len__(self) -> int:
         return len(self._chosen)
@@ -169,7 +190,9 @@ class FrameStore:
             self._rig.image_sizes[cameras],
         )
         depth = self._depth[index, cameras].float()
-        return Batch(self._images[index, cameras], depth, self._semantics[index, cameras], rig)
+        likely = None if self._likely is None else self._likely[index, cameras]
+        semantics = self._semantics[index, cameras]
+        return Batch(self._images[index, cameras], depth, semantics, rig, likely)
 
 
 class Store(Protocol):
@@ -255,4 +278,28 @@ def join(batches: Sequence[Batch]) -> Batch:
         torch.cat([batch.depth for batch in batches]),
         torch.cat([batch.semantics for batch in batches]),
         rig,
+        _joined_likely(batches),
     )
+
+
+def _joined_likely(batches: Sequence[Batch]) -> Tensor | None:
+    """Of views some of which are sure: those are all of one class."""
+    known = [batch.likely for batch in batches if batch.likely is not None]
+    if not known:
+        return None
+    classes, height, width = known[0].shape[1:]
+    parts = [
+        (255 * batch.shares(height, width, classes)).to(torch.uint8)
+        if batch.likely is None
+        else batch.likely
+        for batch in batches
+    ]
+    return torch.cat(parts)
+
+
+def thinned(maps: Tensor, height: int, width: int) -> Tensor:
+    """Every k-th pixel of [N, H, W]: targets at a smaller size without mixing across edges."""
+    device = maps.device
+    rows = ((torch.arange(height, device=device) + 0.5) * maps.shape[1] / height).long()
+    columns = ((torch.arange(width, device=device) + 0.5) * maps.shape[2] / width).long()
+    return maps[:, rows][:, :, columns]

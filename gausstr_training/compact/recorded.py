@@ -2,7 +2,7 @@
 
 A teacher's features lie in another space than those of the compact presets. Its own text encoder
 tells how likely each class's words name a feature; from there on a pixel is what the compact run
-knows from streets, a class that is called by the words of MiniLM.
+knows from streets, classes that are called by the words of MiniLM, each as much as it is likely.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ from gausstr_core.vocabulary.vocabulary import Vocabulary
 from gausstr_training.bags.dataset import BagDataset, open_frames
 from gausstr_training.bags.frame import BagFrame
 from gausstr_training.bags.sets import BagSettings
-from gausstr_training.compact.frames import Batch, FrameStore
-from gausstr_training.compact.teacher import thinned
+from gausstr_training.compact.frames import LIKELY_STRIDE, Batch, FrameStore, thinned
 from gausstr_training.streets.classes import CLASSES, SKY
 from gausstr_training.targets.cache import CARD, TargetCache, read_card
 from gausstr_training.targets.codec import PackedTargets
@@ -134,12 +133,16 @@ class RecordedFrames(Dataset[tuple[Batch, Tensor]]):
         """
         frame = self._frames[index]
         packed = self._packed(frame)
-        semantics = self._classes(packed)
+        shares = self._shares(packed)
+        semantics = F.interpolate(shares, self._size, mode='bilinear', align_corners=False).argmax(
+            1
+        )
         batch = Batch(
             resize_images(frame.images, *self._size),
             self._depth(packed, semantics),
             semantics.to(torch.uint8),
             frame.rig.resized(*self._size),
+            self._likely(shares),
         )
         return batch, frame.odom_from_ego
 
@@ -159,11 +162,16 @@ class RecordedFrames(Dataset[tuple[Batch, Tensor]]):
             )
         return packed
 
-    def _classes(self, packed: PackedTargets) -> Tensor:
-        """[N, height, width] int64 the likeliest class of each pixel."""
+    def _shares(self, packed: PackedTargets) -> Tensor:
+        """[N, classes, h, w] how likely each class's words name a feature of the teacher."""
         features = packed.features.unpacked().permute(0, 2, 3, 1)
-        likely = self._vocabulary.probabilities(features).permute(0, 3, 1, 2)
-        return F.interpolate(likely, self._size, mode='bilinear', align_corners=False).argmax(1)
+        return self._vocabulary.probabilities(features).permute(0, 3, 1, 2)
+
+    def _likely(self, shares: Tensor) -> Tensor:
+        """As `Batch.likely`."""
+        size = tuple(-(-side // LIKELY_STRIDE) for side in self._size)
+        small = F.interpolate(shares, size, mode='bilinear', align_corners=False, antialias=True)
+        return (255 * small + 0.5).to(torch.uint8)
 
     def _depth(self, packed: PackedTargets, semantics: Tensor) -> Tensor:
         """[N, height, width] float16 metres; 0 for the sky, NaN where nobody knows."""

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,11 +20,14 @@ from gausstr_core.contracts import VoxelGrid
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.transformer.build import build
 from gausstr_core.vocabulary.clip_text import talk2dino_encoder
+from gausstr_core.vocabulary.text_encoder import TextEncoder
 from gausstr_core.vocabulary.vocabulary import SHIPPED_VOCABULARY, read_categories
 from gausstr_core.weights import save_weights
 from gausstr_training import make_targets, synthesize, train
-from gausstr_training.compact.augmentation import zoomed
-from gausstr_training.compact.frames import Batch, FrameStore
+from gausstr_training.compact.augmentation import mirrored, zoomed
+from gausstr_training.compact.distillation import Distillation
+from gausstr_training.compact.draws import Sample
+from gausstr_training.compact.frames import Batch, FrameStore, join, thinned
 from gausstr_training.compact.mixture import Mixture
 from gausstr_training.compact.recorded import (
     RecordedFrames,
@@ -32,8 +36,10 @@ from gausstr_training.compact.recorded import (
     vocabulary_of,
 )
 from gausstr_training.compact.stages import CompactStage, FoundationStage, JointStage
+from gausstr_training.compact.teacher import RendererTeacher
 from gausstr_training.losses.carving import EMPTY, carve
 from gausstr_training.losses.paper import log_depth_loss
+from gausstr_training.recipes import CompactRecipe, read_recipe
 from gausstr_training.streets.classes import CLASSES
 
 SIZE = ('--size', '112x64')
@@ -227,6 +233,58 @@ def test_a_mixture_draws_each_kind_by_its_share(place: Path) -> None:
     own_at = [at for at in range(16) if found[at] == 'own']
     first, second = (mixture.frame(at, 0).images for at in own_at[:2])
     assert not torch.equal(first, second)  # each own frame once in an epoch of its own
+
+
+@pytest.fixture
+def sample(place: Path) -> Sample:
+    frame = FrameStore([place / 'streets'], 48, 80)[0]
+    teacher = RendererTeacher(TextEncoder.default())
+    return Sample(frame, teacher.draw(len(frame.rig), torch.Generator().manual_seed(0)))
+
+
+def test_a_teacher_that_is_sure_teaches_as_the_renderer_does(sample: Sample) -> None:
+    """Shares of one class each are the plain twin's class maps: losses and gradients."""
+    model, recipe = build('tiny'), read_recipe('tiny-own')
+    assert isinstance(recipe, CompactRecipe)
+    batch = sample.batch
+    shares = batch.shares(12, 20, len(CLASSES))
+    soft = replace(batch, likely=(255 * shares).to(torch.uint8))
+    teacher, weights = RendererTeacher(TextEncoder.default()), torch.linspace(1, 2, len(CLASSES))
+    judge = Distillation(teacher, weights, recipe, model.foundation.max_depth)
+    found = []
+    for one in (batch, soft):
+        model.zero_grad()
+        maps = model.foundation.train()(one.images, one.rig)
+        loss, _ = judge(maps, replace(sample, batch=one), everywhere=False)
+        loss.backward()
+        found.append((loss.detach(), model.foundation.feature_head.weight.grad.clone()))
+    torch.testing.assert_close(*(loss for loss, _ in found))
+    torch.testing.assert_close(*(gradient for _, gradient in found), rtol=1e-3, atol=1e-6)
+
+
+def test_a_teacher_that_is_not_sure_asks_for_a_mix_of_words(sample: Sample) -> None:
+    likely = torch.zeros(6, len(CLASSES), 12, 20, dtype=torch.uint8)
+    likely[:, 3], likely[:, 5] = 204, 51
+    batch = replace(sample.batch, likely=likely)
+    teacher = RendererTeacher(TextEncoder.default())
+    found = teacher.painted(batch, sample.words, 12, 20)
+    wanted = 0.8 * sample.words[:, 3] + 0.2 * sample.words[:, 5]
+    torch.testing.assert_close(found, wanted[:, :, None, None].expand_as(found))
+
+
+def test_shares_go_through_mirror_window_and_joining_as_classes_do(sample: Sample) -> None:
+    sure = sample.batch
+    shares = sure.shares(12, 20, len(CLASSES))
+    batch = replace(sure, likely=(255 * shares).to(torch.uint8))
+    for change in (mirrored, lambda b: zoomed(b, 1.4, torch.Generator().manual_seed(3))):
+        changed = change(batch)
+        assert changed.likely is not None
+        same = changed.likely.argmax(1) == thinned(changed.semantics, 12, 20)
+        assert same.float().mean() > 0.9
+    both = join([sure, batch])
+    assert both.likely is not None
+    assert torch.equal(both.likely[:6], both.likely[6:])
+    assert join([sure, sure]).likely is None
 
 
 def test_depth_that_is_unknown_teaches_nothing() -> None:

@@ -16,14 +16,14 @@ from gausstr_core.vocabulary.text_encoder import TextEncoder
 from gausstr_core.weights import load_weights
 from gausstr_training import synthesize, train
 from gausstr_training.compact.augmentation import mirrored
-from gausstr_training.compact.frames import Batch, FrameStore
+from gausstr_training.compact.frames import Batch, FrameStore, thinned
 from gausstr_training.compact.stages import (
     CompactStage,
     FoundationStage,
     JointStage,
     TransformerStage,
 )
-from gausstr_training.compact.teacher import RendererTeacher, thinned
+from gausstr_training.compact.teacher import RendererTeacher
 from gausstr_training.engine.schedules import learning_rate
 from gausstr_training.losses import paper
 from gausstr_training.recipes import StageRecipe, read_recipe
