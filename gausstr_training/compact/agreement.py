@@ -10,8 +10,8 @@ from torch import Tensor
 from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import Gaussians, VoxelGrid
 from gausstr_core.vocabulary.vocabulary import TEMPERATURE
+from gausstr_training.compact.batch import Batch, thinned
 from gausstr_training.compact.draws import Sample
-from gausstr_training.compact.frames import Batch, thinned
 from gausstr_training.compact.planar_depth import splat_surfaces
 from gausstr_training.compact.teacher import RendererTeacher
 from gausstr_training.engine.pictures import depth_picture, feature_picture

@@ -11,7 +11,7 @@ from torch import Tensor
 from gausstr_core.camera.rig import CameraRig
 from gausstr_training.bags.augment import mirrored_rig
 from gausstr_training.bags.photometry import degraded, photometric
-from gausstr_training.compact.frames import Batch, thinned
+from gausstr_training.compact.batch import Batch, thinned
 from gausstr_training.recipes import AugmentationRecipe
 
 AGREES = 1.06  # depth interpolated and depth of the nearest pixel differ more: an edge

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gausstr_core.contracts import FoundationMaps
+from gausstr_training.compact.batch import Batch, thinned
 from gausstr_training.compact.draws import Sample
-from gausstr_training.compact.frames import Batch, thinned
 from gausstr_training.compact.teacher import RendererTeacher
 from gausstr_training.losses.paper import log_depth_loss
 from gausstr_training.processes import ranks

@@ -10,7 +10,8 @@ from torch.utils.data import Dataset
 
 from gausstr_training.bags.sampler import generator_at
 from gausstr_training.compact.augmentation import augmented
-from gausstr_training.compact.frames import Batch, Store, join
+from gausstr_training.compact.batch import Batch, join
+from gausstr_training.compact.frames import Store
 from gausstr_training.compact.teacher import RendererTeacher
 from gausstr_training.processes import ranks
 from gausstr_training.recipes import CompactRecipe

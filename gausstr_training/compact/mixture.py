@@ -7,7 +7,8 @@ import math
 
 from torch import Tensor
 
-from gausstr_training.compact.frames import Batch, FrameStore, Store, weights_of
+from gausstr_training.compact.batch import Batch
+from gausstr_training.compact.frames import FrameStore, Store, weights_of
 
 
 class Mixture:

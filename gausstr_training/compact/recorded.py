@@ -26,7 +26,8 @@ from gausstr_core.vocabulary.vocabulary import Vocabulary
 from gausstr_training.bags.dataset import BagDataset, open_frames
 from gausstr_training.bags.frame import BagFrame
 from gausstr_training.bags.sets import BagSettings
-from gausstr_training.compact.frames import LIKELY_STRIDE, Batch, FrameStore, thinned
+from gausstr_training.compact.batch import LIKELY_STRIDE, Batch, thinned
+from gausstr_training.compact.frames import FrameStore
 from gausstr_training.streets.classes import CLASSES, SKY
 from gausstr_training.targets.cache import CARD, TargetCache, read_card
 from gausstr_training.targets.codec import PackedTargets

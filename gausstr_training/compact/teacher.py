@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gausstr_core.vocabulary.text_encoder import TextEncoder, training_synonyms
-from gausstr_training.compact.frames import Batch, thinned
+from gausstr_training.compact.batch import Batch, thinned
 from gausstr_training.streets.classes import CLASSES
 
 

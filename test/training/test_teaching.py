@@ -25,9 +25,10 @@ from gausstr_core.vocabulary.vocabulary import SHIPPED_VOCABULARY, read_categori
 from gausstr_core.weights import save_weights
 from gausstr_training import make_targets, synthesize, train
 from gausstr_training.compact.augmentation import mirrored, zoomed
+from gausstr_training.compact.batch import Batch, join, thinned
 from gausstr_training.compact.distillation import Distillation
 from gausstr_training.compact.draws import Sample
-from gausstr_training.compact.frames import Batch, FrameStore, join, thinned
+from gausstr_training.compact.frames import FrameStore
 from gausstr_training.compact.mixture import Mixture
 from gausstr_training.compact.recorded import (
     RecordedFrames,

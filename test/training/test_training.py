@@ -16,7 +16,8 @@ from gausstr_core.vocabulary.text_encoder import TextEncoder
 from gausstr_core.weights import load_weights
 from gausstr_training import synthesize, train
 from gausstr_training.compact.augmentation import mirrored
-from gausstr_training.compact.frames import Batch, FrameStore, thinned
+from gausstr_training.compact.batch import Batch, thinned
+from gausstr_training.compact.frames import FrameStore
 from gausstr_training.compact.stages import (
     CompactStage,
     FoundationStage,
