@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from gausstr_core.vocabulary.text_encoder import TextEncoder
 from gausstr_core.vocabulary.vocabulary import SHIPPED_VOCABULARY, read_categories
 from gausstr_core.weights import save_weights
 from gausstr_training import make_targets, synthesize, train
+from gausstr_training.benchmarks.depth_errors import depth_error
 from gausstr_training.compact.augmentation import mirrored, zoomed
 from gausstr_training.compact.batch import Batch, join, thinned
 from gausstr_training.compact.distillation import Distillation
@@ -286,6 +288,14 @@ def test_shares_go_through_mirror_window_and_joining_as_classes_do(sample: Sampl
     assert both.likely is not None
     assert torch.equal(both.likely[:6], both.likely[6:])
     assert join([sure, sure]).likely is None
+
+
+def test_depth_errors_count_what_lies_in_the_map() -> None:
+    truth = torch.full((1, 4, 4), 10.0)
+    truth[0, :2], truth[0, 3, 3] = 0.0, 60.0  # sky, and beyond the map
+    depth = torch.full((1, 2, 2), 11.0)  # a pixel stands for the one at its centre
+    total, count = depth_error(depth, truth)
+    assert count == 1 and total == pytest.approx(math.log(1.1), rel=1e-5)
 
 
 def test_depth_that_is_unknown_teaches_nothing() -> None:
