@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -70,7 +71,8 @@ class CompactJob(Job):
         else:
             load_weights(self._model, start, recipe.preset)
         self._model.to(device)
-        self._start = start
+        # now: what is missing should not be missed when the run is over
+        self._origin = _Origin.of(start) if recordings is not None and start else None
         size = self._model.foundation.input_size
         self.own: RecordedStore | None = None
         if recordings is not None:
@@ -101,9 +103,9 @@ class CompactJob(Job):
         if self.streets is not None:
             seeds = ' '.join(map(str, self.streets.seeds))
             found['digest of the seeds'] = blake2b(seeds.encode(), digest_size=6).hexdigest()
-        if self.own is not None:
+        if self.own is not None and self._origin is not None:
             found |= {'targets': self.own.teacher, 'digest of the bags': self.own.digest}
-            found['start'] = _digest_of(self._start)
+            found['start'] = self._origin.digest
         return found
 
     def save(self, output: Path) -> Path:
@@ -137,22 +139,32 @@ class CompactJob(Job):
 
         Their thresholds hold until others are calibrated; the map's scale stays what it was.
         """
-        assert self._start is not None
-        card = read_card(self._start)
+        assert self._origin is not None
+        card = self._origin.card
         seeds = [*card.get('training_seeds', ()), *(self.streets.seeds if self.streets else ())]
         data = {
             'bags': own.bags, 'frames': len(own), 'teacher': own.teacher,
             'streets': len(self.streets.seeds) if self.streets else 0,
-            'started_from': self._start.name,
+            'started_from': self._origin.name,
         }  # fmt: skip
         kept = {name: card[name] for name in INHERITED if name in card}
         span = {'training_seeds': [min(seeds), max(seeds)]} if seeds else {}
         return {'data': data, **span, **kept}
 
 
-def _digest_of(path: Path | None) -> str:
-    assert path is not None
-    return blake2b(path.read_bytes(), digest_size=6).hexdigest()
+@dataclass(frozen=True)
+class _Origin:
+    """The weights that a run on bags began with."""
+
+    name: str
+    digest: str
+    card: dict[str, Any]
+
+    @classmethod
+    def of(cls, path: Path) -> _Origin:
+        """Raises ValueError where the weights have no card beside them."""
+        card = read_card(path)
+        return cls(path.name, blake2b(path.read_bytes(), digest_size=6).hexdigest(), card)
 
 
 def start_from_imagenet(model: GaussTR) -> None:
