@@ -143,7 +143,7 @@ class CompactJob(Job):
         card = self._origin.card
         seeds = [*card.get('training_seeds', ()), *(self.streets.seeds if self.streets else ())]
         data = {
-            'bags': own.bags, 'frames': len(own), 'teacher': own.teacher,
+            'bags': len(own.bags), 'frames': len(own), 'teacher': own.teacher,
             'streets': len(self.streets.seeds) if self.streets else 0,
             'started_from': self._origin.name,
         }  # fmt: skip
