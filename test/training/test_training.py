@@ -123,7 +123,8 @@ def test_losses_fall(streets: Path) -> None:
 
 def test_no_voxel_truth_is_needed_or_kept(streets: Path) -> None:
     frame = FrameStore([streets], 48, 80)[0]
-    assert set(vars(frame)) == {'images', 'depth', 'semantics', 'rig'}
+    assert set(vars(frame)) == {'images', 'depth', 'semantics', 'rig', 'likely'}
+    assert frame.likely is None
 
 
 def test_every_epoch_visits_every_frame_once(streets: Path) -> None:
