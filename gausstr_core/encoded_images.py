@@ -25,6 +25,8 @@ class EncodedImages:
     known: Tensor | None  # bool [N, H, W] where depth was measured; None: the network's own depth
     rig: CameraRig  # at network size
     seconds: dict[str, float] = field(default_factory=dict)  # wall time per stage
+    # bool [N, H, W] of the known pixels those that show a surface; None: all of them
+    surface: Tensor | None = None
 
     @staticmethod
     def join(parts: Sequence[EncodedImages]) -> EncodedImages:
@@ -37,6 +39,7 @@ class EncodedImages:
         if not parts:
             raise ValueError('expected at least one camera that was encoded, got none')
         known = [part.known for part in parts if part.known is not None]
+        surface = [part.surface for part in parts if part.surface is not None]
         if len(known) not in (0, len(parts)):
             raise ValueError(
                 f'expected measured depth for all {len(parts)} parts or for none, '
@@ -50,6 +53,7 @@ class EncodedImages:
             torch.cat(known) if known else None,
             CameraRig.join([part.rig for part in parts]),
             dict(seconds),
+            torch.cat(surface) if surface else None,
         )
 
     def split(self) -> list[EncodedImages]:
@@ -61,6 +65,7 @@ class EncodedImages:
                 None if self.known is None else self.known[place : place + 1],
                 self.rig.select((name,)),
                 seconds,
+                None if self.surface is None else self.surface[place : place + 1],
             )
             for place, name in enumerate(self.rig.names)
         ]

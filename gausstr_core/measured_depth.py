@@ -16,17 +16,17 @@ from gausstr_core.contracts import FoundationMaps, Gaussians
 
 def with_measured_depth(
     maps: FoundationMaps, depth: Sequence[Tensor | np.ndarray], rig: CameraRig
-) -> tuple[FoundationMaps, Tensor]:
+) -> tuple[FoundationMaps, Tensor, Tensor]:
     """Put measured depth in place of the network's, where it is known.
 
     Args:
         maps: of the N cameras, at network size.
         depth: z-depth in metres [H_i, W_i] of each camera, any size; pixels that are not finite
-            or <= 0 are unknown.
+            or 0 are unknown, negative ones say that nothing is nearer, but not what is there.
         rig: the N cameras.
 
     Returns:
-        The maps, and where depth is known: bool [N, H, W].
+        The maps, where depth is known, and where a surface is: bool [N, H, W].
 
     Raises:
         ValueError: there is not one image per camera.
@@ -36,11 +36,13 @@ def with_measured_depth(
     planes = []
     for image in depth:
         plane = torch.as_tensor(image, dtype=torch.float32)[None, None]
-        # nearest: an average of near and far would be a surface that does not exist
-        planes.append(F.interpolate(plane, maps.depth.shape[1:])[0, 0])
+        # nearest: an average of near and far would be a surface that does not exist; exact: plain
+        # 'nearest' takes a pixel's corner, on far ground metres from its middle
+        planes.append(F.interpolate(plane, maps.depth.shape[1:], mode='nearest-exact')[0, 0])
     measured = torch.stack(planes).to(maps.depth.device)
-    known = torch.isfinite(measured) & (measured > 0)
-    return replace(maps, depth=torch.where(known, measured, maps.depth)), known
+    known = torch.isfinite(measured) & (measured != 0)
+    found = replace(maps, depth=torch.where(known, measured.abs(), maps.depth))
+    return found, known, known & (measured > 0)
 
 
 def at_known_pixels(gaussians: Gaussians, known: Tensor, rig: CameraRig) -> Tensor:

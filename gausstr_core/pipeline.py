@@ -18,8 +18,11 @@ from gausstr_core.measured_depth import at_known_pixels, with_measured_depth
 from gausstr_core.presets import Assembly, assemble
 from gausstr_core.process.device import present_device
 from gausstr_core.process.stage_clock import StageClock
+from gausstr_core.surface_preset import NetworkOptions
+from gausstr_core.transformer.reference_points import QueryGrid
+from gausstr_core.transformer.surface_gaussians import DENSE
 from gausstr_core.vocabulary.vocabulary import Category, Vocabulary
-from gausstr_core.voxels.rules import Rule
+from gausstr_core.voxels.rules import MODEL, TOPIC, Rule
 from gausstr_core.voxels.visibility import viewed_and_observed, with_neighbours
 
 
@@ -39,13 +42,19 @@ class OccupancyPipeline:
     """Images + rig + vocabulary -> `OccupancyResult`. Holds weights, no state between cycles."""
 
     def __init__(
-        self, assembly: Assembly, device: str = 'cpu', grid: VoxelGrid | None = None
+        self,
+        assembly: Assembly,
+        device: str = 'cpu',
+        grid: VoxelGrid | None = None,
+        word_temperature: float | None = None,
     ) -> None:
         self.device = torch.device(device)
         self.model = assembly.model.to(self.device).eval()
         self.model.foundation.optimise_for_inference()
         self.encoder = assembly.encoder
+        self.word_temperature = word_temperature  # None: the encoder's
         self.rule = assembly.rule
+        self._assembly = assembly
         self.grid = grid or VoxelGrid()
         self.camera_by_camera = False  # whether the network encodes them one after the other
         self._vocabulary_file = assembly.vocabulary
@@ -61,19 +70,25 @@ class OccupancyPipeline:
         folder: str | Path | None = None,
         depth: str | DepthNetwork | None = None,
         rule: str | None = None,
+        networks: NetworkOptions | None = None,
+        lattice: QueryGrid = DENSE,
+        word_temperature: float | None = None,
     ) -> OccupancyPipeline:
         """Load a preset.
 
         Args:
-            preset, weights, folder, depth, rule: see `presets.assemble`.
+            preset, weights, folder, depth, rule, networks, lattice: see `presets.assemble`.
             device: a torch device; never replaced by another one.
             grid: where to map; the Occ3D grid by default.
+            word_temperature: of the softmax over how like features and words are; None: that of
+                the words.
 
         Raises:
             ValueError: as `presets.assemble`, or the device is absent.
         """
         present_device(device)
-        return cls(assemble(preset, weights, folder, depth, rule), device, grid)
+        assembly = assemble(preset, weights, folder, depth, rule, networks, lattice)
+        return cls(assembly, device, grid, word_temperature)
 
     def load_vocabulary(self, path: Path | str | None = None) -> Vocabulary:
         """The vocabulary of a file, encoded for this model; None: the one that it starts with.
@@ -81,7 +96,8 @@ class OccupancyPipeline:
         Raises:
             ValueError: as `Vocabulary.from_yaml`.
         """
-        return self._prepared(Vocabulary.from_yaml(path or self._vocabulary_file, self.encoder))
+        file = path or self._vocabulary_file
+        return self._prepared(Vocabulary.from_yaml(file, self.encoder, self.word_temperature))
 
     def build_vocabulary(
         self, categories: Sequence[Category], wanted: Callable[[], bool] | None = None
@@ -96,7 +112,13 @@ class OccupancyPipeline:
             ValueError: as `Vocabulary.build`.
             UnwantedError: `wanted` said no.
         """
-        return self._prepared(Vocabulary.build(categories, self.encoder, wanted=wanted))
+        return self._prepared(
+            Vocabulary.build(categories, self.encoder, self.word_temperature, wanted)
+        )
+
+    def rule_for(self, depth_source: str) -> Rule:
+        """The rule for Gaussians from that source of depth: 'model', 'topic' or 'lidar'."""
+        return self._assembly.measured_rules.get(depth_source, self.rule)
 
     def run(
         self,
@@ -112,7 +134,8 @@ class OccupancyPipeline:
             rig: the cameras at the size of their images.
             vocabulary: what to look for.
             depth: measured z-depth in metres [H_i, W_i] instead of the network's; pixels that are
-                not finite or <= 0 are unknown: no Gaussian starts there and nothing is seen there.
+                not finite or 0 are unknown: no Gaussian starts there and nothing is seen there.
+                Where it is negative the view is free up to there, and no Gaussian starts.
 
         Raises:
             ValueError: images, depth and rig do not fit together; the camera is named.
@@ -132,11 +155,11 @@ class OccupancyPipeline:
         if depth is None and not self.model.foundation.predicts_depth:
             raise ValueError('expected measured depth: the pipeline has no depth network')
         maps, network_rig = self.foundation_maps(images, rig)
-        known = None
+        known = surface = None
         if depth is not None:
-            maps, known = with_measured_depth(maps, depth, rig)
+            maps, known, surface = with_measured_depth(maps, depth, rig)
         clock.lap('foundation')
-        return EncodedImages(maps, known, network_rig, clock.seconds)
+        return EncodedImages(maps, known, network_rig, clock.seconds, surface)
 
     @torch.inference_mode()
     def map(
@@ -147,7 +170,7 @@ class OccupancyPipeline:
         Args:
             encoded: what `encode` gave.
             vocabulary: what to look for.
-            rule: another than the pipeline's, for this set.
+            rule: another than the pipeline's own for this source of depth, for this set.
 
         Raises:
             ValueError: the vocabulary was encoded for another model.
@@ -156,19 +179,29 @@ class OccupancyPipeline:
         grid = self.grid  # may be replaced meanwhile
         maps, known, rig = encoded.maps, encoded.known, encoded.rig
         clock = StageClock(self.device)
-        gaussians = self.model.transformer(maps, rig, measured=known is not None)
-        if known is not None:
-            gaussians = gaussians.select(at_known_pixels(gaussians, known, rig))
+        gaussians = self.gaussians(encoded)
         clock.lap('transformer')
         visible = maps.depth if known is None else torch.where(known, maps.depth, 0.0)
         viewed, observed = viewed_and_observed(visible, rig, grid)
         clock.lap('visibility')
-        found = (rule or self.rule)(gaussians, vocabulary, observed, grid, clock.lap)
+        rule = rule or self.rule_for(MODEL if known is None else TOPIC)
+        found = rule(gaussians, vocabulary, observed, grid, clock.lap)
         # a Gaussian at the rim of an image reaches to where no camera looks
         occupancy = found.occupancy.within(with_neighbours(viewed))
         clock.lap('labelling')
         seconds = {**encoded.seconds, **clock.seconds}
         return OccupancyResult(occupancy, found.gaussians, found.probabilities, maps, rig, seconds)
+
+    @torch.inference_mode()
+    def gaussians(self, encoded: EncodedImages) -> Gaussians:
+        """All Gaussians of a set: where depth was measured, only those on its surfaces."""
+        maps, rig = encoded.maps, encoded.rig
+        known = encoded.known if encoded.surface is None else encoded.surface
+        if known is None:
+            return self.model.transformer(maps, rig)
+        transformer = self._assembly.measured or self.model.transformer
+        found: Gaussians = transformer(maps, rig, measured=True)
+        return found.select(at_known_pixels(found, known, rig))
 
     @torch.inference_mode()
     def foundation_maps(
@@ -196,6 +229,12 @@ class OccupancyPipeline:
             raise ValueError(
                 f'the words of vocabulary {vocabulary.id} have {vocabulary.dimension} channels, '
                 f'the features of the model {wanted}; encode them with the encoder of the pipeline'
+            )
+        if vocabulary.encoder_id != self.encoder.id:
+            raise ValueError(
+                f'the words of vocabulary {vocabulary.id} are in the space of '
+                f'{vocabulary.encoder_id}, the features of the model in that of '
+                f'{self.encoder.id}; encode them with the encoder of the pipeline'
             )
 
 

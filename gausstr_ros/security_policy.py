@@ -69,9 +69,10 @@ def policy(settings: Settings, namespace: str = '', *, sim_time: bool = False) -
         reason = str(error).partition('\n')[0]
         raise ValueError(f'--namespace {namespace!r} is none: {reason}') from error
     heard = [*_HEARD, *(['/clock'] if sim_time else [])]
+    heard += settings.lidar_topics
     for camera in settings.cameras:
         heard += [camera.image_topic, camera.camera_info_topic]
-        heard += [camera.depth_topic] if settings.measured_depth else []
+        heard += [camera.depth_topic] if settings.depth_images else []
     published = [*_PUBLISHED, *(f'~/{name}' for name in Outputs(settings).types)]
     root = ET.Element('policy', version='0.2.0')
     enclave = ET.SubElement(

@@ -18,6 +18,7 @@ from gausstr_core.presets import UNTRAINED
 from gausstr_core.process.command_line import refuse_misplaced
 from gausstr_core.process.memory import keep_freed_memory
 from gausstr_core.process.reasons import told
+from gausstr_core.surface_preset import NetworkOptions
 from gausstr_core.transformer.build import COMPACT_PRESETS, build
 from gausstr_core.weights import read_card, shipped_weights
 from gausstr_training.evaluation import occ3d
@@ -197,7 +198,12 @@ def score_occ3d(arguments: argparse.Namespace) -> None:
             only = keyframes.files
             occ3d.truth_files(truth, only)  # before the hours that predicting takes
             pipeline = OccupancyPipeline.from_preset(
-                arguments.preset, str(device), weights=arguments.weights, folder=arguments.folder
+                arguments.preset,
+                str(device),
+                weights=arguments.weights,
+                folder=arguments.folder,
+                depth=arguments.depth_network,
+                networks=NetworkOptions(arguments.features),
             )
             about = model_settings(arguments)
             predict(pipeline, keyframes, predictions, about, ranks.rank(), ranks.count())
@@ -272,7 +278,9 @@ def model_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Which model the command line names; published weights that are fetched by their name."""
     file: Path | None = None
     if arguments.weights is None and arguments.preset not in COMPACT_PRESETS:
-        return {'preset': arguments.preset, 'weights': 'published', 'weights_sha256': None}
+        about = {'preset': arguments.preset, 'weights': 'published', 'weights_sha256': None}
+        chosen = {'features': arguments.features, 'depth_network': arguments.depth_network}
+        return about | {name: value for name, value in chosen.items() if value}
     if arguments.weights != UNTRAINED:
         file = Path(arguments.weights) if arguments.weights else shipped_weights(arguments.preset)
     return {

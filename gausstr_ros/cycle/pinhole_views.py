@@ -54,8 +54,9 @@ def pinhole_view(
     except ValueError as error:
         raise ValueError(f'camera {camera}: CameraInfo: {error}') from error
     undistortion = undistorter(camera, lens)
+    if depth is not None:
+        # what a sensor gives below 0 is no depth; to the pipeline it would mean something
+        depth = np.ascontiguousarray(np.maximum(undistortion.depth(depth), 0), np.float32)
     return PinholeView(
-        np.ascontiguousarray(undistortion.image(image)),
-        undistortion.intrinsics,
-        None if depth is None else np.ascontiguousarray(undistortion.depth(depth), np.float32),
+        np.ascontiguousarray(undistortion.image(image)), undistortion.intrinsics, depth
     )

@@ -18,12 +18,14 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from gausstr_core.camera.rig import CameraRig
 from gausstr_core.encoded_images import EncodedImages
 from gausstr_core.pipeline import OccupancyPipeline, OccupancyResult
 from gausstr_core.vocabulary.vocabulary import Vocabulary
 from gausstr_core.voxels.rules import Rule
+from gausstr_ros.cycle.lidar_view import lidar_depth, wrong_scale
 from gausstr_ros.cycle.pinhole_views import PinholeView, pinhole_view
 from gausstr_ros.listening.depth_pairing import Shot
 from gausstr_ros.listening.rig_source import CameraInputs, ImageInputs
@@ -41,6 +43,7 @@ class EncodedImage:
 
     encoded: EncodedImages | None  # None: it cannot be used
     fault: str = ''  # why not; names the camera
+    doubt: str = ''  # why its measured depth can hardly be right; names the camera
     seconds: dict[str, float] = field(default_factory=dict)  # wall time per stage
 
 
@@ -52,6 +55,11 @@ class EncodedParts:
     parts: dict[str, EncodedImage]  # in the order of the rig
     poses: dict[str, NDArray[np.float64]]  # [4, 4] ego_from_camera, the ego frame at `stamp`
     faults: dict[str, str]  # cameras that cannot be used -> why; the text names the camera
+
+    @property
+    def doubts(self) -> dict[str, str]:
+        """Per camera that can be used why its measured depth can hardly be right, else ''."""
+        return {name: part.doubt for name, part in self.parts.items() if part.encoded is not None}
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,7 @@ def encode_images(
     Args:
         pipeline: the core.
         images: per camera its image and what it takes to encode it.
-        measured_depth: use the depth images instead of the network's depth.
+        measured_depth: use the depth images or the scans instead of the network's depth.
         watch: a context that each stage runs in, given its name.
     """
     views: dict[str, _View] = {}
@@ -96,7 +104,7 @@ def encode_images(
     with watch('decode'):
         for camera, (shot, needs) in images.items():
             try:
-                views[camera] = _view(camera, shot, needs)
+                views[camera] = _view(camera, shot, needs, pipeline.model.foundation.input_size)
             except ValueError as error:
                 parts[camera] = EncodedImage(None, str(error))
             except (MemoryError, torch.OutOfMemoryError):
@@ -114,8 +122,8 @@ def encode_images(
     with watch('foundation'):
         for group in filter(None, groups):
             for camera, found in zip(group, _encode(pipeline, group, measured_depth), strict=True):
-                seconds = {'decode': group[camera].seconds, **found.seconds}
-                parts[camera] = EncodedImage(found, seconds=seconds)
+                seconds = {**group[camera].seconds, **found.seconds}
+                parts[camera] = EncodedImage(found, doubt=group[camera].doubt, seconds=seconds)
     return parts
 
 
@@ -175,11 +183,14 @@ def join_set(images: EncodedParts, min_cameras: int = 1) -> EncodedSet:
 @dataclass(frozen=True)
 class _View:
     pinhole: PinholeView
+    depth: Tensor | None  # [h, w] metres, where it is measured
     rig: CameraRig  # of this camera, in the ego frame at its own stamp
-    seconds: float  # that it took
+    doubt: str  # why the depth can hardly be right
+    seconds: dict[str, float]  # that it took, per stage
 
 
-def _view(camera: str, shot: Shot, needs: ImageInputs) -> _View:
+def _view(camera: str, shot: Shot, needs: ImageInputs, size: tuple[int, int]) -> _View:
+    """Image and depth of one camera; depth from scans at the size of the network."""
     started = time.perf_counter()
     view = pinhole_view(camera, shot, needs.info, needs.undistorter, rectified=needs.rectified)
     height, width, _ = view.image.shape
@@ -189,14 +200,22 @@ def _view(camera: str, shot: Shot, needs: ImageInputs) -> _View:
         torch.from_numpy(needs.mount[None]).float(),
         ((height, width),),
     )
-    return _View(view, rig, time.perf_counter() - started)
+    seconds = {'decode': time.perf_counter() - started}
+    depth, doubt = None if view.depth is None else torch.from_numpy(view.depth), ''
+    if needs.scans:
+        started = time.perf_counter()
+        depth, doubt = lidar_depth(needs.scans, rig.resized(*size))
+        seconds['lidar'] = time.perf_counter() - started
+    if depth is not None:
+        doubt = doubt or wrong_scale(depth, rig)
+    return _View(view, depth, rig, doubt, seconds)
 
 
 def _encode(
     pipeline: OccupancyPipeline, views: Mapping[str, _View], measured_depth: bool
 ) -> list[EncodedImages]:
     planes = [view.pinhole.image for view in views.values()]
-    depths = [view.pinhole.depth for view in views.values()] if measured_depth else None
+    depths = [view.depth for view in views.values()] if measured_depth else None
     rig = CameraRig.join([view.rig for view in views.values()])
     return pipeline.encode(planes, rig, depths).split()
 

@@ -2,62 +2,36 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import ClassVar
 
-from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticStatus
 
-# A camera is silent when nothing came for this long.
-SILENT_AFTER = 2.0
+from gausstr_ros.health.stream_health import StreamHealth
+
 UNUSABLE = 'cannot be used'
-_SMOOTHING = 0.8
 
 
 @dataclass
-class CameraHealth:
+class CameraHealth(StreamHealth):
     """Counters of one camera; times in seconds of a clock that only goes forward."""
 
-    topic: str
-    since: float  # when it began to be watched
-    received: int = 0
-    last: float | None = None
-    stamp: int = 0
-    # seconds by which its last image was behind the clock as it came; None: there was no clock
-    behind: float | None = None
-    period: float | None = None
-    drops: Counter[str] = field(default_factory=Counter)
-    # topic -> why a publisher and our subscription do not fit
-    connections: dict[str, str] = field(default_factory=dict)
-    # topic on which nothing comes -> where else something does
-    hints: dict[str, str] = field(default_factory=dict)
+    silence: ClassVar[str] = 'no image on'
+    losses: ClassVar[str] = 'images dropped'
+
     absent: int = 0  # sets that went out without it
     frozen: str = ''  # how long its picture has stood still
     doubt: str = ''  # why its mount can hardly be right
+    depth_doubt: str = ''  # why its measured depth can hardly be right
     offset: float = 0.0  # phase, seconds
     lacks: str = ''  # what its last image needed besides itself, and did not get
     fault: str = ''  # why its last image was of no use
-    last_error: str = ''
-    _news: str = ''  # fault since the last status
-    # drops and absences in the last status
-    _told: Counter[str] = field(default_factory=Counter)
-    _told_absent: int = 0
-
-    def heard(self, now: float, stamp: int, behind: float | None) -> None:
-        """Count an image."""
-        if self.last is not None:
-            step = now - self.last
-            old = step if self.period is None else self.period
-            self.period = _SMOOTHING * old + (1 - _SMOOTHING) * step
-        self.connections.pop(self.topic, None)  # somebody has set it right
-        self.received, self.last, self.stamp = self.received + 1, now, stamp
-        self.behind = behind
+    _told_absent: int = 0  # absences in the last status
 
     def watch(self, now: float) -> None:
         """Measure age and rate afresh."""
-        self.since, self.last, self.period = now, None, None
-        self.lacks = self.fault = self.frozen = self.doubt = ''
-        self.hints.clear()
-        self.connections.clear()
+        super().watch(now)
+        self.lacks = self.fault = self.frozen = self.doubt = self.depth_doubt = ''
 
     def prepared(self, lacks: str) -> None:
         """Note what an image lacks besides itself, else ''; nobody may have looked at it."""
@@ -74,76 +48,20 @@ class CameraHealth:
             self.drops[UNUSABLE] += 1
             self.last_error = self._news = why
 
-    def status(
-        self, node: str, name: str, now: float, *, used: bool, live: bool
-    ) -> DiagnosticStatus:
-        """The status: a moment's fault is told once, a lasting one as long as it lasts.
+    def _own_values(self) -> dict[str, str]:
+        return {'phase offset [s]': f'{self.offset:.4f}', 'sets without it': str(self.absent)}
 
-        Args:
-            node: full name of the node, without the slash that it begins with.
-            name: of the camera.
-            now: on the clock.
-            used: whether anybody listens to it.
-            live: whether silence is a fault.
-        """
-        values = {'topic': self.topic, 'received': str(self.received)}
-        if self.last is not None:
-            values['age [s]'] = f'{now - self.last:.2f}'
-            values['stamp'] = f'{self.stamp / 1e9:.9f}'
-        if self.period:
-            values['rate [Hz]'] = f'{1 / self.period:.2f}'
-        values['phase offset [s]'] = f'{self.offset:.4f}'
-        values['sets without it'] = str(self.absent)
-        values |= {f'dropped: {why}': str(n) for why, n in self.drops.items()}
-        if self.last_error:
-            values['last error'] = self.last_error
-        level, text = DiagnosticStatus.STALE, 'not listened to: the node is not active'
-        if used:
-            level, text = self._judged(now, live=live)
-        self._news, self._told, self._told_absent = '', self.drops.copy(), self.absent
-        return status(node, name, level, text, values)
+    def _told_all(self) -> None:
+        super()._told_all()
+        self._told_absent = self.absent
 
-    def _judged(self, now: float, *, live: bool) -> tuple[bytes, str]:
-        quiet = now - (self.since if self.last is None else self.last)
-        if self.connections:
-            return DiagnosticStatus.ERROR, '; '.join(self.connections.values())
-        if live and quiet > SILENT_AFTER:
-            since = 'since the start' if self.last is None else f'for {quiet:.1f} s'
-            hint = f': {self.hints[self.topic]}' if self.topic in self.hints else ''
-            return DiagnosticStatus.ERROR, f'no image on {self.topic} {since}{hint}'
-        level, text = self._judged_images()
-        if level != DiagnosticStatus.OK:
-            hints = [hint for topic, hint in self.hints.items() if topic != self.topic]
-            text = '; '.join([text, *hints])
-        return level, text
-
-    def _judged_images(self) -> tuple[bytes, str]:
+    def _judged_messages(self) -> tuple[bytes, str]:
         if fault := self.lacks or self.fault or self._news:
             return DiagnosticStatus.ERROR, fault
-        if self.doubt:
-            return DiagnosticStatus.WARN, self.doubt
-        if self.frozen:
-            return DiagnosticStatus.WARN, self.frozen
-        if dropped := self.drops - self._told:
-            why = ', '.join(f'{reason} ({count})' for reason, count in dropped.items())
-            return DiagnosticStatus.WARN, f'images dropped: {why}'
-        if absent := self.absent - self._told_absent:
+        if doubt := self.doubt or self.depth_doubt or self.frozen:
+            return DiagnosticStatus.WARN, doubt
+        level, text = super()._judged_messages()
+        absent = self.absent - self._told_absent
+        if level == DiagnosticStatus.OK and absent:
             return DiagnosticStatus.WARN, f'sets without it: {absent}'
-        return DiagnosticStatus.OK, 'ok'
-
-
-def status(
-    node: str, task: str, level: bytes, text: str, values: dict[str, str]
-) -> DiagnosticStatus:
-    """A status of a node, named as diagnostic_updater does, by which aggregators sort them.
-
-    Args:
-        node: full name of the node, without the slash that it begins with: two nodes of one
-            name in two namespaces are two things.
-        task: what the status is of.
-        level, text, values: of the status.
-    """
-    pairs = [KeyValue(key=key, value=value) for key, value in values.items()]
-    return DiagnosticStatus(
-        name=f'{node}: {task}', level=level, message=text, hardware_id=node, values=pairs
-    )
+        return level, text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from gausstr_ros.health.camera_health import status
+from gausstr_ros.health.stream_health import status
 
 # Seconds between an image's stamp and the clock, as it comes, that no latency explains.
 CLOCKS_APART = 10.0

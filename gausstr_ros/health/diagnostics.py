@@ -12,9 +12,11 @@ import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 
 from gausstr_core.process.memory import peak_memory, resident_memory
-from gausstr_ros.health.camera_health import SILENT_AFTER, CameraHealth, status
+from gausstr_ros.health.camera_health import CameraHealth
 from gausstr_ros.health.clock_check import clock_status
+from gausstr_ros.health.lidar_health import LidarHealth
 from gausstr_ros.health.stage_times import StageTimes
+from gausstr_ros.health.stream_health import SILENT_AFTER, StreamHealth, status
 from gausstr_ros.health.throughput import Throughput
 from gausstr_ros.messages.stamps import header_message
 from gausstr_ros.sets.waiting import SUPERSEDED
@@ -46,6 +48,8 @@ class Health:
         self._node = node.removeprefix('/')
         self._lock = threading.Lock()
         self._cameras: dict[str, CameraHealth] = {}
+        self._lidars: dict[str, LidarHealth] = {}  # by topic
+        self._streams: dict[str, StreamHealth] = {}  # both
         self._values: dict[str, str] = {}
         self._state = 'unconfigured'
         self._watchdog = float('inf')
@@ -64,11 +68,13 @@ class Health:
         self._lowered = self._halted = ''
 
     def configured(self, settings: Settings) -> None:
-        """Start counting afresh for these cameras."""
+        """Start counting afresh for these cameras and lidars."""
         now = self._clock()
         with self._lock:
             self._restart()
             self._cameras = {c.name: CameraHealth(c.image_topic, now) for c in settings.cameras}
+            self._lidars = {topic: LidarHealth(topic, now) for topic in settings.lidar_topics}
+            self._streams = {**self._cameras, **self._lidars}
             kept = {key: self._values[key] for key in _FOR_LIFE & self._values.keys()}
             self._values = {'device': settings.device, 'preset': settings.preset, **kept}
 
@@ -78,15 +84,15 @@ class Health:
             self._watchdog = timeout
 
     def state(self, name: str) -> None:
-        """Note the state of the lifecycle; cameras are watched from `active` on."""
+        """Note the state of the lifecycle; what is heard is watched from `active` on."""
         now = self._clock()
         with self._lock:
             self._state = name
             self._unmapped = ''
             if name == 'active':
                 self._halted = ''
-            for camera in self._cameras.values():
-                camera.watch(now)
+            for stream in self._streams.values():
+                stream.watch(now)
 
     @contextmanager
     def transition(self, name: str) -> Iterator[None]:
@@ -105,18 +111,29 @@ class Health:
         with self._lock:
             self._values[key] = value
 
-    def received(self, camera: str, stamp: int, clock: int = 0) -> None:
-        """Count an image.
+    def received(self, stream: str, stamp: int, clock: int = 0) -> None:
+        """Count an image or a cloud.
 
         Args:
-            camera: whose.
-            stamp: of the image, in nanoseconds.
+            stream: camera, or topic of a lidar, as wherever a stream is asked for.
+            stamp: of the message, in nanoseconds.
             clock: ROS time as it came, in nanoseconds; 0: there is none.
         """
         now = self._clock()
         behind = (clock - stamp) / 1e9 if clock else None
         with self._lock:
-            self._cameras[camera].heard(now, stamp, behind)
+            self._streams[stream].heard(now, stamp, behind)
+
+    def refused(self, lidar: str, text: str) -> None:
+        """Note why a cloud cannot be read."""
+        with self._lock:
+            self._lidars[lidar].refused(text)
+
+    def cloud_drops(self, drops: Counter[tuple[str, str]]) -> None:
+        """Set the counts of clouds dropped, (topic, reason)."""
+        with self._lock:
+            for (lidar, reason), count in drops.items():
+                self._lidars[lidar].drops[reason] = count
 
     def absent(self, cameras: Iterable[str]) -> None:
         """Note which cameras a set went out without, whether it will be mapped or not."""
@@ -149,6 +166,12 @@ class Health:
         with self._lock:
             for camera, text in doubts.items():
                 self._cameras[camera].doubt = text
+
+    def depth_doubted(self, doubts: Mapping[str, str]) -> None:
+        """Note of some cameras why their measured depth can hardly be right, else ''."""
+        with self._lock:
+            for camera, text in doubts.items():
+                self._cameras[camera].depth_doubt = text
 
     def camera_drops(self, drops: Counter[tuple[str, str]]) -> None:
         """Set the counts of images dropped before they were in a set, (camera, reason)."""
@@ -201,23 +224,23 @@ class Health:
         with self._lock:
             self._values.pop(f'QoS: {output}', None)
 
-    def connected(self, camera: str, topic: str) -> None:
+    def connected(self, stream: str, topic: str) -> None:
         """Note that a topic is heard, or that no publisher is left that does not fit."""
         # without the lock: this is called with each message
-        if topic in self._cameras[camera].connections:
+        if topic in self._streams[stream].connections:
             with self._lock:
-                self._cameras[camera].connections.pop(topic, None)
+                self._streams[stream].connections.pop(topic, None)
 
-    def connection_fault(self, camera: str, topic: str, text: str) -> None:
+    def connection_fault(self, stream: str, topic: str, text: str) -> None:
         """Note that a publisher and our subscription do not fit."""
         with self._lock:
-            self._cameras[camera].connections[topic] = text
-            self._cameras[camera].last_error = text
+            self._streams[stream].connections[topic] = text
+            self._streams[stream].last_error = text
 
-    def hint(self, camera: str, topic: str, text: str) -> None:
+    def hint(self, stream: str, topic: str, text: str) -> None:
         """Note where something comes that nobody sends on a topic; '' where all is well."""
         with self._lock:
-            hints = self._cameras[camera].hints
+            hints = self._streams[stream].hints
             if text:
                 hints[topic] = text
             else:
@@ -277,6 +300,9 @@ class Health:
             used = live or self._state == REPLAY
             for name, camera in self._cameras.items():
                 statuses.append(camera.status(self._node, name, now, used=used, live=live))
+            for topic, lidar in self._lidars.items():
+                name = f'lidar {topic}'
+                statuses.append(lidar.status(self._node, name, now, used=used, live=live))
             self._errors, self._warnings = [], []
         return DiagnosticArray(header=header_message(stamp, ''), status=statuses)
 

@@ -10,7 +10,7 @@ from typing import Any
 from rclpy.node import Node
 
 from gausstr_ros.health.diagnostics import Health
-from gausstr_ros.listening.neighbours import advice, sources
+from gausstr_ros.listening.neighbours import advice, all_sources
 from gausstr_ros.settings.settings import Settings
 
 _LOGGER = logging.getLogger(__name__)
@@ -20,12 +20,13 @@ LOOK_EVERY = 1.0  # seconds between two looks at the graph, which may have hundr
 
 
 class AwaitedTopics:
-    """Watches the topics of all cameras until each has been heard.
+    """Watches the topics of all cameras and lidars until each has been heard.
 
     Args:
         node: whose graph is looked at.
         settings: name the topics.
-        subscriptions: to the topics, by camera and name in the settings.
+        subscriptions: to the topics, by stream (camera, or topic of a lidar) and name in the
+            settings.
         health: is told where else there is what does not come.
         clock: seconds that only go forward.
     """
@@ -43,20 +44,17 @@ class AwaitedTopics:
         self._clock = clock
         self._since = self._next_look = clock()
         self._subscriptions = subscriptions
-        self._sources = {
-            (camera.name, topic): source
-            for camera in settings.cameras
-            for topic, source in sources(camera, settings).items()
-        }
-        self._images = {(camera.name, camera.image_topic) for camera in settings.cameras}
+        self._sources = all_sources(settings)
+        self._streams = {(camera.name, camera.image_topic) for camera in settings.cameras}
+        self._streams |= {(topic, topic) for topic in settings.lidar_topics}
         self._silent = set(self._sources)  # nothing has come on them since the start
         self._hints: dict[tuple[str, str], str] = {}
         self._told: set[str] = set()  # hints that the log has
         self._listed = False
 
-    def heard(self, camera: str, topic: str) -> None:
+    def heard(self, stream: str, topic: str) -> None:
         """Note that a message has come; called with each of them."""
-        self._silent.discard((camera, topic))
+        self._silent.discard((stream, topic))
 
     def check(self) -> None:
         """Look for what does not come, and tell of it."""
@@ -83,10 +81,10 @@ class AwaitedTopics:
                 self._health.hint(*key, hint)
 
     def _may_lack(self, key: tuple[str, str], name: str) -> bool:
-        """Images may also stop, and come elsewhere; one CameraInfo may be enough for ever."""
+        """Images and clouds may also stop, and come elsewhere; one CameraInfo may be enough."""
         if key in self._silent:
             return True
-        return key in self._images and not self._node.count_publishers(name)
+        return key in self._streams and not self._node.count_publishers(name)
 
     def _log(self) -> None:
         if self._clock() - self._since < PATIENCE:
@@ -97,12 +95,13 @@ class AwaitedTopics:
             _LOGGER.warning(
                 'waiting for %s: nothing has come for %.0f s. Does the driver run, in this ROS '
                 'domain? See `ros2 topic list`; topics are those of the parameters cameras, '
-                'cameras.<name>.*_topic and image_transport, and /diagnostics goes on to tell',
+                'cameras.<name>.*_topic, image_transport and lidar.topic, and /diagnostics goes '
+                'on to tell',
                 ', '.join(dict.fromkeys(awaited)), PATIENCE,
             )  # fmt: skip
         elif self._listed and not self._silent:
             self._listed = False
-            _LOGGER.info('all topics of the cameras have been heard')
+            _LOGGER.info('all topics have been heard')
         for hint in dict.fromkeys(self._hints.values()):
             if hint and hint not in self._told:
                 self._told.add(hint)

@@ -11,17 +11,22 @@ from rclpy.node import Node
 from gausstr_ros.settings.settings import CameraSettings, Settings
 
 IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
-INFO = 'sensor_msgs/msg/CameraInfo'
+INFO, CLOUD = 'sensor_msgs/msg/CameraInfo', 'sensor_msgs/msg/PointCloud2'
 _PLUGIN = '/compressed'  # what image_transport adds to a topic
 _ALIKE = 0.6  # how much of its name, as difflib counts, a topic shares with its neighbours
 
 
 @dataclass(frozen=True)
 class Source:
-    """What is expected on a topic of a camera, and the parameter that names it."""
+    """What is expected on a topic of a camera or a lidar, and the parameter that names it."""
 
     kind: str  # full name of the message type
     parameter: str
+
+    @property
+    def pictures(self) -> bool:
+        """Whether it is images that come under other transports as well."""
+        return self.kind in (IMAGE, COMPRESSED) and not self.depth
 
     @property
     def depth(self) -> bool:
@@ -38,10 +43,22 @@ def sources(camera: CameraSettings, settings: Settings) -> dict[str, Source]:
         ),
         camera.camera_info_topic: Source(INFO, f'{own}.camera_info_topic'),
     }
-    if settings.measured_depth:
+    if settings.depth_images:
         kind = COMPRESSED if camera.compressed_depth else IMAGE
         found[camera.depth_topic] = Source(kind, f'{own}.depth_topic')
     return found
+
+
+def all_sources(settings: Settings) -> dict[tuple[str, str], Source]:
+    """The topics of all streams, by the stream (camera, or topic of a lidar) and their names."""
+    found = {
+        (camera.name, topic): source
+        for camera in settings.cameras
+        for topic, source in sources(camera, settings).items()
+    }
+    return found | {
+        (topic, topic): Source(CLOUD, 'lidar.topic') for topic in settings.lidar_topics
+    }
 
 
 def advice(node: Node, topic: str, source: Source, others: Mapping[str, list[str]]) -> str:
@@ -69,7 +86,7 @@ def advice(node: Node, topic: str, source: Source, others: Mapping[str, list[str
 
 
 def _other_type(topic: str, source: Source, kinds: set[str]) -> str:
-    also = ' and image_transport' if source.kind != INFO and not source.depth else ''
+    also = ' and image_transport' if source.pictures else ''
     return (
         f'{topic} is published as {", ".join(sorted(kinds))}, expected {source.kind}: see '
         f'{source.parameter}{also}'
@@ -78,7 +95,7 @@ def _other_type(topic: str, source: Source, kinds: set[str]) -> str:
 
 def _of_other_transport(topic: str, source: Source) -> tuple[str, str, str]:
     """The topic on which image_transport offers the same images otherwise, its type, and how."""
-    if source.depth or source.kind == INFO:
+    if not source.pictures:
         return '', '', ''
     if source.kind == IMAGE:
         return topic + _PLUGIN, COMPRESSED, 'compressed'
@@ -89,7 +106,8 @@ def _neighbours(topic: str, source: Source, types: Mapping[str, list[str]]) -> l
     """Topics that may be meant, the likeliest first: below the same camera, or of like names."""
     place = topic.removesuffix(_PLUGIN).rpartition('/')[0]
     camera = place.rpartition('/')[2]  # what another camera has is nothing to this one
-    fitting = {INFO} if source.kind == INFO else {IMAGE, COMPRESSED}
+    fitting = {source.kind} if source.kind in (INFO, CLOUD) else {IMAGE, COMPRESSED}
+    of_camera = source.kind != CLOUD
 
     def likeness(name: str) -> tuple[bool, float]:
         return source.kind in types[name], difflib.SequenceMatcher(None, topic, name).ratio()
@@ -98,8 +116,8 @@ def _neighbours(topic: str, source: Source, types: Mapping[str, list[str]]) -> l
         name
         for name, kinds in types.items()
         if fitting & set(kinds)
-        and (source.kind == INFO or _is_depth(name) == source.depth)
-        and camera in name.split('/')
+        and (source.kind in (INFO, CLOUD) or _is_depth(name) == source.depth)
+        and (not of_camera or camera in name.split('/'))
         and ((place and name.startswith(f'{place}/')) or likeness(name)[1] >= _ALIKE)
     ]
     return sorted(found, key=likeness, reverse=True)

@@ -12,14 +12,23 @@ from sensor_msgs.msg import CameraInfo
 from gausstr_core.camera.undistortion import Undistorter
 from gausstr_core.stamps import nanoseconds
 from gausstr_ros.listening.calibrations import Calibrations
+from gausstr_ros.listening.clouds import Clouds, Scan
 from gausstr_ros.listening.depth_pairing import Shot
 from gausstr_ros.listening.mounts import wrong_axis
-from gausstr_ros.listening.transforms import Outrun, ego_from_camera
+from gausstr_ros.listening.transforms import Outrun, ego_from_camera, ego_from_cloud
 from gausstr_ros.sets.image_sets import ImageSet
 from gausstr_ros.sets.waiting import NotReady
 from gausstr_ros.settings.settings import Settings
 
 NO_INFO = 'no CameraInfo'
+
+
+@dataclass(frozen=True)
+class PosedScan:
+    """A lidar's scan, and where it was taken."""
+
+    scan: Scan
+    pose: NDArray[np.float64]  # [4, 4] ego_from_cloud, the ego frame at the image's stamp
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,7 @@ class ImageInputs:
     undistorter: Undistorter = field(default_factory=Undistorter)
     rectified: bool = False  # the image is undistorted already
     doubt: str = ''  # why the mount can hardly be right
+    scans: tuple[PosedScan, ...] = ()  # of the lidars, where depth comes from them
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,7 @@ class RigSource:
         self._calibrations = {camera.name: Calibrations() for camera in settings.cameras}
         self.outrun = Outrun()
         self._undistorter = Undistorter()
+        self.clouds = Clouds(settings.lidar_topics, settings.lidar_max_age, settings.lidar_sweeps)
         self._rectified = frozenset(c.name for c in settings.cameras if c.rectified)
 
     def add_info(self, camera: str, info: CameraInfo, *, latched: bool = False) -> None:
@@ -66,7 +77,8 @@ class RigSource:
         """What an image needs to be encoded; never waits.
 
         Raises:
-            NotReady: a CameraInfo or a transform has not come yet; camera and topic are named.
+            NotReady: a CameraInfo, a transform or a cloud has not come yet; camera and topic are
+                named.
             ValueError: an image without frame_id.
         """
         stamp = nanoseconds(shot.image.header.stamp)
@@ -74,7 +86,9 @@ class RigSource:
         mount = self._pose(camera, shot, stamp, fixed_frame='')
         frame, base_frame = shot.image.header.frame_id, self._settings.base_frame
         doubt = wrong_axis(camera, frame, base_frame, mount)
-        return ImageInputs(info, mount, self._undistorter, camera in self._rectified, doubt)
+        scans = self._scans(camera, stamp)
+        rectified = camera in self._rectified
+        return ImageInputs(info, mount, self._undistorter, rectified, doubt, scans)
 
     def camera_inputs(
         self, camera: str, images: ImageSet[Shot], own: ImageInputs | None = None
@@ -110,6 +124,26 @@ class RigSource:
             camera,
             (header.frame_id, nanoseconds(header.stamp)),
         )
+
+    def _scans(self, camera: str, stamp: int) -> tuple[PosedScan, ...]:
+        """The scans that an image goes with; without those before them that TF does not reach."""
+        if not self._settings.lidar_topics:
+            return ()
+        found = []
+        for nearest, *earlier in self.clouds.at(camera, stamp):
+            found.append(self._posed(camera, stamp, nearest))
+            for scan in earlier:
+                try:
+                    found.append(self._posed(camera, stamp, scan))
+                except NotReady:  # the robot has just started: what was before never comes
+                    break
+        return tuple(found)
+
+    def _posed(self, camera: str, stamp: int, scan: Scan) -> PosedScan:
+        base_frame, fixed_frame = self._settings.base_frame, self._settings.fixed_frame
+        names, cloud = (camera, scan.topic), (scan.frame, scan.stamp)
+        pose = ego_from_cloud(self._buffer, base_frame, fixed_frame, stamp, names, cloud)
+        return PosedScan(scan, pose)
 
     def _info(self, camera: str, stamp: int) -> CameraInfo:
         found = self._calibrations[camera].at(stamp)

@@ -14,7 +14,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 from gausstr_core.stamps import is_time, nanoseconds
 from gausstr_ros.health.diagnostics import Health
@@ -38,7 +38,7 @@ AHEAD = 1.0
 
 
 class Subscriptions:
-    """Images, depth, calibrations and transforms of all cameras; sets go to `self.arrivals`.
+    """Images, depth, calibrations, clouds and transforms; sets go to `self.arrivals`.
 
     Args:
         node: that subscribes.
@@ -71,15 +71,19 @@ class Subscriptions:
             cameras=len(settings.cameras),
             lacking=self._lacking,
         )
-        self._subscriptions: dict[tuple[str, str], Any] = {}  # by camera and topic
+        self._subscriptions: dict[tuple[str, str], Any] = {}  # by stream and topic
         self._latched: dict[str, Any] = {}  # camera -> one more subscription to its CameraInfo
-        # (camera, topic) -> id of a publisher that cannot be heard -> the policy at fault
+        # (stream, topic) -> id of a publisher that cannot be heard -> the policy at fault
         self._unheard: dict[tuple[str, str], dict[tuple[int, ...], str]] = {}
         with ExitStack() as opened:  # all of it, or nothing
             opened.callback(self.arrivals.close)
             opened.callback(tf2_ros.TransformListener(buffer, node).unregister)
             for camera in settings.cameras:
                 self._listen(camera, opened)
+            for lidar in settings.lidar_topics:
+                on_cloud = partial(self._on_cloud, lidar)
+                made = self._subscribe(PointCloud2, lidar, on_cloud, self._sensor_qos(), opened)
+                self._subscriptions[lidar, lidar] = made
             self._awaited = AwaitedTopics(node, settings, self._subscriptions, health)
             # Sets of a stalled stream time out on a clock that no bag stops.
             steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -97,18 +101,21 @@ class Subscriptions:
             (kind, camera.image_topic, self._on_image),
             (CameraInfo, camera.camera_info_topic, self._on_info),
         ]
-        if self._settings.measured_depth:
+        if self._settings.depth_images:
             kind = CompressedImage if camera.compressed_depth else Image
             heard.append((kind, camera.depth_topic, self._on_depth))
+        for message, topic, callback in heard:
+            called = partial(callback, camera)
+            made = self._subscribe(message, topic, called, self._sensor_qos(), opened)
+            self._subscriptions[camera.name, topic] = made
+        self._listen_to_latched(camera, opened)
+
+    def _sensor_qos(self) -> QoSProfile:
         reliable = self._settings.reliable
-        qos = QoSProfile(
+        return QoSProfile(
             depth=5,
             reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
         )
-        for message, topic, callback in heard:
-            made = self._subscribe(message, topic, partial(callback, camera), qos, opened)
-            self._subscriptions[camera.name, topic] = made
-        self._listen_to_latched(camera, opened)
 
     def _listen_to_latched(self, camera: CameraSettings, opened: ExitStack) -> None:
         """Hear what was sent before us as well, where a publisher of CameraInfo keeps it.
@@ -154,19 +161,19 @@ class Subscriptions:
         for each in self._settings.cameras:
             self._listen_to_latched(each, self._opened)
         self._awaited.check()
-        for (camera, topic), subscription in self._subscriptions.items():
+        for (stream, topic), subscription in self._subscriptions.items():
             found = unheard_publishers(self._node, subscription)
-            before = self._unheard.get((camera, topic), {})
+            before = self._unheard.get((stream, topic), {})
             for policy in {found[endpoint] for endpoint in found.keys() - before}:
                 text = (
                     f'{topic}: a publisher offers an incompatible {policy}, nothing is received '
                     'from it; see the parameter image_reliability'
                 )
                 _LOGGER.error(text)
-                self._health.connection_fault(camera, topic, text)
+                self._health.connection_fault(stream, topic, text)
             if before and not found:
-                self._health.connected(camera, topic)
-            self._unheard[camera, topic] = found
+                self._health.connected(stream, topic)
+            self._unheard[stream, topic] = found
 
     def _on_info(
         self, camera: CameraSettings, message: CameraInfo, *, latched: bool = False
@@ -183,7 +190,7 @@ class Subscriptions:
             self._refuse(camera.name, stamp)
             return
         self._rigs.heard(camera.name, stamp)
-        if not self._settings.measured_depth:
+        if not self._settings.depth_images:
             self._add(camera.name, Shot(message))
             return
         pairing = self._pairing[camera.name]
@@ -209,6 +216,14 @@ class Subscriptions:
         if (shot := self._pairing[camera.name].add_depth(message)) is not None:
             self._add(camera.name, shot)
 
+    def _on_cloud(self, lidar: str, message: PointCloud2) -> None:
+        stamp = nanoseconds(message.header.stamp)
+        self._health.received(lidar, stamp, self._node.get_clock().now().nanoseconds)
+        self._awaited.heard(lidar, lidar)
+        if refusal := self._rigs.clouds.add(lidar, message):
+            self._faults.note(refusal)
+            self._health.refused(lidar, refusal)
+
     def _add(self, camera: str, shot: Shot) -> None:
         stamp = nanoseconds(shot.image.header.stamp)
         self._forward(self._synchroniser.add(camera, stamp, shot))
@@ -222,6 +237,7 @@ class Subscriptions:
             why = 'a transform has a stamp far ahead of all images'
             self._forget_transforms(why, self._set_stamp)
         self._health.camera_drops(self._synchroniser.drops + drops_by_camera(self._pairing))
+        self._health.cloud_drops(self._rigs.clouds.drops)
         self._health.phase_offsets(self._synchroniser.offsets)
         for key, count in (
             ('clock jumps', self._synchroniser.jumps),
@@ -243,6 +259,7 @@ class Subscriptions:
         self._faults.note(f'{why}: transforms start afresh', level=logging.WARNING)
         self._transforms_forgotten += 1
         self._buffer.start_afresh(stamp)
+        self._rigs.clouds.start_afresh(stamp)
         self._rigs.outrun.start_afresh()
 
     def _lacking(self, cameras: Iterable[str], lacks: Mapping[str, str]) -> None:

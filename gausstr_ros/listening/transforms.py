@@ -1,4 +1,4 @@
-"""Where a camera was, from TF: at its own stamp, in the ego frame at the set's stamp."""
+"""Where a camera or a lidar was, from TF: at its own stamp, in the ego frame at another one."""
 
 from __future__ import annotations
 
@@ -84,9 +84,50 @@ def ego_from_camera(
         ValueError: the image has no frame_id, or one that no frame can have, or the transforms
             on the way are too large.
     """
-    frame, own = image
+    frame, _ = image
     if not frame:
         raise ValueError(f'camera {camera}: its images have an empty frame_id')
+    return _ego_from(buffer, base_frame, fixed_frame, stamp, ('camera', camera, ''), image)
+
+
+def ego_from_cloud(
+    buffer: tf2_ros.Buffer,
+    base_frame: str,
+    fixed_frame: str,
+    stamp: int,
+    names: tuple[str, str],
+    cloud: tuple[str, int],
+) -> NDArray[np.float64]:
+    """Look up where the frame of a cloud was; never waits.
+
+    Args:
+        buffer, base_frame, fixed_frame: as `ego_from_camera`.
+        stamp: of the image for which the cloud is wanted, in nanoseconds.
+        names: of the camera and of the cloud's topic, for messages.
+        cloud: frame_id, and stamp in nanoseconds.
+
+    Returns:
+        The transform cloud -> ego [4, 4] in metres, the ego frame at `stamp`.
+
+    Raises:
+        NotReady, ValueError: as `ego_from_camera`.
+    """
+    camera, topic = names
+    what = ('lidar', camera, f'cloud on {topic}: ')
+    return _ego_from(buffer, base_frame, fixed_frame, stamp, what, cloud)
+
+
+def _ego_from(
+    buffer: tf2_ros.Buffer,
+    base_frame: str,
+    fixed_frame: str,
+    stamp: int,
+    who: tuple[str, str, str],
+    source: tuple[str, int],
+) -> NDArray[np.float64]:
+    """As `ego_from_camera`; `who` is a kind of sensor, the camera, and of what it is more."""
+    sensor, camera, more = who
+    frame, own = source
     try:
         if fixed_frame:
             found = buffer.lookup_transform_full(
@@ -95,30 +136,32 @@ def ego_from_camera(
         else:
             found = buffer.lookup_transform(base_frame, frame, _time(own))
     except tf2_ros.InvalidArgumentException as error:
-        raise ValueError(f'camera {camera}: no transform from {frame}: {error}') from error
+        raise ValueError(f'camera {camera}: {more}no transform from {frame}: {error}') from error
     except tf2_ros.TransformException as error:
         through = f' through {fixed_frame}' if fixed_frame else ''
         raise NotReady(
             NO_TRANSFORM,
-            f'camera {camera}: no transform from {frame} to {base_frame}{through}: {error}'
-            + _advice(buffer, base_frame, fixed_frame, frame),
+            f'camera {camera}: {more}no transform from {frame} to {base_frame}{through}: {error}'
+            + _advice(buffer, base_frame, fixed_frame, frame, sensor),
             newest=_newest(buffer, base_frame, fixed_frame, frame),
         ) from error
     matrix = _matrix(found)
     if not np.isfinite(matrix).all():
         raise ValueError(
-            f'camera {camera}: its transform from {frame} to {base_frame} is not finite'
+            f'camera {camera}: {more}its transform from {frame} to {base_frame} is not finite'
         )
     return matrix
 
 
-def _advice(buffer: tf2_ros.Buffer, base_frame: str, fixed_frame: str, frame: str) -> str:
+def _advice(
+    buffer: tf2_ros.Buffer, base_frame: str, fixed_frame: str, frame: str, sensor: str
+) -> str:
     """What to do about links that nothing has made so far; '' where all are known."""
     missing = []
     if not _linked(buffer, base_frame, frame):
         missing.append(
-            f'nothing links {frame} to {base_frame} (base_frame): publish how the camera is '
-            'mounted on /tf_static'
+            f'nothing links {frame} to {base_frame} (base_frame): publish how the '
+            f'{sensor} is mounted on /tf_static'
         )
     if fixed_frame and not _linked(buffer, base_frame, fixed_frame):
         missing.append(

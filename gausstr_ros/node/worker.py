@@ -90,7 +90,7 @@ class Worker:
         short_of_memory: called when the device's memory was too small for a set.
         broken: called when a thread has come to an unforeseen end; the other one ends as well.
         health: told of everything.
-        measured_depth: whether depth comes from topics.
+        measured_depth: whether depth is measured.
     """
 
     def __init__(
@@ -218,6 +218,8 @@ class Worker:
             self._health.encoded(taken.early, len(taken.images.payloads))
             faults = parts.faults
             self._tell_read(taken, faults)
+            self._health.depth_doubted(parts.doubts)
+            self._warn(parts.doubts)
         for text in faults.values():
             self._log.note(f'set at {taken.images.stamp / 1e9:.3f} s: {text}')
         if wanted:
@@ -241,6 +243,9 @@ class Worker:
 
     def _doubt(self, doubts: dict[str, str]) -> None:
         self._health.doubted(doubts)
+        self._warn(doubts)
+
+    def _warn(self, doubts: Mapping[str, str]) -> None:
         for text in filter(None, doubts.values()):
             self._log.note(text, level=logging.WARNING)
 

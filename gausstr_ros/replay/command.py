@@ -290,7 +290,8 @@ def parser() -> argparse.ArgumentParser:
         nargs='+',
         default=[],
         metavar='FROM:=TO',
-        help='inputs that have another name in the bag: transforms, images, CameraInfo, depth '
+        help='inputs that have another name in the bag: transforms, images, CameraInfo, depth, '
+        'clouds '
         '(default: none)',
     )
     return result

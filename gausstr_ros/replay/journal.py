@@ -33,6 +33,8 @@ class StoredSet:
     seconds: dict[str, float]  # wall time per stage
     messages: list[tuple[str, bytes]]  # output and its serialised message
     faults: dict[str, str] = field(default_factory=dict)  # per camera that could not be used
+    # per camera why its measured depth can hardly be right, else ''
+    doubts: dict[str, str] = field(default_factory=dict)
 
 
 class Journal:
@@ -90,12 +92,12 @@ class Journal:
         messages = self._database.execute(
             'select name, data from messages where number = ? order by place', (number,)
         )
-        seconds, faults = json.loads(row[0])
-        return StoredSet(seconds, messages.fetchall(), faults)
+        seconds, faults, doubts = json.loads(row[0])
+        return StoredSet(seconds, messages.fetchall(), faults, doubts)
 
     def add(self, number: int, stamp: int, result: StoredSet) -> None:
         """Keep the result of a set."""
-        facts = json.dumps([result.seconds, result.faults])
+        facts = json.dumps([result.seconds, result.faults, result.doubts])
         with self._database:
             self._database.execute('insert into sets values (?, ?, ?)', (number, stamp, facts))
             self._database.executemany(

@@ -28,6 +28,7 @@ def read_rules(texts: Sequence[str], settings: Settings) -> dict[str, str]:
     inputs = [
         *TRANSFORM_TOPICS,
         *(topic for camera in settings.cameras for topic in _topics(camera)),
+        *settings.lidar_topics,
     ]
     rules: dict[str, str] = {}
     for text in texts:
@@ -43,7 +44,7 @@ def read_rules(texts: Sequence[str], settings: Settings) -> dict[str, str]:
 
 
 def remapped(settings: Settings, rules: Mapping[str, str]) -> Settings:
-    """Settings whose cameras are heard under the other names."""
+    """Settings whose cameras and lidars are heard under the other names."""
     cameras = (
         replace(
             camera,
@@ -53,7 +54,8 @@ def remapped(settings: Settings, rules: Mapping[str, str]) -> Settings:
         )
         for camera in settings.cameras
     )
-    return replace(settings, cameras=tuple(cameras))
+    lidars = tuple(rules.get(topic, topic) for topic in settings.lidar_topics)
+    return replace(settings, cameras=tuple(cameras), lidar_topics=lidars)
 
 
 def as_recorded(settings: Settings, bag: Bag) -> Settings:

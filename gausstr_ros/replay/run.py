@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 import tf2_ros
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 from gausstr_core.stamps import nanoseconds
 from gausstr_ros.cycle.build import build_pipeline, rule_in_force
@@ -74,9 +74,11 @@ class Replay:
             self._handlers[camera.camera_info_topic].append(
                 (CameraInfo, partial(self._rigs.add_info, name))
             )
-            if settings.measured_depth:
+            if settings.depth_images:
                 depth = CompressedImage if camera.compressed_depth else Image
                 self._handlers[camera.depth_topic].append((depth, partial(self._on_depth, name)))
+        for topic in settings.lidar_topics:
+            self._handlers[topic].append((PointCloud2, partial(self._on_cloud, topic)))
 
     def feed(
         self, topic: str, raw: bytes, now: int, *, latched: bool = False
@@ -101,12 +103,14 @@ class Replay:
 
     def finish(self) -> Iterator[tuple[int, StoredSet]]:
         """Yield the sets that are left at the end of the bag."""
+        self._rigs.clouds.end()
         self._queue(self._synchroniser.flush())
         yield from self._map_ready(0.0)
 
     def report(self, stamp: int) -> DiagnosticArray:
         """The diagnostics so far."""
         self.health.camera_drops(self._synchroniser.drops + drops_by_camera(self._pairing))
+        self.health.cloud_drops(self._rigs.clouds.drops)
         self.health.phase_offsets(self._synchroniser.offsets)
         return self.health.message(stamp)
 
@@ -114,13 +118,19 @@ class Replay:
         stamp = nanoseconds(message.header.stamp)
         self.health.received(camera, stamp)
         self._rigs.heard(camera, stamp)
-        if not self.settings.measured_depth:
+        if not self.settings.depth_images:
             self._add(camera, Shot(message))
         else:
             self._add(camera, self._pairing[camera].add_image(message))
 
     def _on_depth(self, camera: str, message: Image | CompressedImage) -> None:
         self._add(camera, self._pairing[camera].add_depth(message))
+
+    def _on_cloud(self, topic: str, message: PointCloud2) -> None:
+        self.health.received(topic, nanoseconds(message.header.stamp))
+        if refusal := self._rigs.clouds.add(topic, message):
+            self._log.note(refusal)
+            self.health.refused(topic, refusal)
 
     def _add(self, camera: str, shot: Shot | None) -> None:
         if shot is not None:
@@ -163,8 +173,7 @@ class Replay:
         stamp = entry.images.stamp
         doubts = {camera: needs.image.doubt for camera, needs in entry.inputs.items()}
         self.health.doubted(doubts)
-        for text in filter(None, doubts.values()):
-            self._log.note(text, level=logging.WARNING)
+        self._warn(doubts)
         result = self._journal.find(number, stamp)
         self.health.prepared(entry.images.payloads, entry.faults)
         if result is None:
@@ -172,7 +181,13 @@ class Replay:
             self._journal.add(number, stamp, result)
         else:
             self.health.read(entry.inputs, result.faults, {})
+        self.health.depth_doubted(result.doubts)
+        self._warn(result.doubts)
         return result
+
+    def _warn(self, doubts: Mapping[str, str]) -> None:
+        for text in filter(None, doubts.values()):
+            self._log.note(text, level=logging.WARNING)
 
     def _map(self, entry: WaitingSet[Shot, CameraInputs]) -> StoredSet:
         images = encode_set(
@@ -189,7 +204,7 @@ class Replay:
             (name, message if isinstance(message, bytes) else serialised(message))
             for name, message in self._outputs.make(self._names, mapped)
         ]
-        return StoredSet(mapped.seconds, messages, images.faults)
+        return StoredSet(mapped.seconds, messages, images.faults, images.doubts)
 
     def _drop(self, images: ImageSet[Shot], reason: str, error: Exception) -> None:
         self._log.note(f'set at {images.stamp / 1e9:.3f} s not mapped: {error}')

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from gausstr_core.bags.reading import CDR, Bag, Connection, encoding_of
-from gausstr_ros.listening.neighbours import sources
+from gausstr_ros.listening.neighbours import CLOUD, sources
 from gausstr_ros.settings.settings import Settings
 
 TRANSFORMS = 'tf2_msgs/msg/TFMessage'
@@ -24,6 +24,8 @@ def wanted_topics(settings: Settings, transforms: Sequence[str] = ()) -> Iterato
     """What the node would listen to; `transforms` are the names that those topics have."""
     for topic in transforms:
         yield WantedTopic(topic, TRANSFORMS, '')
+    for topic in settings.lidar_topics:
+        yield WantedTopic(topic, CLOUD, 'lidar.topic')
     for camera in settings.cameras:
         for topic, source in sources(camera, settings).items():
             also = ' and image_transport' if topic == camera.image_topic else ''

@@ -34,12 +34,16 @@ class NotReady(Exception):
         message: names camera and link or topic.
         newest: stamp of the newest of the kind in nanoseconds, None where nothing has ever come;
             while that does not move on, it need not be only late.
+        final: whether it cannot come any more, so that waiting is of no use.
     """
 
-    def __init__(self, reason: str, message: str, *, newest: int | None = None) -> None:
+    def __init__(
+        self, reason: str, message: str, *, newest: int | None = None, final: bool = False
+    ) -> None:
         super().__init__(message)
         self.reason = reason
         self.newest = newest
+        self.final = final
 
 
 class WaitingSet(Generic[Payload, Inputs]):
@@ -88,7 +92,7 @@ class WaitingSet(Generic[Payload, Inputs]):
             try:
                 self.inputs[camera] = prepare(camera, self.images)
             except NotReady as error:
-                if waits(camera, error):
+                if not error.final and waits(camera, error):
                     return False
                 late[camera] = error.reason, str(error)
                 self.late[camera] = error.newest

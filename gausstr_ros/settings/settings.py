@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,8 @@ from rclpy.exceptions import InvalidTopicNameException
 from rclpy.validate_topic_name import validate_topic_name
 
 from gausstr_core.contracts import VoxelGrid
+from gausstr_core.surface_preset import NetworkOptions
+from gausstr_core.transformer.reference_points import QueryGrid
 from gausstr_ros.messages.grids_and_clouds import band_slice
 from gausstr_ros.sets.limits import Grouping
 from gausstr_ros.settings.parameters import PARAMETERS, camera_parameters, checked
@@ -42,13 +44,19 @@ class Settings:
     preset: str
     weights: str
     weights_folder: str
+    networks: NetworkOptions
+    lattice: QueryGrid
     depth_network: str
+    word_temperature: float
     device: str
     threads: int
     cameras: tuple[CameraSettings, ...]
     compressed: bool
     reliable: bool
-    measured_depth: bool
+    depth_source: str
+    lidar_topics: tuple[str, ...]  # none unless they are the source of depth
+    lidar_max_age: float
+    lidar_sweeps: int
     base_frame: str
     fixed_frame: str
     transform_timeout: float
@@ -74,6 +82,16 @@ class Settings:
     def names(self) -> tuple[str, ...]:
         """The cameras' names."""
         return tuple(camera.name for camera in self.cameras)
+
+    @property
+    def measured_depth(self) -> bool:
+        """Whether depth is measured, by whatever."""
+        return self.depth_source != 'model'
+
+    @property
+    def depth_images(self) -> bool:
+        """Whether depth comes as images."""
+        return self.depth_source == 'topic'
 
     @property
     def grouping(self) -> Grouping:
@@ -128,13 +146,24 @@ def _assemble(chosen: Mapping[str, Any]) -> Settings:
         preset=chosen['preset'],
         weights=chosen['weights'],
         weights_folder=chosen['weights_folder'],
+        networks=NetworkOptions(
+            chosen['features'] or None,
+            _size('input_size', chosen),
+            _size('depth_size', chosen),
+            chosen['engine'],
+        ),
+        lattice=_lattice(chosen['surface.lattice']),
         depth_network=chosen['depth_network'],
+        word_temperature=chosen['word_temperature'],
         device=chosen['device'],
         threads=chosen['threads'],
         cameras=tuple(_camera(name, chosen, compressed) for name in chosen['cameras']),
         compressed=compressed,
         reliable=chosen['image_reliability'] == 'reliable',
-        measured_depth=chosen['depth_source'] == 'topic',
+        depth_source=chosen['depth_source'],
+        lidar_topics=_lidar_topics(chosen),
+        lidar_max_age=chosen['lidar.max_age'],
+        lidar_sweeps=chosen['lidar.sweeps'],
         base_frame=chosen['base_frame'],
         fixed_frame=chosen['fixed_frame'],
         transform_timeout=chosen['transform_timeout'],
@@ -158,6 +187,17 @@ def _assemble(chosen: Mapping[str, Any]) -> Settings:
     )
 
 
+def _size(name: str, chosen: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Height and width, None where both are 0."""
+    size = chosen[name]
+    if len(size) != 2 or min(size) < 0 or (0 in size and any(size)):
+        raise ValueError(
+            f'{name} must be height and width in pixels, or [0, 0] for the own size of the '
+            f'network, got {list(size)}'
+        )
+    return (size[0], size[1]) if any(size) else None
+
+
 def _camera(name: str, chosen: Mapping[str, Any], compressed: bool) -> CameraSettings:
     def topic(key: str, default: str) -> str:
         return chosen[f'cameras.{name}.{key}'] or f'/{name}/{default}'
@@ -174,6 +214,32 @@ def _camera(name: str, chosen: Mapping[str, Any], compressed: bool) -> CameraSet
         time_offset=chosen[f'cameras.{name}.time_offset'],
         rectified=chosen[f'cameras.{name}.rectified'],
     )
+
+
+def _lattice(numbers: Sequence[int]) -> QueryGrid:
+    if len(numbers) != 3:
+        raise ValueError(f'surface.lattice must be 3 numbers, got {list(numbers)}')
+    try:
+        return QueryGrid(*numbers)
+    except ValueError as error:
+        raise ValueError(f'surface.lattice: {error}') from error
+
+
+def _lidar_topics(chosen: Mapping[str, Any]) -> tuple[str, ...]:
+    """Those of `lidar.topic`, where depth comes from them.
+
+    Raises:
+        ValueError: there is none, or one comes twice.
+    """
+    topics = tuple(chosen['lidar.topic'].replace(',', ' ').split())
+    if chosen['depth_source'] != 'lidar':
+        return ()
+    if not topics or len(set(topics)) != len(topics):
+        raise ValueError(
+            'lidar.topic must be at least one topic, each once, separated by spaces; got '
+            f'{chosen["lidar.topic"]!r}'
+        )
+    return topics
 
 
 def says_compressed(topic: str) -> bool:
@@ -194,6 +260,8 @@ def _check_names(settings: Settings) -> None:
         _check_topic(f'{own}.image_topic', camera.image_topic)
         _check_topic(f'{own}.camera_info_topic', camera.camera_info_topic)
         _check_topic(f'{own}.depth_topic', camera.depth_topic)
+    for topic in settings.lidar_topics:
+        _check_topic('lidar.topic', topic)
     for parameter, frame in (
         ('base_frame', settings.base_frame),
         ('fixed_frame', settings.fixed_frame),
@@ -219,7 +287,8 @@ def _check_together(settings: Settings) -> None:
     band_slice(settings.grid, settings.band)
     if settings.measured_depth and settings.depth_network:
         raise ValueError(
-            f'depth_network is {settings.depth_network!r}, but depth_source is topic: leave one'
+            f'depth_network is {settings.depth_network!r}, but depth_source is '
+            f'{settings.depth_source}: leave one'
         )
     if not settings.base_frame:
         raise ValueError('base_frame must not be empty')

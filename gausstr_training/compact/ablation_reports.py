@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from pooch import file_hash
 
+from gausstr_core.contracts import VoxelGrid
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.presets import Assembly
 from gausstr_core.vocabulary.text_encoder import TextEncoder
@@ -93,7 +94,7 @@ class Jury:
     def _contest(self, variant: Variant, trained: dict[str, Any]) -> Contest:
         model = variant.model(self.weights)
         model.transformer.load_state_dict(trained['transformer'])
-        rule = replace(CalibratedRule(), blur=variant.blur)
+        rule = replace(CalibratedRule(), blur=variant.blur / VoxelGrid().resolution)
         assembly = Assembly(model, TextEncoder.default(), rule, SHIPPED_VOCABULARY)
         return Contest(OccupancyPipeline(assembly, str(self.device)), variant.start())
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import Gaussians, VoxelGrid
-from gausstr_core.vocabulary.vocabulary import TEMPERATURE
+from gausstr_core.vocabulary.text_encoder import TEMPERATURE
 from gausstr_training.compact.batch import Batch, thinned
 from gausstr_training.compact.draws import Sample
 from gausstr_training.compact.planar_depth import splat_surfaces

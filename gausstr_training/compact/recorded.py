@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from gausstr_core.foundation.interface import resize_images
-from gausstr_core.vocabulary.clip_text import clip_encoder, talk2dino_encoder
+from gausstr_core.surface_preset import WORDS
 from gausstr_core.vocabulary.text_encoder import TextEncoder
 from gausstr_core.vocabulary.vocabulary import Vocabulary
 from gausstr_training.bags.dataset import BagDataset, open_frames
@@ -82,7 +82,9 @@ def vocabulary_of(card: dict[str, Any], folder: Path | None) -> Vocabulary:
     if words == MINILM:
         encoder = TextEncoder.default()
     else:
-        encoder = (clip_encoder if words == CLIP else talk2dino_encoder)(folder)
+        # as preset surface compares them, which is where their temperatures were chosen
+        compared = WORDS['featup' if words == CLIP else 'talk2dino']
+        encoder = compared.encoder(folder, centred=False, temperature=compared.temperature)
     vocabulary = Vocabulary.from_yaml(encoder=encoder)
     assert vocabulary.names == CLASSES
     if vocabulary.dimension != card.get('feature_dim'):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from gausstr_core.contracts import Gaussians
+from gausstr_core.contracts import Gaussians, VoxelGrid
 from gausstr_core.transformer.build import GaussTR
 from gausstr_core.transformer.transformer import GaussianTransformer
 from gausstr_core.voxels.rules import CalibratedRule
@@ -23,6 +23,9 @@ from gausstr_training.engine.stage import Stage
 from gausstr_training.processes import ranks
 from gausstr_training.processes.read_ahead import ReadAhead
 from gausstr_training.recipes import CompactRecipe, StageRecipe
+
+# metres, of the map's loss: what the rule adds on the grid that is learned from
+BLUR = CalibratedRule().blur * VoxelGrid().resolution
 
 
 class CompactStage(Stage):
@@ -44,7 +47,7 @@ class CompactStage(Stage):
         teacher: RendererTeacher,
         recipe: CompactRecipe,
         workers: int = 0,
-        blur: float = CalibratedRule().blur,
+        blur: float = BLUR,
     ) -> None:
         # a fifth faster on CPUs; in all stages, or a resumed one would round otherwise
         model.foundation.to(memory_format=torch.channels_last)

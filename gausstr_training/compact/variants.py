@@ -16,8 +16,8 @@ from gausstr_core.transformer.full.formulation import FORMULATIONS
 from gausstr_core.transformer.full.transformer import FullConfig, FullTransformer
 from gausstr_core.transformer.reference_points import QueryGrid
 from gausstr_core.transformer.transformer import GaussianTransformer
-from gausstr_core.voxels.rules import CalibratedRule
 from gausstr_core.weights import load_weights
+from gausstr_training.compact.stages import BLUR
 
 SEED = 4  # of the transformers' first weights
 DIM, HEADS, LAYERS = 128, 4, 3
@@ -31,7 +31,7 @@ class Variant:
     about: str
     transformer: Callable[[], nn.Module]
     changes: dict[str, Any]  # to the recipe
-    blur: float = CalibratedRule().blur
+    blur: float = BLUR  # metres
 
     def start(self) -> nn.Module:
         """The transformer before its first step, the same at every call."""

@@ -15,7 +15,7 @@ from torch import nn
 
 from gausstr_core.foundation.combined import CombinedFoundation
 from gausstr_core.foundation.interface import DepthNetwork, FeatureNetwork, FoundationNetwork
-from gausstr_core.foundation.onnx_network import OnnxNetwork
+from gausstr_core.foundation.onnx_network import OnnxGraph
 from gausstr_core.foundation.released import FEATURES, NO_DEPTH
 from gausstr_core.presets import UNTRAINED
 from gausstr_core.process.device import present_device
@@ -97,7 +97,7 @@ def identity(name: str, network: FoundationNetwork, settings: CodecSettings) -> 
         digest.update(f'{parameter} {value.dtype} {tuple(value.shape)}'.encode())
         digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     for module in network.modules():
-        if isinstance(module, OnnxNetwork):
+        if isinstance(module, OnnxGraph):
             # large graphs keep their weights in a file beside them
             for ending in ('', '_data', '.data'):
                 path = module.path.with_name(module.path.name + ending)

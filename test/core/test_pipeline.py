@@ -9,7 +9,11 @@ import torch
 from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import VoxelGrid
 from gausstr_core.device_memory import DeviceMemory
+from gausstr_core.measured_depth import with_measured_depth
 from gausstr_core.pipeline import OccupancyPipeline
+from gausstr_core.transformer.reference_points import QueryGrid
+from gausstr_core.transformer.surface_gaussians import SurfaceGaussians
+from gausstr_core.transformer.transformer import GaussianTransformer
 from gausstr_core.vocabulary.text_encoder import TextEncoder
 from gausstr_core.vocabulary.vocabulary import Category, Vocabulary
 from gausstr_core.voxels.rules import CalibratedRule, drop_sky
@@ -87,10 +91,59 @@ def test_measured_depth_places_the_ground(
 ) -> None:
     """Occupied voxels lie in the layer of the ground, and nothing starts on unknown pixels."""
     result = pipeline.run(images(), rig(), vocabulary, depth=flat_ground_depth())
-    assert result.gaussians.means[:, 2].abs().max() < 0.15  # half a pixel of resampling
+    # half a pixel of resampling, where the ground is last known
+    assert result.gaussians.means[:, 2].abs().max() < 1.5 * 0.5 / (0.8 * SIZES[1][1]) / 0.02
     height_of_voxel = GRID.centers()[..., 2][result.occupancy.labels >= 0]
     assert len(height_of_voxel) > 100
     assert height_of_voxel.abs().max() < 0.5
+
+
+@pytest.mark.parametrize('times', [1, 3, 5])
+def test_depth_is_read_in_the_middle_of_a_pixel(pipeline: OccupancyPipeline, times: int) -> None:
+    """Plain 'nearest' takes the corner: ground at 36 m comes out 1.4 m too far."""
+    height, width = pipeline.model.foundation.input_size
+    rows = torch.arange(1.0, times * height + 1)[:, None].expand(-1, times * width)
+    maps, small = pipeline.foundation_maps(images(), rig())
+    found, known, surface = with_measured_depth(maps, [rows, rows], small)
+    middle = torch.arange(height) * times + (times + 1) / 2
+    assert (
+        known.all()
+        and surface.all()
+        and torch.equal(found.depth[0], middle[:, None].expand(-1, width))
+    )
+
+
+def test_below_zero_the_view_is_free_and_nothing_starts(
+    pipeline: OccupancyPipeline, vocabulary: Vocabulary
+) -> None:
+    ground = flat_ground_depth()
+    seen = pipeline.run(images(), rig(), vocabulary, depth=ground)
+    free = pipeline.run(images(), rig(), vocabulary, depth=[-plane for plane in ground])
+    assert len(seen.gaussians) > 0 == len(free.gaussians)
+    occupied = seen.occupancy.labels >= 0
+    assert free.occupancy.observed.any() and (free.occupancy.labels == -1).all()
+    assert torch.equal(free.occupancy.observed | occupied, seen.occupancy.observed)
+
+
+def test_a_finer_lattice_has_more_gaussians(vocabulary: Vocabulary) -> None:
+    fine = OccupancyPipeline.from_preset(
+        'tiny', grid=GRID, weights='untrained', lattice=QueryGrid(20, 30, 5)
+    )
+    everywhere = [np.full(size, 4.0, np.float32) for size in SIZES]
+    encoded = fine.encode(images(), rig(), depth=everywhere)
+    assert len(fine.gaussians(encoded)) == 2 * 20 * 30 * 25
+
+
+def test_the_measured_start_is_the_untrained_transformer(pipeline: OccupancyPipeline) -> None:
+    """The twin that runs all layers: none of them takes a step before it has learned one."""
+    twin = OccupancyPipeline.from_preset('tiny', weights='untrained').model.transformer
+    assert isinstance(twin, GaussianTransformer)
+    maps, small = pipeline.foundation_maps(images(), rig())
+    fast = SurfaceGaussians(twin.feature_dim, twin.query_grid)(maps, small)
+    with torch.inference_mode():
+        slow = twin(maps, small, measured=True)
+    for name in ('means', 'scales', 'rotations', 'opacities', 'features'):
+        torch.testing.assert_close(getattr(fast, name), getattr(slow, name), atol=1e-5, rtol=1e-5)
 
 
 def test_nothing_measured_means_nothing_observed(
@@ -149,8 +202,9 @@ def test_absent_device_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_settings_reach_the_map(vocabulary: Vocabulary) -> None:
     def occupied(threshold: float) -> int:
         pipeline = OccupancyPipeline.from_preset('tiny', grid=GRID, weights='untrained')
-        pipeline.rule = CalibratedRule(occupied_threshold=threshold)
-        result = pipeline.run(images(), rig(), vocabulary, depth=flat_ground_depth())
+        rule = CalibratedRule(occupied_threshold=threshold)
+        encoded = pipeline.encode(images(), rig(), depth=flat_ground_depth())
+        result = pipeline.map(encoded, vocabulary, rule)
         return int((result.occupancy.labels >= 0).sum())
 
     assert occupied(0.1) > occupied(0.5) > occupied(50.0) == 0

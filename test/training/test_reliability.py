@@ -101,4 +101,4 @@ def test_the_card_gives_the_temperature() -> None:
         CalibratedRule.from_card({}).class_temperature == CalibratedRule().class_temperature == 1
     )
     found = CalibratedRule.from_card({'class_temperature': 1.5, 'thresholds': {'gaussians': 0.7}})
-    assert (found.class_temperature, found.occupied_threshold) == (1.5, 0.7)
+    assert (found.class_temperature, found.threshold_at(0.4)) == (1.5, 0.7)
