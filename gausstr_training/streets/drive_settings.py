@@ -20,3 +20,4 @@ class DriveSettings:
     voxels: bool = True
     randomise: bool = False  # domain randomisation, see variation.py
     resolutions: tuple[float, ...] = (RESOLUTION,)  # metres, of the voxel truth; see grids.py
+    style: str = ''  # a name in styles.STYLES; '': as they are
