@@ -7,6 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,11 @@ from gausstr_training.evaluation.predicting import Keyframes, predict
 from gausstr_training.evaluation.report import BASELINES, document, table, write_json
 from gausstr_training.evaluation.reporting import OCC3D, STREETS, Kind, Report
 from gausstr_training.evaluation.scoring import StreetSet, tally
+from gausstr_training.evaluation.sensing import Sensing
 from gausstr_training.evaluation.thresholds import (
     CANDIDATES,
+    USUAL,
+    calibrated,
     chosen,
     refuse_known_streets,
     refuse_training_streets,
@@ -36,6 +40,7 @@ from gausstr_training.evaluation.thresholds import (
     thresholds_of,
 )
 from gausstr_training.processes import ranks
+from gausstr_training.streets.grids import truth_grid
 
 MOST_SHOWN = 20  # keyframes without a frame
 
@@ -45,8 +50,10 @@ def load(arguments: argparse.Namespace) -> tuple[Contest, dict[str, Any], str]:
     preset, weights = arguments.preset, arguments.weights
     if preset not in COMPACT_PRESETS:
         raise ValueError(f'preset {preset} is scored on --bags with --occ3d, not on streets')
-    pipeline = OccupancyPipeline.from_preset(preset, arguments.device, weights=weights)
-    contest = Contest(pipeline, build(preset).transformer)
+    grid = truth_grid(arguments.resolution)
+    pipeline = OccupancyPipeline.from_preset(preset, arguments.device, grid, weights)
+    sensing = Sensing(arguments.depth, arguments.labels)
+    contest = Contest(pipeline, build(preset).transformer, sensing)
     if weights == UNTRAINED:
         return contest, {}, "weights 'untrained'"
     path = Path(weights) if weights else shipped_weights(preset)
@@ -61,7 +68,8 @@ def calibrate(
     Raises:
         ValueError: a street is one that the weights were trained on, or cannot be read.
     """
-    streets = StreetSet.find(folders, limit)
+    resolution = contest.pipeline.grid.resolution
+    streets = StreetSet.find(folders, limit, resolution)
     refuse_training_streets(streets.seeds, card, 'choose thresholds on')
     tallies = tally(contest, streets, CANDIDATES)
     thresholds = chosen(tallies.masked)
@@ -70,6 +78,7 @@ def calibrate(
         'class_temperature': tallies.temperatures.best(),
         'validation_seeds': [min(streets.seeds), max(streets.seeds)],
         'scores': document(tallies, thresholds),
+        **sensed(contest),
     }
 
 
@@ -84,14 +93,20 @@ def evaluate(arguments: argparse.Namespace, report: Report | None = None) -> dic
     """
     started = time.perf_counter()
     contest, card, name = load(arguments)
-    streets = StreetSet.find(arguments.streets, arguments.limit)
-    validation = StreetSet.find(arguments.validation) if arguments.validation else None
+    resolution, depth = arguments.resolution, contest.sensing.source
+    streets = StreetSet.find(arguments.streets, arguments.limit, resolution)
+    validation = None
+    if arguments.validation:
+        validation = StreetSet.find(arguments.validation, resolution=resolution)
     refuse_known_streets(streets.seeds, card, validation.seeds if validation else ())
     if report is not None:
         report.expect(streets.names())
     if arguments.validation:
-        card = calibrate(contest, card, arguments.validation)
-    thresholds, temperature = thresholds_of(card, name), temperature_of(card)
+        found = calibrate(contest, card, arguments.validation)
+        thresholds, temperature = found['thresholds'], found['class_temperature']
+    else:
+        thresholds = thresholds_of(card, name, depth, resolution)
+        temperature = temperature_of(card, depth)
     levels = {key: [value] for key, value in thresholds.items()}
     watch = None
     if report is not None:
@@ -99,12 +114,19 @@ def evaluate(arguments: argparse.Namespace, report: Report | None = None) -> dic
     tallies = tally(contest, streets, levels, temperature, watch)
     return {
         **document(tallies, thresholds, temperature),
+        **sensed(contest),
         'preset': arguments.preset,
         'weights': name,
         'vocabulary': contest.vocabulary.id,
         'streets': list(streets.seeds),
         'seconds': round(time.perf_counter() - started, 1),
     }
+
+
+def sensed(contest: Contest) -> dict[str, Any]:
+    """Where depth and labels came from, and the grid, for files."""
+    sensing, grid = contest.sensing, contest.pipeline.grid
+    return {'depth': sensing.depth, 'labels': sensing.labels, 'resolution': grid.resolution}
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -119,6 +141,12 @@ def run(arguments: argparse.Namespace) -> None:
     )  # fmt: skip
     if arguments.update_card and arguments.weights in (None, '', UNTRAINED):
         raise ValueError('--update-card needs --weights FILE: shipped cards are not rewritten')
+    usual = (arguments.depth, arguments.labels, arguments.resolution) == ('model', *USUAL)
+    if arguments.update_card and not usual and (arguments.streets or arguments.labels == 'true'):
+        raise ValueError(
+            '--update-card keeps scores of what the network sees at 0.4 m, and thresholds of its '
+            'labels: not those of --labels true, nor scores of another --depth or --resolution'
+        )
     if arguments.compare and arguments.report is None:
         raise ValueError('--compare needs --report DIR to write the comparison to')
     if arguments.occ3d or arguments.predictions:
@@ -146,8 +174,11 @@ def choose_thresholds(arguments: argparse.Namespace) -> None:
         f'{arguments.output}'
     )
     if arguments.update_card:
-        kept = ('thresholds', 'class_temperature', 'validation_seeds')
-        update_card(arguments, {key: found[key] for key in kept})
+        facts = calibrated(
+            card, found['thresholds'], found['class_temperature'], contest.sensing.source,
+            arguments.resolution,
+        )  # fmt: skip
+        update_card(arguments, {**facts, 'validation_seeds': found['validation_seeds']})
 
 
 def score_streets(arguments: argparse.Namespace) -> None:
@@ -158,7 +189,7 @@ def score_streets(arguments: argparse.Namespace) -> None:
     """
     if not arguments.streets:
         raise ValueError('expected at least one street folder to score')
-    report = report_of(arguments, STREETS)
+    report = report_of(arguments, replace(STREETS, resolution=arguments.resolution))
     scores = evaluate(arguments, report)
     if arguments.json:
         write_json(arguments.json, scores)
@@ -172,8 +203,8 @@ def score_streets(arguments: argparse.Namespace) -> None:
     share = 'unknown' if ratio is None else f'{100 * ratio:.0f} %'
     print(
         f'{scores["frames"]} frames of {len(scores["streets"])} streets in '
-        f'{scores["seconds"]:.0f} s; percent, camera mask; words never seen keep {share} of the '
-        'mIoU'
+        f'{scores["seconds"]:.0f} s; percent, camera mask; voxels of {scores["resolution"]:g} m, '
+        f'depth: {scores["depth"]}; words never seen keep {share} of the mIoU'
     )
     if report is not None:
         print(f'report: {report.write(scores, street_settings(arguments, scores))}')
@@ -261,6 +292,9 @@ def street_settings(arguments: argparse.Namespace, scores: dict[str, Any]) -> di
         ),
         'temperature': found and found['temperature'],
         'vocabulary': scores['vocabulary'],
+        'depth': scores['depth'],
+        'labels': scores['labels'],
+        'resolution': scores['resolution'],
         'device': arguments.device,
         'streets': len(scores['streets']),
         'seconds': scores['seconds'],

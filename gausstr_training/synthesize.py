@@ -10,20 +10,31 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from gausstr_core.process.command_line import PROCESSES, SEED, ImageSize, Whole, refuse_misplaced
+from gausstr_core.process.command_line import (
+    PROCESSES,
+    SEED,
+    ImageSize,
+    Real,
+    Whole,
+    refuse_misplaced,
+)
 from gausstr_core.process.memory import keep_freed_memory
 from gausstr_core.process.reasons import told
 from gausstr_training.processes.workers import Check, run_jobs
 from gausstr_training.streets.drive import write_drive
 from gausstr_training.streets.drive_settings import DriveSettings
+from gausstr_training.streets.grids import RESOLUTION, truth_grid
 from gausstr_training.streets.raycast import check_caster
 from gausstr_training.streets.reader import check_street
+
+FINEST, COARSEST = 0.05, 3.2  # metres of a voxel
 
 EXAMPLE = """\
 examples:
   gausstr-synthesize --seed 7 --frames 20 --output drive
   gausstr-synthesize --seed 0 --streets 700 --frames 1 --no-voxels --workers 2 --output streets
   gausstr-synthesize --seed 0 --streets 700 --no-voxels --randomise --output varied
+  gausstr-synthesize --seed 20000 --streets 8 --resolution 0.8 0.4 0.2 0.1 --output fine
 """
 
 
@@ -59,8 +70,9 @@ def synthesize(options: argparse.Namespace) -> None:
         many = options.streets is not None
         folder = options.output / f'street_{seed:06d}' if many else options.output
         settings = DriveSettings(
-            seed, options.frames, width, height, options.voxels, options.randomise
-        )
+            seed, options.frames, width, height, options.voxels, options.randomise,
+            tuple(dict.fromkeys(options.resolution)),
+        )  # fmt: skip
         if _must_write(folder, settings, overwrite=options.overwrite):
             jobs.append((folder, settings))
     skipped = (options.streets or 1) - len(jobs)
@@ -95,6 +107,16 @@ def _must_write(folder: Path, settings: DriveSettings, *, overwrite: bool) -> bo
     except ValueError as error:
         raise ValueError(f'{error}; --overwrite replaces it') from None
     return False
+
+
+def _resolution(text: str) -> float:
+    """Metres of a voxel of which the truth's grid is a whole number."""
+    value = Real(FINEST, COARSEST)(text)
+    try:
+        truth_grid(value)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return value
 
 
 def parser() -> argparse.ArgumentParser:
@@ -136,6 +158,15 @@ def parser() -> argparse.ArgumentParser:
         default='448x252',
         metavar='WIDTHxHEIGHT',
         help='of the images in pixels (default: %(default)s)',
+    )
+    result.add_argument(
+        '--resolution',
+        type=_resolution,
+        nargs='+',
+        default=[RESOLUTION],
+        metavar='METRES',
+        help='of the voxel truth, one or several; finer than 0.2 only within 12 m of the ego '
+        f'(default: {RESOLUTION})',
     )
     result.add_argument(
         '--no-voxels', dest='voxels', action='store_false', help='leave out the voxel truth'

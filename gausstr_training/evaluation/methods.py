@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from dataclasses import replace
 
-from gausstr_core.camera.rig import CameraRig
-from gausstr_core.contracts import FoundationMaps, Gaussians, VoxelGrid
-from gausstr_core.pipeline import OccupancyPipeline, check_images
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from gausstr_core.contracts import Gaussians, VoxelGrid
+from gausstr_core.encoded_images import EncodedImages
+from gausstr_core.measured_depth import at_known_pixels
+from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.vocabulary.text_encoder import heldout_synonyms
 from gausstr_core.vocabulary.vocabulary import Category, Vocabulary
 from gausstr_core.voxels import voxelise
 from gausstr_core.voxels.rules import CalibratedRule, drop_sky
 from gausstr_training.evaluation.lifting import lift, pixel_labels, upsample_inverse_depth
+from gausstr_training.evaluation.sensing import Sensing
 from gausstr_training.evaluation.tally import Guess
 from gausstr_training.streets.classes import CLASSES
+from gausstr_training.streets.reader import Street, StreetFrame
 
 METHODS = ('gaussians', 'untrained', 'lift', 'lift_strong')
 # the same Gaussians asked with words never seen in training: several per class, or one
@@ -33,10 +38,13 @@ class Contest:
     Args:
         pipeline: what is scored.
         untrained: the transformer that its training began with.
+        sensing: where depth and labels of a street's frame come from; None: from its networks.
     """
 
-    def __init__(self, pipeline: OccupancyPipeline, untrained: nn.Module) -> None:
-        self.pipeline = pipeline
+    def __init__(
+        self, pipeline: OccupancyPipeline, untrained: nn.Module, sensing: Sensing | None = None
+    ) -> None:
+        self.pipeline, self.sensing = pipeline, sensing or Sensing()
         self.untrained = untrained.to(pipeline.device).eval()
         self.vocabulary = Vocabulary.from_yaml()
         self.heldout = {
@@ -48,44 +56,52 @@ class Contest:
             )
         assert self.vocabulary.names == CLASSES
 
+    def encode(self, street: Street, frame: StreetFrame) -> EncodedImages:
+        """A frame as all methods take it; errors as of `Sensing.encode`."""
+        return self.sensing.encode(self.pipeline, street, frame)
+
     @torch.inference_mode()
-    def guesses(self, images: list[Tensor] | list[np.ndarray], rig: CameraRig) -> dict[str, Guess]:
+    def guesses(self, encoded: EncodedImages) -> dict[str, Guess]:
         """What each of METHODS and HELDOUT says about a frame.
 
-        Args:
-            images: uint8 RGB [H_i, W_i, 3], one per camera.
-            rig: the cameras at that size.
+        The density of each class is kept of the Gaussians alone: on fine grids it is large.
         """
-        check_images(images, rig)
-        maps, small = self.pipeline.foundation_maps(images, rig)
-        return self.from_maps(maps, small)
-
-    @torch.inference_mode()
-    def from_maps(self, maps: FoundationMaps, rig: CameraRig) -> dict[str, Guess]:
-        """As `guesses`, from foundation maps and the rig at the size of their depth."""
-        trained = self.pipeline.model.transformer(maps, rig)
+        ours, start = self.pipeline.gaussians(encoded), self._start(encoded)
         return {
-            'gaussians': self._accumulated(trained, self.vocabulary),
-            'untrained': self._accumulated(self.untrained(maps, rig), self.vocabulary),
-            **self._lifted(maps, rig),
-            **{name: self._accumulated(trained, words) for name, words in self.heldout.items()},
+            'gaussians': self._accumulated(ours, self.vocabulary),
+            'untrained': replace(self._accumulated(start, self.vocabulary), classes=None),
+            **self._lifted(encoded),
+            **{
+                name: replace(self._accumulated(ours, words), classes=None)
+                for name, words in self.heldout.items()
+            },
         }
 
-    def _accumulated(self, gaussians: Gaussians, vocabulary: Vocabulary) -> Guess:
-        assert isinstance(self.pipeline.rule, CalibratedRule)
-        return accumulated(gaussians, vocabulary, self.pipeline.grid, self.pipeline.rule.blur)
+    def _start(self, encoded: EncodedImages) -> Gaussians:
+        """Those before training; as the pipeline's, none where measured depth is unknown."""
+        known, rig = encoded.known, encoded.rig
+        found: Gaussians = self.untrained(encoded.maps, rig, measured=known is not None)
+        return found if known is None else found.select(at_known_pixels(found, known, rig))
 
-    def _lifted(self, maps: FoundationMaps, rig: CameraRig) -> dict[str, Guess]:
-        grid = self.pipeline.grid
+    def _accumulated(self, gaussians: Gaussians, vocabulary: Vocabulary) -> Guess:
+        rule, grid = self.pipeline.rule_for(self.sensing.source), self.pipeline.grid
+        assert isinstance(rule, CalibratedRule)
+        return accumulated(gaussians, vocabulary, grid, rule.blur * grid.resolution)
+
+    def _lifted(self, encoded: EncodedImages) -> dict[str, Guess]:
+        grid, maps, rig = self.pipeline.grid, encoded.maps, encoded.rig
         scores = self.vocabulary.scores(maps.features.permute(0, 2, 3, 1))
         height, width = maps.depth.shape[1:]
-        every = torch.ones_like(maps.depth, dtype=torch.bool)
+        known = encoded.known
+        if known is None:
+            known = torch.ones_like(maps.depth, dtype=torch.bool)
         labels = pixel_labels(scores, height, width)
         depth, smooth = upsample_inverse_depth(maps.depth)
+        smooth &= F.interpolate(known[:, None].float(), scale_factor=2)[:, 0] > 0
         strong = pixel_labels(scores, 2 * height, 2 * width)
         doubled = rig.resized(2 * height, 2 * width)
         return {
-            'lift': lift(maps.depth, labels, every, rig, grid),
+            'lift': lift(maps.depth, labels, known, rig, grid),
             'lift_strong': lift(depth, strong, smooth, doubled, grid),
         }
 

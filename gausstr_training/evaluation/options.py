@@ -6,12 +6,15 @@ import argparse
 from pathlib import Path
 
 from gausstr_core.presets import PRESETS
-from gausstr_core.process.command_line import Whole
+from gausstr_core.process.command_line import Real, Whole
+from gausstr_training.evaluation.sensing import DEPTHS, LABELS
+from gausstr_training.streets.grids import RESOLUTION
 
 EXAMPLES = """examples:
   gausstr-evaluate --preset compact streets/test --json scores.json
   gausstr-evaluate --preset compact --calibrate streets/validation --output thresholds.json
   gausstr-evaluate --weights runs/compact/compact.safetensors --update-card streets/test
+  gausstr-evaluate --depth lidar --resolution 0.2 streets/test --validation streets/validation
   gausstr-evaluate --weights runs/paper/compact.safetensors streets/test \\
       --report reports/paper --compare reports/released reports/no_blur
   gausstr-evaluate --occ3d data/nuscenes/gts --predictions predictions --json scores.json
@@ -44,6 +47,28 @@ def _add_model(result: argparse.ArgumentParser) -> None:
     result.add_argument('--weights', help="a file, or 'untrained' (default: the shipped ones)")
     result.add_argument(
         '--device', default='cpu', help='torch device: cpu, cuda, cuda:1 (default: %(default)s)'
+    )
+    result.add_argument(
+        '--depth',
+        default=DEPTHS[0],
+        choices=DEPTHS,
+        help="of the streets' frames: that of the network; or measured, by a perfect depth camera "
+        'or by a lidar that sweeps the street (default: %(default)s)',
+    )
+    result.add_argument(
+        '--labels',
+        default=LABELS[0],
+        choices=LABELS,
+        help="of the streets' frames: the network's features, or the renderer's classes "
+        '(default: %(default)s)',
+    )
+    result.add_argument(
+        '--resolution',
+        type=Real(0.01, 10),
+        default=RESOLUTION,
+        metavar='METRES',
+        help='of the grid; the streets need truth of it, see gausstr-synthesize --resolution '
+        '(default: %(default)s)',
     )
     result.add_argument(
         '--limit',

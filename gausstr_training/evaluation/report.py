@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ def document(
 ) -> dict[str, Any]:
     """The scores as JSON-ready values; percent, with the camera mask unless said otherwise.
 
-    `calibration` says how reliable the confidence of occupied voxels is, at the temperature.
+    `calibration` says how reliable the confidence of occupied voxels is, at the temperature;
+    `road` how thick the road is, see `road.RoadThickness`.
     """
     masked = {n: t.scores(thresholds[threshold_of(n)]) for n, t in tallies.masked.items()}
     unmasked = {n: t.scores(thresholds[threshold_of(n)]) for n, t in tallies.unmasked.items()}
@@ -30,8 +31,13 @@ def document(
     return {
         **ours.as_json(),
         'unmasked': unmasked['gaussians'].as_json(),
+        'road': tallies.roads['gaussians'].as_json() if 'gaussians' in tallies.roads else None,
         'baselines': {
-            name: {**masked[name].as_json(), 'unmasked': unmasked[name].as_json()}
+            name: {
+                **masked[name].as_json(),
+                'unmasked': unmasked[name].as_json(),
+                'road': tallies.roads[name].as_json() if name in tallies.roads else None,
+            }
             for name in BASELINES
         },
         **{
@@ -66,7 +72,14 @@ def table(scores: Mapping[str, Any]) -> Table:
     ]
     classes = [(name, [c['per_class'][name] for c in columns.values()]) for name in SCORED]
     error = [('ECE', [_calibration_error(scores)])] if scores['calibration'] else []
-    return Table.of(columns, [*totals, *classes, *error])
+    return Table.of(columns, [*totals, *classes, *error, *_roads(columns.values())])
+
+
+def _roads(columns: Iterable[Mapping[str, Any]]) -> list[tuple[str, list[float | None]]]:
+    """Rows on the road's thickness, of the methods that have one."""
+    found = [column['road'] for column in columns if column.get('road')]
+    rows = (('road, voxels thick', 'voxels'), ('road, % covered', 'covered'))
+    return [(title, [road[key] for road in found]) for title, key in rows] if found else []
 
 
 def overall(scores: Mapping[str, Any]) -> dict[str, float | None]:

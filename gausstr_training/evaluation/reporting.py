@@ -36,13 +36,13 @@ class Kind:
     classes: tuple[str, ...]
     vocabulary: Path  # where the colours of the classes are
     mask: str  # in words
+    resolution: float = VoxelGrid.resolution  # metres
 
     def subject(self) -> Subject:
         """What the page has to know; a class of no vocabulary gets a colour from its name."""
         known = {c.name: c.color for c in read_categories(self.vocabulary)} | {'others': _OTHERS}
         colors = [known.get(n.replace('_', ' ')) or stable_color(n) for n in self.classes]
-        grid = VoxelGrid()
-        return Subject(self.classes, np.array(colors, np.uint8), grid.resolution, self.mask)
+        return Subject(self.classes, np.array(colors, np.uint8), self.resolution, self.mask)
 
 
 STREETS = Kind('streets', SCORED, SHIPPED_VOCABULARY, 'voxels that a camera sees')
@@ -116,7 +116,7 @@ class Report:
             scores: the document of `report` or `occ3d`.
             settings: of this run, as numbers and text.
         """
-        figures = report if self.kind is STREETS else occ3d
+        figures = report if self.kind.name == STREETS.name else occ3d
         run = self._run(figures.overall(scores), settings)
         subject = self.kind.subject()
         text = page(run, self.rivals, self.log, subject, figures.table(scores))

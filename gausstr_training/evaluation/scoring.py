@@ -13,8 +13,10 @@ from gausstr_core.contracts import VoxelGrid
 from gausstr_core.voxels import label
 from gausstr_training.evaluation.methods import Contest, threshold_of
 from gausstr_training.evaluation.reliability import Reliability, TemperatureFit
+from gausstr_training.evaluation.road import RoadThickness
 from gausstr_training.evaluation.tally import Guess, Tally
-from gausstr_training.streets.reader import StreetFrame, find_streets, read_street
+from gausstr_training.streets.grids import listed
+from gausstr_training.streets.reader import Street, StreetFrame, find_streets, read_street
 
 
 @dataclass(frozen=True)
@@ -24,23 +26,29 @@ class StreetSet:
     folders: tuple[Path, ...]
     seeds: tuple[int, ...]
     lengths: tuple[int, ...]  # frames of each
+    resolution: float | None = None  # metres, of the truth; None: the usual
 
     @classmethod
-    def find(cls, folders: Sequence[Path], limit: int | None = None) -> StreetSet:
-        """Find the streets in folders, at most `limit` of them.
+    def find(
+        cls, folders: Sequence[Path], limit: int | None = None, resolution: float | None = None
+    ) -> StreetSet:
+        """Find the streets in folders, at most `limit` of them, with truth of a resolution.
 
         Raises:
-            ValueError: there is none, or one cannot be read or has no voxel truth.
+            ValueError: there is none, or one cannot be read or has no such voxel truth.
         """
         found = tuple(find_streets(list(folders))[:limit])
-        streets = [read_street(folder) for folder in found]
-        flat = [street.folder for street in streets if not street.voxels]
+        streets = [read_street(folder, resolution) for folder in found]
+        flat = [street for street in streets if street.resolution is None]
         if flat:
+            at = listed(flat[0].resolutions)
+            why = f'it has it at {at}' if flat[0].voxels else 'it was synthesised with --no-voxels'
             raise ValueError(
-                f'{flat[0]} has no voxel truth to score with: it was synthesised with '
-                f'--no-voxels, as were {len(flat)} of these {len(streets)} streets'
+                f'{flat[0].folder} has no voxel truth to score with: {why}, as were {len(flat)} '
+                f'of these {len(streets)} streets'
             )
-        return cls(found, tuple(s.seed for s in streets), tuple(len(s) for s in streets))
+        seeds, lengths = tuple(s.seed for s in streets), tuple(len(s) for s in streets)
+        return cls(found, seeds, lengths, resolution)
 
     def names(self) -> list[str]:
         """The names of all frames, in order."""
@@ -52,15 +60,15 @@ class StreetSet:
 
     def frames(self) -> Iterator[StreetFrame]:
         """All frames with their truth, one street in memory at a time."""
-        for _, frame in self.named_frames():
+        for *_, frame in self.named_frames():
             yield frame
 
-    def named_frames(self) -> Iterator[tuple[str, StreetFrame]]:
-        """As `frames`, each with its name."""
+    def named_frames(self) -> Iterator[tuple[str, Street, StreetFrame]]:
+        """As `frames`, each with its name and its street."""
         for folder in tqdm(self.folders, desc='streets', unit='street'):
-            street = read_street(folder)
+            street = read_street(folder, self.resolution)
             for index in range(len(street)):
-                yield frame_name(street.seed, index), street[index]
+                yield frame_name(street.seed, index), street, street[index]
 
 
 def frame_name(seed: int, index: int) -> str:
@@ -77,6 +85,7 @@ class Tallies:
     frames: int
     temperatures: TemperatureFit  # of the Gaussians, camera mask
     reliability: Reliability | None  # of the same; None where no temperature was given
+    roads: dict[str, RoadThickness]  # of the methods with one threshold
 
 
 def tally(
@@ -88,7 +97,8 @@ def tally(
 ) -> Tallies:
     """Run every method on every frame and count at the thresholds of each.
 
-    With a temperature, and one threshold for the Gaussians, also how reliable confidence is.
+    With a temperature, and one threshold for the Gaussians, also how reliable confidence is; of
+    each method with one threshold, also how thick the road is.
     `watch` is called with each frame, its name, and what the Gaussians say about it.
 
     Raises:
@@ -98,18 +108,22 @@ def tally(
     unmasked: dict[str, Tally] = {}
     frames, fit = 0, TemperatureFit()
     reliability = None if temperature is None else Reliability()
-    for called, frame in streets.named_frames():
+    grid = contest.pipeline.grid
+    roads = {n: RoadThickness(grid, t[0]) for n, t in thresholds.items() if len(t) == 1}
+    for called, street, frame in streets.named_frames():
         if frame.voxels is None or frame.camera_mask is None:
             raise ValueError(f'{called}: expected voxels and camera_mask in its truth, found none')
         device = contest.pipeline.device
         truth = torch.from_numpy(frame.voxels).to(device)
         mask = torch.from_numpy(frame.camera_mask).to(device)
         everywhere = torch.ones_like(mask)
-        for name, guess in contest.guesses(list(frame.images), frame.rig).items():
+        for name, guess in contest.guesses(contest.encode(street, frame)).items():
             for counts, where in ((masked, mask), (unmasked, everywhere)):
                 if name not in counts:
                     counts[name] = Tally(thresholds[threshold_of(name)])
                 counts[name].add(guess, truth, where)
+            if name in roads:
+                roads[name].add(guess, truth, mask)
             if name == 'gaussians' and guess.classes is not None:
                 fit.add(guess.density, guess.classes, truth.long(), mask)
                 if reliability is not None and temperature is not None:
@@ -118,7 +132,7 @@ def tally(
                 if watch is not None:
                     watch(called, frame, guess)
         frames += 1
-    return Tallies(masked, unmasked, frames, fit, reliability)
+    return Tallies(masked, unmasked, frames, fit, reliability, roads)
 
 
 def measure(

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gausstr_core.voxels.rules import CalibratedRule
 from gausstr_training.evaluation.methods import METHODS
 from gausstr_training.evaluation.tally import Tally
+from gausstr_training.streets.grids import RESOLUTION
 
-DENSITIES = tuple(round(0.05 * step, 2) for step in range(1, 31))
-PIXELS = (0.5, 1.5, 2.5, 3.5, 4.5, 6.5, 8.5, 12.5, 16.5, 24.5)  # occupied above: more pixels
+USUAL = ('model', RESOLUTION)  # what `thresholds` of a card are for
+
+# evenly up to 1.5; then by 7 % up to 24: so dense are many Gaussians in a large voxel
+DENSITIES = (
+    *(round(0.05 * step, 2) for step in range(1, 31)),
+    *(round(1.5 * 1.07**step, 2) for step in range(1, 42)),
+)
+# occupied above: more pixels
+PIXELS = (
+    0.5, 1.5, 2.5, 3.5, 4.5, 6.5, 8.5, 12.5, 16.5, 24.5, 32.5, 48.5, 64.5, 96.5, 128.5,
+)  # fmt: skip
 CANDIDATES: dict[str, tuple[float, ...]] = {
     'gaussians': DENSITIES,
     'untrained': DENSITIES,
@@ -24,25 +35,84 @@ def chosen(tallies: Mapping[str, Tally]) -> dict[str, float]:
     return {name: tallies[name].best_threshold() for name in METHODS}
 
 
-def thresholds_of(card: Mapping[str, Any], source: str) -> dict[str, float]:
+def thresholds_of(
+    card: Mapping[str, Any], source: str, depth: str = 'model', resolution: float = RESOLUTION
+) -> dict[str, float]:
     """The thresholds that a card of weights states.
+
+    Args:
+        card: of the weights.
+        source: what errors call it.
+        depth: 'model', 'topic' or 'lidar'.
+        resolution: of the grid, metres.
 
     Raises:
         ValueError: one is missing.
     """
-    found = card.get('thresholds', {})
+    found = dict(card.get('thresholds', {})) if (depth, resolution) == USUAL else {}
+    stated = card.get('calibration', {}).get(depth, {})
+    for name, pairs in stated.get('rivals', {}).items():
+        found.update((name, threshold) for at, threshold in pairs if at == resolution)
+    if (
+        'thresholds' in stated
+    ):  # as the pipeline does; those of the rivals, counts, have no between
+        found['gaussians'] = CalibratedRule.from_card(card, depth).threshold_at(resolution)
     missing = [name for name in METHODS if name not in found]
     if missing:
+        where = '' if (depth, resolution) == USUAL else f' for {depth} depth at {resolution:g} m'
         raise ValueError(
-            f'{source} states no threshold for {", ".join(missing)}: give --validation with '
-            'streets that are neither trained on nor scored'
+            f'{source} states no threshold for {", ".join(missing)}{where}: give --validation '
+            'with streets that are neither trained on nor scored'
         )
     return {name: float(found[name]) for name in METHODS}
 
 
-def temperature_of(card: Mapping[str, Any]) -> float:
+def temperature_of(card: Mapping[str, Any], depth: str = 'model') -> float:
     """The temperature of class probabilities that a card states; the default without one."""
-    return CalibratedRule.from_card(dict(card)).class_temperature
+    return CalibratedRule.from_card(card, depth).class_temperature
+
+
+def calibrated(
+    card: Mapping[str, Any],
+    thresholds: Mapping[str, float],
+    temperature: float,
+    depth: str,
+    resolution: float,
+) -> dict[str, Any]:
+    """What a card states once these were chosen for a depth source at a resolution.
+
+    The temperature of a source is that of the resolution nearest to the usual one.
+
+    Args:
+        card: of the weights; what it states of other sources and resolutions stays.
+        thresholds: of each of METHODS.
+        temperature: of the class probabilities.
+        depth: 'model', 'topic' or 'lidar'.
+        resolution: metres.
+    """
+    old = card.get('calibration', {})
+    stated = old.get(depth, {})
+    own = _with(stated.get('thresholds', []), resolution, thresholds['gaussians'])
+    nearest = min((at for at, _ in own), key=lambda at: abs(math.log(at / RESOLUTION)))
+    facts: dict[str, Any] = {
+        'thresholds': own,
+        'class_temperature': temperature
+        if nearest == resolution
+        else stated.get('class_temperature', temperature),
+        'rivals': {
+            name: _with(stated.get('rivals', {}).get(name, []), resolution, thresholds[name])
+            for name in METHODS[1:]
+        },
+    }
+    result: dict[str, Any] = {'calibration': {**old, depth: facts}}
+    if (depth, resolution) == USUAL:
+        result |= {'thresholds': dict(thresholds), 'class_temperature': temperature}
+    return result
+
+
+def _with(pairs: Sequence[Sequence[float]], at: float, value: float) -> list[list[float]]:
+    """Pairs (resolution, threshold) in order, with one set."""
+    return [[key, found] for key, found in sorted({**dict(map(tuple, pairs)), at: value}.items())]
 
 
 def refuse_known_streets(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from gausstr_core.nuscenes import NUSCENES_CAMERAS
 from gausstr_training.streets.bag import DriveWriter
 from gausstr_training.streets.classes import CLASSES
 from gausstr_training.streets.drive_settings import FORMAT, DriveSettings
+from gausstr_training.streets.grids import RESOLUTION
 from gausstr_training.streets.layout import sample_world
 from gausstr_training.streets.render import Stage, View, render_view
 from gausstr_training.streets.rig import StreetRig, sample_rig
@@ -51,7 +52,8 @@ def write_drive(
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _write(folder: Path, settings: DriveSettings, check: Callable[[], None]) -> None:
+def drawn(settings: DriveSettings) -> tuple[StreetRig, Stage]:
+    """The cameras and the street of a drive, ready for rendering; the same at every call."""
     random = np.random.default_rng(settings.seed)
     rig = sample_rig(random, settings.width, settings.height)
     world = sample_world(random, settings.frames * PERIOD / 1e9)
@@ -59,7 +61,11 @@ def _write(folder: Path, settings: DriveSettings, check: Callable[[], None]) -> 
         # its own generator: what stands where is as in the plain street of the same seed
         varied = np.random.default_rng([settings.seed, VARIATION])
         rig, world = varied_rig(varied, rig), varied_world(varied, world)
-    stage = Stage(world)
+    return rig, Stage(world)
+
+
+def _write(folder: Path, settings: DriveSettings, check: Callable[[], None]) -> None:
+    rig, stage = drawn(settings)
     truth = folder / 'truth'
     truth.mkdir(parents=True)
     bag = DriveWriter(folder / 'bag', rig)
@@ -73,14 +79,15 @@ def _write(folder: Path, settings: DriveSettings, check: Callable[[], None]) -> 
         for camera, view in enumerate(views):
             bag.add_image(camera, int(stamps[camera]), view.image)
         stamp = int(stamps.max())
-        arrays = frame_truth(stage, rig, views, stamps, stamp, voxels=settings.voxels)
+        resolutions = settings.resolutions if settings.voxels else ()
+        arrays = frame_truth(stage, rig, views, stamps, stamp, resolutions)
         np.savez_compressed(truth / f'{frame:06d}.npz', **arrays)
         for instant in sorted({*map(int, stamps), stamp}):
-            bag.add_ego_pose(instant, world.ego_pose((instant - EPOCH) / 1e9))
+            bag.add_ego_pose(instant, stage.world.ego_pose((instant - EPOCH) / 1e9))
         check()
     end = EPOCH + (settings.frames - 1) * PERIOD + int(rig.delays.max())
     for instant in (EPOCH - TF_MARGIN, end + TF_MARGIN):
-        bag.add_ego_pose(instant, world.ego_pose((instant - EPOCH) / 1e9))
+        bag.add_ego_pose(instant, stage.world.ego_pose((instant - EPOCH) / 1e9))
     bag.write()
     text = json.dumps(_description(settings, rig), indent=1) + '\n'
     (folder / 'street.json').write_text(text, encoding='utf-8')
@@ -92,10 +99,12 @@ def frame_truth(
     views: list[View],
     stamps: np.ndarray,
     stamp: int,
-    *,
-    voxels: bool,
+    resolutions: Sequence[float],
 ) -> dict[str, np.ndarray]:
-    """The arrays of one truth file; see `reader.StreetFrame` for shapes and units."""
+    """The arrays of one truth file; see `reader.StreetFrame` for shapes and units.
+
+    Voxels are made at every resolution (metres), none without.
+    """
     world = stage.world
     ego_from_world = np.linalg.inv(world.ego_pose((stamp - EPOCH) / 1e9))
     poses = [
@@ -111,17 +120,19 @@ def frame_truth(
         'depth': np.stack([view.depth for view in views]).astype(np.float16),
         'semantics': np.stack([view.semantics for view in views]),
     }
-    if voxels:
+    if resolutions:
         depth = np.stack([view.depth for view in views])
         arrays |= voxel_truth(
-            stage, (stamp - EPOCH) / 1e9, depth, rig.intrinsics, arrays['ego_from_camera']
-        )
+            stage, (stamp - EPOCH) / 1e9, depth, rig.intrinsics, arrays['ego_from_camera'],
+            resolutions,
+        )  # fmt: skip
     return arrays
 
 
 def _description(settings: DriveSettings, rig: StreetRig) -> dict[str, object]:
-    # streets without variation read as they did before there was any
+    # streets without variation and other grids read as they did before there were any
     varied = {'randomise': True} if settings.randomise else {}
+    gridded = {'resolutions': list(settings.resolutions)} if _has_other_grids(settings) else {}
     return {
         'format': FORMAT,
         'seed': settings.seed,
@@ -135,4 +146,9 @@ def _description(settings: DriveSettings, rig: StreetRig) -> dict[str, object]:
         'base_from_camera': rig.base_from_camera.tolist(),
         'delays_ns': rig.delays.tolist(),
         **varied,
+        **gridded,
     }
+
+
+def _has_other_grids(settings: DriveSettings) -> bool:
+    return settings.voxels and settings.resolutions != (RESOLUTION,)

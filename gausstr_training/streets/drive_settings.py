@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gausstr_training.streets.grids import RESOLUTION
+
 FORMAT = 1  # of the folder; another one cannot be read
 
 
@@ -17,3 +19,4 @@ class DriveSettings:
     height: int = 252
     voxels: bool = True
     randomise: bool = False  # domain randomisation, see variation.py
+    resolutions: tuple[float, ...] = (RESOLUTION,)  # metres, of the voxel truth; see grids.py

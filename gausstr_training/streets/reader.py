@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from gausstr_core.bags.messages import decode
 from gausstr_core.bags.reading import DESCRIPTION
 from gausstr_core.camera.images import rgb_image
 from gausstr_core.camera.rig import CameraRig
+from gausstr_core.contracts import VoxelGrid
 from gausstr_core.process.reasons import reason
 from gausstr_training.bags.messages import BASE_FRAME, TF, image_topic
 from gausstr_training.bags.poses import matrices_of, pose_of
@@ -23,6 +24,7 @@ from gausstr_training.bags.reading import read_contents
 from gausstr_training.bags.storage import read_span, version_of
 from gausstr_training.streets.classes import CLASSES
 from gausstr_training.streets.drive_settings import FORMAT, DriveSettings
+from gausstr_training.streets.grids import RESOLUTION, listed, truth_grid, truth_names
 
 FILE = 'bag.mcap'  # all of the bag: opens in a fraction of the time that its YAML takes
 _NEEDED = {
@@ -43,8 +45,8 @@ class StreetFrame:
     odom_from_ego: np.ndarray  # [4, 4] at `stamp`, metres
     depth: np.ndarray  # [6, H, W] float32 z-depth in metres, 0 = sky
     semantics: np.ndarray  # [6, H, W] uint8 index into CLASSES
-    voxels: np.ndarray | None  # [200, 200, 16] uint8 class, 17 = free
-    camera_mask: np.ndarray | None  # [200, 200, 16] bool
+    voxels: np.ndarray | None  # [X, Y, Z] uint8 class, 17 = free, on the grid of the street
+    camera_mask: np.ndarray | None  # [X, Y, Z] bool
 
 
 @dataclass(frozen=True)
@@ -52,16 +54,44 @@ class Street:
     """A street folder; frames are read when asked for."""
 
     folder: Path
-    seed: int
-    frames: int
-    size: tuple[int, int]  # (height, width)
+    settings: DriveSettings  # that it was made with
     version: str  # `version_of` the bag
-    voxels: bool  # whether it has voxel truth
+    resolution: float | None  # of the truth that frames are read with; None: they have none
 
     @property
     def bag(self) -> Path:
         """The folder of the bag."""
         return self.folder / 'bag'
+
+    @property
+    def seed(self) -> int:
+        """Of everything that was drawn."""
+        return self.settings.seed
+
+    @property
+    def frames(self) -> int:
+        """How many there are."""
+        return self.settings.frames
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the images."""
+        return self.settings.height, self.settings.width
+
+    @property
+    def resolutions(self) -> tuple[float, ...]:
+        """Metres, of its voxel truth; none without."""
+        return self.settings.resolutions if self.settings.voxels else ()
+
+    @property
+    def voxels(self) -> bool:
+        """Whether it has voxel truth."""
+        return bool(self.resolutions)
+
+    @property
+    def grid(self) -> VoxelGrid | None:
+        """Where the voxels of its frames lie; None where they have none."""
+        return None if self.resolution is None else truth_grid(self.resolution)
 
     def __len__(self) -> int:
         return self.frames
@@ -76,7 +106,8 @@ class Street:
         if not 0 <= index < self.frames:
             raise IndexError(f'{self.folder} has {self.frames} frames, got index {index}')
         path = self.folder / 'truth' / f'{index:06d}.npz'
-        arrays = _load_truth(path, self.size)
+        arrays = _load_truth(path, self.size, self.resolution)
+        voxels, mask = truth_names(self.resolution or RESOLUTION)
         names = tuple(str(name) for name in arrays['camera_names'])
         rig = CameraRig(
             names,
@@ -93,8 +124,8 @@ class Street:
             odom_from_ego=self._ego_pose(int(arrays['stamp'])),
             depth=arrays['depth'].astype(np.float32),
             semantics=arrays['semantics'],
-            voxels=arrays.get('voxels'),
-            camera_mask=arrays.get('camera_mask'),
+            voxels=arrays.get(voxels),
+            camera_mask=arrays.get(mask),
         )
 
     def _images(self, stamps: dict[str, int]) -> np.ndarray:
@@ -121,25 +152,54 @@ class Street:
         raise ValueError(f'{self.bag}: no ego pose on {TF} at stamp {stamp}')
 
 
-def read_street(folder: Path | str) -> Street:
+def read_street(folder: Path | str, resolution: float | None = None) -> Street:
     """Open a street folder that `gausstr-synthesize` wrote.
+
+    Args:
+        folder: of the street.
+        resolution: metres, of the voxel truth to read; None: 0.4 where it has that, else none.
 
     Raises:
         ValueError: street.json is missing or corrupt, of another format or other classes, or a
-            file of the street is missing; the message names it.
+            file of the street or truth of that resolution is missing; the message names it.
     """
     folder = Path(folder)
-    about = _load_description(folder / 'street.json')
-    for frame in range(about['frames']):
+    settings = _load_settings(folder / 'street.json')
+    for frame in range(settings.frames):
         path = folder / 'truth' / f'{frame:06d}.npz'
         if not path.is_file():
-            raise ValueError(f'{path} is missing; street.json names {about["frames"]} frames')
+            raise ValueError(f'{path} is missing; street.json names {settings.frames} frames')
     bag = folder / 'bag'
     if not (bag / DESCRIPTION).is_file():
         raise ValueError(f'{bag / DESCRIPTION} is missing')
-    size = about['height'], about['width']
-    voxels = bool(about['voxels'])
-    return Street(folder, about['seed'], about['frames'], size, version_of(bag), voxels)
+    street = Street(folder, settings, version_of(bag), resolution)
+    if resolution is not None and resolution not in street.resolutions:
+        raise ValueError(
+            f'{folder} has no voxel truth at {resolution:g} m, only: '
+            f'{listed(street.resolutions)}; gausstr-synthesize --resolution makes it'
+        )
+    if resolution is None and RESOLUTION in street.resolutions:
+        return replace(street, resolution=RESOLUTION)
+    return street
+
+
+def _load_settings(path: Path) -> DriveSettings:
+    about = _load_description(path)
+    known = {
+        field.name: about[field.name] for field in fields(DriveSettings) if field.name in about
+    }
+    try:
+        return DriveSettings(**{**known, 'resolutions': _resolutions(about)})
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from None
+
+
+def _resolutions(about: dict[str, Any]) -> tuple[float, ...]:
+    """Of the voxel truth; a street.json without them is of a street with the one at 0.4 m."""
+    found = about.get('resolutions', [RESOLUTION])
+    if not isinstance(found, list) or not all(isinstance(v, (int, float)) for v in found):
+        raise ValueError(f'resolutions must be a list of metres, got {found!r}')
+    return tuple(float(value) for value in found)
 
 
 def find_streets(folders: Sequence[Path]) -> list[Path]:
@@ -167,13 +227,16 @@ def check_street(folder: Path, settings: DriveSettings) -> None:
         ValueError: it is broken or was made with other settings; the message names the file.
     """
     read_street(folder)
-    about = _load_description(folder / 'street.json')
-    found = {'randomise': False, **about}
-    for name in ('seed', 'frames', 'width', 'height', 'voxels', 'randomise'):
-        if found[name] != getattr(settings, name):
+    found = _load_settings(folder / 'street.json')
+    for field in fields(DriveSettings):
+        wanted, got = getattr(settings, field.name), getattr(found, field.name)
+        if field.name == 'resolutions':
+            if not settings.voxels or got == wanted:
+                continue
+            wanted, got = listed(wanted), listed(got)
+        if got != wanted:
             raise ValueError(
-                f'{folder / "street.json"}: expected {name} {getattr(settings, name)}, '
-                f'got {found[name]}'
+                f'{folder / "street.json"}: expected {field.name} {wanted}, got {got}'
             )
 
 
@@ -194,17 +257,22 @@ def _load_description(path: Path) -> dict[str, Any]:
     return about
 
 
-def _load_truth(path: Path, size: tuple[int, int]) -> dict[str, np.ndarray]:
+def _load_truth(
+    path: Path, size: tuple[int, int], resolution: float | None
+) -> dict[str, np.ndarray]:
+    """The arrays of one truth file, voxels at one resolution only: fine ones are large."""
+    needed: dict[str, tuple[int, ...]] = {
+        **_NEEDED, 'depth': (6, *size), 'semantics': (6, *size)
+    }  # fmt: skip
+    if resolution is not None:
+        needed |= dict.fromkeys(truth_names(resolution), truth_grid(resolution).shape)
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+            arrays = {name: file[name] for name in needed if name in file.files}
     except FileNotFoundError:
         raise ValueError(f'{path} is missing') from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f'{path} is not a readable truth file: {reason(error)}') from None
-    needed = {**_NEEDED, 'depth': (6, *size), 'semantics': (6, *size)}
-    if 'voxels' in arrays:
-        needed |= {'voxels': (200, 200, 16), 'camera_mask': (200, 200, 16)}
     for name, shape in needed.items():
         got = arrays[name].shape if name in arrays else 'nothing'
         if got != shape:

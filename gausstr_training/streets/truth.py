@@ -1,13 +1,15 @@
 """The true voxel grid of an instant and which of it the cameras can see.
 
-A voxel takes the class with most votes. Votes come from points sampled on every triangle at most
-0.13 m apart, and from the inside of closed solids; an object's vote counts more than the ground's,
-so that a kerb does not swallow a cone's foot.
+A voxel takes the class with most votes. Votes come from points sampled on every triangle at most a
+third of a voxel apart, and from the inside of closed solids; an object's vote counts more than the
+ground's, so that a kerb does not swallow a cone's foot. As the spacing follows the voxel, a vote
+means the same at every resolution.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -20,9 +22,10 @@ from gausstr_core.voxels.visibility import observed_voxels
 from gausstr_training.streets import shapes
 from gausstr_training.streets.classes import BUILDING, CLASSES, FREE, VEGETATION
 from gausstr_training.streets.geometry import Geometry
+from gausstr_training.streets.grids import RESOLUTION, truth_grid, truth_names
 from gausstr_training.streets.render import Stage
 
-SPACING = 0.13  # metres between samples of a surface
+SPACING = 0.13 / RESOLUTION  # voxels between samples of a surface
 LEAST_VOTES = 2.0  # a voxel that a surface only grazes stays free
 INSIDE_VOTES = 60.0
 GROUND_VOTES, LARGE_VOTES, OBJECT_VOTES = 1.0, 2.0, 6.0
@@ -37,14 +40,17 @@ def voxel_truth(
     depth: np.ndarray,
     intrinsics: np.ndarray,
     ego_from_camera: np.ndarray,
+    resolutions: Sequence[float] = (RESOLUTION,),
 ) -> dict[str, np.ndarray]:
-    """`voxels` uint8 [200, 200, 16] and `camera_mask` bool, in the ego frame at a time.
+    """`voxels` uint8 [X, Y, Z] and `camera_mask` bool, in the ego frame at a time.
+
+    They go by the names of `grids.truth_names`, on the grids of `grids.truth_grid`.
 
     Args:
         depth: [6, H, W] true z-depth in metres, 0 = sky.
         intrinsics, ego_from_camera: [6, 3, 3] and [6, 4, 4] of those images.
+        resolutions: of the voxels, metres.
     """
-    grid = VoxelGrid()
     ego_from_body = np.linalg.inv(stage.world.ego_pose(seconds)) @ stage.poses(seconds)
     height, width = depth.shape[1:]
     rig = CameraRig(
@@ -53,11 +59,14 @@ def voxel_truth(
         torch.from_numpy(ego_from_camera),
         ((height, width),) * len(NUSCENES_CAMERAS),
     )
-    seen = np.where(depth > 0, depth, np.inf).astype(np.float32)
-    return {
-        'voxels': label_voxels(stage.geometry, ego_from_body, grid),
-        'camera_mask': observed_voxels(torch.from_numpy(seen), rig, grid).numpy(),
-    }
+    seen = torch.from_numpy(np.where(depth > 0, depth, np.inf).astype(np.float32))
+    arrays = {}
+    for resolution in resolutions:
+        grid = truth_grid(resolution)
+        voxels, mask = truth_names(resolution)
+        arrays[voxels] = label_voxels(stage.geometry, ego_from_body, grid)
+        arrays[mask] = observed_voxels(seen, rig, grid).numpy()
+    return arrays
 
 
 def label_voxels(geometry: Geometry, ego_from_body: np.ndarray, grid: VoxelGrid) -> np.ndarray:
@@ -95,6 +104,7 @@ def _vote_surfaces(
     nx, ny, nz, _ = votes.shape
     size = np.array([nx, ny, nz])
     upper = lower + resolution * size
+    spacing = SPACING * resolution
     cell = np.zeros(3, np.int64)
     for t in range(len(triangles)):
         a, b, c = vertices[triangles[t, 0]], vertices[triangles[t, 1]], vertices[triangles[t, 2]]
@@ -105,7 +115,7 @@ def _vote_surfaces(
         if outside:
             continue
         longest = max(_distance(a, b), _distance(b, c), _distance(c, a))
-        steps = max(1, math.ceil(longest / SPACING))
+        steps = max(1, math.ceil(longest / spacing))
         for i in range(steps):
             for j in range(steps - i):
                 u, v = (i + 1 / 3) / steps, (j + 1 / 3) / steps

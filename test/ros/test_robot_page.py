@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from operator import attrgetter
 
 import pytest
 import yaml
@@ -109,3 +110,27 @@ def test_page_template_and_readme_name_the_same_topics(rig):
     readme = (ROOT / 'README.md').read_text()
     for topic in ('image_raw/compressed', 'camera_info', 'depth'):
         assert f'`/<camera>/{topic}`' in readme
+
+
+@pytest.mark.parametrize(
+    'template', sorted((ROOT / 'config').glob('rig_*.yaml')), ids=attrgetter('stem')
+)
+def test_a_template_can_be_read_with_what_its_comments_show(template):
+    given = read_parameter_file(template)
+    lines = re.findall(r'^    #([a-z][\w.]*: .*)$', template.read_text(), re.MULTILINE)
+    shown = {key: value for line in lines for key, value in yaml.safe_load(line).items()}
+    read_settings(given)
+    read_settings(given | shown)
+
+
+def test_a_low_robot_has_fine_voxels_and_a_floor_that_is_no_obstacle():
+    settings = read_settings(read_parameter_file(ROOT / 'config' / 'rig_low_robot.yaml'))
+    grid = settings.grid
+    assert (grid.shape, grid.resolution) == ((160, 160, 24), 0.1)
+    assert grid.lower[2] < 0 and grid.lower[:2] == (-8, -8) and grid.upper[:2] == (8, 8)
+    low, high = settings.band
+    assert high < grid.upper[2]
+    floor = -grid.lower[2] / grid.resolution  # in voxels, from below
+    assert floor % 1 == pytest.approx(0.5)
+    # what the floor fills above its own voxel, one more, is below the band
+    assert low > ((int(floor) + 1.5) * grid.resolution + grid.lower[2])

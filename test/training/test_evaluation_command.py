@@ -11,6 +11,7 @@ import torch
 from evaluations import THRESHOLDS, write_weights
 
 from gausstr_core.contracts import FoundationMaps
+from gausstr_core.encoded_images import EncodedImages
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.transformer.build import build
 from gausstr_core.vocabulary.text_encoder import TextEncoder
@@ -139,7 +140,8 @@ def test_the_contest_scores_what_the_pipeline_publishes(frame: StreetFrame) -> N
     pipeline = OccupancyPipeline.from_preset('tiny', weights='untrained')
     pipeline.rule = CalibratedRule(occupied_threshold=0.4)
     published = pipeline.run(list(frame.images), frame.rig, Vocabulary.from_yaml()).occupancy
-    guesses = Contest(pipeline, build('tiny').transformer).guesses(list(frame.images), frame.rig)
+    encoded = pipeline.encode(list(frame.images), frame.rig)
+    guesses = Contest(pipeline, build('tiny').transformer).guesses(encoded)
     assert set(guesses) == {*METHODS, *HELDOUT}
     ours = guesses['gaussians']
     occupied = ours.density > 0.4
@@ -157,7 +159,7 @@ def test_true_depth_and_classes_score_high(frame: StreetFrame) -> None:
     features = centroids[thinned(semantics, 63, 112)].permute(0, 3, 1, 2)
     pipeline = OccupancyPipeline.from_preset('tiny', weights='untrained')
     contest = Contest(pipeline, build('tiny').transformer)
-    guesses = contest.from_maps(FoundationMaps(features, depth), rig)
+    guesses = contest.guesses(EncodedImages(FoundationMaps(features, depth), None, rig))
     assert frame.voxels is not None and frame.camera_mask is not None
     truth, mask = torch.from_numpy(frame.voxels), torch.from_numpy(frame.camera_mask)
     scores = {}

@@ -43,6 +43,14 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> list[StreetFrame]:
     return [street[0], street[1]]
 
 
+@pytest.fixture(scope='module')
+def gridded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A street with truth at three resolutions, none of them the usual one."""
+    folder = tmp_path_factory.mktemp('gridded') / 'drive'
+    write_drive(folder, DriveSettings(5, width=64, height=36, resolutions=(0.8, 0.2, 0.1)))
+    return folder
+
+
 @given(
     s=st.floats(-100, 100),
     d=st.floats(-40, 40),
@@ -100,14 +108,16 @@ def test_rays_hit_a_wall_at_its_depth_and_see_its_shadow() -> None:
     assert scene.blocked(points, facing, towards).tolist() == [True, False]
 
 
-def test_a_box_fills_its_voxels_and_no_others() -> None:
-    grid = VoxelGrid(lower=(-4, -4, -1), upper=(4, 4, 5.4))
+@pytest.mark.parametrize('resolution', [0.8, 0.4, 0.2, 0.1])
+def test_a_box_fills_its_voxels_and_no_others(resolution: float) -> None:
+    grid = VoxelGrid((-4, -4, -1), (4, 4, 5.4), resolution)
     box = part(BOX, (1.0, 0.6, 1.0), (1.6, 0.8, 0.8), CAR, PLAIN, (1, 1, 1))
     voxels = label_voxels(_geometry([box]), np.eye(4)[None], grid)
     centers = grid.centers().numpy()
     inside = (np.abs(centers - [1.0, 0.6, 1.0]) < [0.8, 0.4, 0.4]).all(axis=-1)
     assert (voxels[inside] == CAR).all()
-    away = (np.abs(centers - [1.0, 0.6, 1.0]) > np.array([0.8, 0.4, 0.4]) + 0.21).any(axis=-1)
+    reach = np.array([0.8, 0.4, 0.4]) + 0.51 * resolution
+    away = (np.abs(centers - [1.0, 0.6, 1.0]) > reach).any(axis=-1)
     assert (voxels[away] == FREE).all()
 
 
@@ -123,6 +133,22 @@ def test_a_street_has_the_planned_arrays(frames: list[StreetFrame]) -> None:
     assert frame.stamp == frame.image_stamps.max()
     assert 0 < np.ptp(frame.image_stamps) < 60_000_000
     assert frames[1].stamp - frame.stamp == 500_000_000
+
+
+def test_the_road_is_one_voxel_thick_and_as_wide_at_every_resolution(gridded: Path) -> None:
+    areas = []
+    for resolution in (0.8, 0.2, 0.1):
+        street = read_street(gridded, resolution)
+        frame, grid = street[0], street.grid
+        assert grid is not None and frame.voxels is not None and frame.camera_mask is not None
+        assert frame.voxels.shape == frame.camera_mask.shape == grid.shape
+        near = np.linalg.norm(grid.centers().numpy()[..., 0, :2], axis=-1) < 9
+        columns = (frame.voxels == ROAD).sum(-1)[near]
+        assert columns.max() == 1
+        areas.append(columns.sum() * resolution**2)
+    coarse, fine, finest = areas
+    assert fine == pytest.approx(finest, rel=0.05)
+    assert 0.5 * fine < coarse < fine  # what stands on the road takes its voxels there
 
 
 def test_road_pixels_lie_on_the_ground(frames: list[StreetFrame]) -> None:

@@ -123,6 +123,8 @@ def test_a_street_of_other_settings_is_not_taken_for_done(copy: Path) -> None:
         (['--seed', '-1'], '--seed: expected a whole number from 0 to'),
         (['--streets', '0'], '--streets: expected a whole number from 1 to'),
         (['--workers', '0'], '--workers: expected a whole number from 1 to'),
+        (['--resolution', '0.3'], '--resolution: grid range along x must be a whole number of'),
+        (['--resolution', '0'], '--resolution: expected a number from 0.05 to 3.2'),
         (['--size', '448'], '--size: expected WIDTHxHEIGHT like 448x252'),
         (['--size', '4x4'], 'from 16x16 to 4096x4096'),
     ],
@@ -176,6 +178,31 @@ def test_an_array_of_a_wrong_shape_is_named(copy: Path) -> None:
     np.savez_compressed(path, **arrays)
     with pytest.raises(ValueError, match=r'000000\.npz: depth must have shape \(6, 36, 64\)'):
         read_street(copy)[0]
+
+
+def test_truth_of_any_resolution_is_made_and_one_that_is_missing_named(tmp_path: Path) -> None:
+    folder = tmp_path / 'one'
+    command = ['--seed', '3', '--size', '64x36', '--output', str(folder), '--resolution']
+    main([*command, '0.8', '1.6', '0.8'])
+    street = read_street(folder)
+    assert (street.resolutions, street.grid, street[0].voxels) == ((0.8, 1.6), None, None)
+    voxels = read_street(folder, 1.6)[0].voxels
+    assert voxels is not None and voxels.shape == (50, 50, 4)
+    with pytest.raises(ValueError, match=r'one has no voxel truth at 0\.4 m, only: 0\.8, 1\.6 m'):
+        read_street(folder, 0.4)
+    main([*command, '0.8', '1.6'])  # complete already
+    with pytest.raises(
+        SystemExit, match=r'expected resolutions 0\.4 m, got 0\.8, 1\.6 m; --overwr'
+    ):
+        main([*command, '0.4'])
+
+
+def test_resolutions_that_are_no_numbers_are_named(copy: Path) -> None:
+    about = json.loads((copy / 'street.json').read_text())
+    text = json.dumps({**about, 'voxels': True, 'resolutions': ['fine']})
+    (copy / 'street.json').write_text(text)
+    with pytest.raises(ValueError, match=r'street\.json: resolutions must be a list of metres'):
+        read_street(copy)
 
 
 def test_frames_count_from_zero(drive: Path) -> None:
