@@ -18,6 +18,7 @@ from gausstr_core.measured_depth import at_known_pixels, with_measured_depth
 from gausstr_core.presets import Assembly, assemble
 from gausstr_core.process.device import present_device
 from gausstr_core.process.stage_clock import StageClock
+from gausstr_core.remembering.evidence import Evidence
 from gausstr_core.vocabulary.vocabulary import Category, Vocabulary
 from gausstr_core.voxels.rules import MODEL, TOPIC, Rule
 from gausstr_core.voxels.visibility import viewed_and_observed, with_neighbours
@@ -33,6 +34,12 @@ class OccupancyResult:
     maps: FoundationMaps  # at network size
     rig: CameraRig  # at network size
     seconds: dict[str, float] = field(default_factory=dict)  # wall time per stage
+    known: Tensor | None = None  # bool [N, H, W] where depth was measured; None: the network's
+
+    @property
+    def visible_depth(self) -> Tensor:
+        """[N, H, W] z-depth in metres, 0 where it was to be measured and is unknown."""
+        return self.maps.depth if self.known is None else torch.where(self.known, self.maps.depth, 0.0)
 
 
 class OccupancyPipeline:
@@ -102,6 +109,20 @@ class OccupancyPipeline:
     def rule_for(self, depth_source: str) -> Rule:
         """The rule for Gaussians from that source of depth: 'model', 'topic' or 'lidar'."""
         return self._assembly.measured_rules.get(depth_source, self.rule)
+
+    def evidence_for(self, depth_source: str, rule: Rule | None = None) -> Evidence:
+        """What a look says in a memory over time, for that source of depth.
+
+        Args:
+            depth_source: 'model', 'topic' or 'lidar'.
+            rule: the one that maps, if another than `rule_for` gives.
+
+        Raises:
+            ValueError: the rule was never calibrated for it (the released one), or the card of
+                the weights is damaged.
+        """
+        used = rule or self.rule_for(depth_source)
+        return Evidence.from_card(self._assembly.card, depth_source, used)
 
     def run(
         self,
@@ -173,7 +194,9 @@ class OccupancyPipeline:
         occupancy = found.occupancy.within(with_neighbours(viewed))
         clock.lap('labelling')
         seconds = {**encoded.seconds, **clock.seconds}
-        return OccupancyResult(occupancy, found.gaussians, found.probabilities, maps, rig, seconds)
+        return OccupancyResult(
+            occupancy, found.gaussians, found.probabilities, maps, rig, seconds, known
+        )
 
     @torch.inference_mode()
     def gaussians(self, encoded: EncodedImages) -> Gaussians:

@@ -54,6 +54,7 @@ class Assembly:
     # and none: the model's transformer, which leaves them in place, and its rule.
     measured: SurfaceGaussians | None = None
     measured_rules: Mapping[str, Rule] = field(default_factory=dict)
+    card: Mapping[str, Any] = field(default_factory=dict)  # of the weights; empty without one
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,7 @@ def assemble(
         SHIPPED_VOCABULARY,
         SurfaceGaussians(model.foundation.feature_dim),
         {source: _rule_of(card, rule, source) for source in (TOPIC, LIDAR)},
+        card,
     )
 
 
