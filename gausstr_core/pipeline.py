@@ -39,7 +39,8 @@ class OccupancyResult:
     @property
     def visible_depth(self) -> Tensor:
         """[N, H, W] z-depth in metres, 0 where it was to be measured and is unknown."""
-        return self.maps.depth if self.known is None else torch.where(self.known, self.maps.depth, 0.0)
+        depth = self.maps.depth
+        return depth if self.known is None else torch.where(self.known, depth, 0.0)
 
 
 class OccupancyPipeline:

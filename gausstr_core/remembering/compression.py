@@ -62,7 +62,13 @@ class Compression:
 
 
 def voxel_codes(
-    compression: Compression, gaussians: Gaussians, rows: np.ndarray, count: int, grid: VoxelGrid
+    compression: Compression,
+    gaussians: Gaussians,
+    rows: np.ndarray,
+    count: int,
+    grid: VoxelGrid,
+    *,
+    backend: str = 'fast',
 ) -> np.ndarray:
     """Codes int8 [count, COMPONENTS]: the mean of the Gaussians at and beside each voxel.
 
@@ -72,17 +78,41 @@ def voxel_codes(
         gaussians: ego frame.
         rows: [X, Y, Z] int32, which row a voxel has, or -1.
         count: number of rows.
+        backend: 'fast' (numba) or 'reference' (numpy); they agree but for rounding.
     """
     sums = np.zeros((count, COMPONENTS + 1), np.float32)
     values = compression.coordinates(gaussians.features).contiguous().numpy()
     means = gaussians.means.detach().to('cpu', torch.float64).contiguous().numpy()
     opacities = gaussians.opacities.detach().to('cpu', torch.float32).contiguous().numpy()
     lower = np.array(grid.lower, np.float64)
-    _gather(means, opacities, values, rows, lower, float(grid.resolution), sums)
+    gather = _gather if backend == 'fast' else _gather_plainly
+    gather(means, opacities, values, rows, lower, float(grid.resolution), sums)
     mean = sums[:, :-1] / np.maximum(sums[:, -1:], 1e-9)
     codes = np.clip(np.rint(mean), -LARGEST, LARGEST).astype(np.int8)
     codes[sums[:, -1] <= 0, 0] = UNKNOWN
     return codes
+
+
+def _gather_plainly(
+    means: np.ndarray,
+    opacities: np.ndarray,
+    values: np.ndarray,
+    rows: np.ndarray,
+    lower: np.ndarray,
+    resolution: float,
+    sums: np.ndarray,
+) -> None:
+    places = (means - lower) / resolution
+    own = np.floor(places).astype(np.int64)
+    for step in np.ndindex(3, 3, 3):
+        cells = own + np.array(step) - REACH
+        inside = ((cells >= 0) & (cells < rows.shape)).all(1)
+        row = np.where(inside, rows[tuple(np.where(inside[:, None], cells, 0).T)], -1)
+        away = ((cells + 0.5 - places) ** 2).sum(1)
+        weight = (opacities * np.exp(-2.0 * away)).astype(np.float32)
+        used = row >= 0
+        weighted = weight[used, None] * np.c_[values[used], np.ones(used.sum(), np.float32)]
+        np.add.at(sums, row[used], weighted)
 
 
 @kernel

@@ -52,8 +52,8 @@ class Evidence:
 
     @cached_property
     def flat(self) -> np.ndarray:
-        """The table as the kernels read it, float32 [BINS]."""
-        return np.ascontiguousarray(self.table, dtype=np.float32).reshape(-1)
+        """The table as the kernels read it, float64 [BINS]."""
+        return np.ascontiguousarray(self.table, dtype=np.float64).reshape(-1)
 
     @classmethod
     def from_card(cls, card: Mapping[str, Any], depth: str, rule: Rule) -> Evidence:

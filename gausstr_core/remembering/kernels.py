@@ -13,6 +13,11 @@ from gausstr_core.remembering.looking import UNSEEN
 from gausstr_core.remembering.ring import NAMELESS, NEVER, STEP
 
 SHARES = 255.0
+# Places in `levels`, log-odds from which on what is remembered is shown: of ground, of objects
+# that stay, of movable ones, where the present looks too; of the same where it does not.
+GROUNDS, FIXED, MOVABLE, OUT_OF_VIEW = 0, 1, 2, 3
+# below these, what the present sees itself is taken away; and free space out of view is known
+KEPT_GROUND, KEPT_OBJECT, FREE = 6, 7, 8
 
 
 @kernel
@@ -40,7 +45,7 @@ def recall(
     """Add what is remembered to the map of a cycle, in place.
 
     `limits` are now, the memory's length and that of movable categories, all int64 ms; `decay`
-    is the factor at each of its steps of that length. `levels` are described in `memory.py`.
+    is the factor at each of its steps of that length. `levels` are named above.
     """
     now, longest, movable_longest = limits
     steps = len(decay)
@@ -56,7 +61,7 @@ def recall(
             for k in range(bins.shape[2]):
                 label = labels[i, j, k]
                 age[i, j, k] = 0.0 if label >= 0 or observed[i, j, k] else np.inf
-                if label >= 0 and kinds[label] != GROUND:
+                if label >= 0 and movable[label]:
                     continue
                 x = math.floor(x0 + m[0, 2] * k) - origin[0]
                 y = math.floor(y0 + m[1, 2] * k) - origin[1]
@@ -68,39 +73,35 @@ def recall(
                 y = y - ny if y >= ny else y
                 z = z - nz if z >= nz else z
                 cell = (x * ny + y) * nz + z
-                if seen[cell] == NEVER:
-                    continue
                 old = now - seen[cell]
-                if old > longest:
+                if seen[cell] == NEVER or old > longest:
                     continue
                 name = slot[cell]
                 if name != NAMELESS and movable[label_of[name]] and old > movable_longest:
                     continue
                 past = odds[cell] * decay[old * (steps - 1) // longest] / STEP
                 looked = bins[i, j, k]
-                total = past
-                if looked != UNSEEN:
-                    total += table[looked]
+                total = past + table[looked] if looked != UNSEEN else past
                 if label >= 0:
-                    if looked != UNSEEN and total < levels[2]:
+                    kept = levels[KEPT_GROUND if kinds[label] == GROUND else KEPT_OBJECT]
+                    if looked != UNSEEN and total < kept:
                         labels[i, j, k] = -1
                         confidence[i, j, k] = 0.0
                     continue
-                if name == NAMELESS:
-                    continue_free = True
-                else:
-                    kind = kinds[label_of[name]]
-                    level = levels[0] if kind == GROUND else levels[1]
-                    if looked == UNSEEN:
-                        level = levels[3] if kind == GROUND else levels[4]
-                    continue_free = total < level
-                if not continue_free:
+                least = np.inf
+                if name != NAMELESS:
+                    which = FIXED
+                    if kinds[label_of[name]] == GROUND:
+                        which = GROUNDS
+                    elif movable[label_of[name]]:
+                        which = MOVABLE
+                    least = levels[which + (OUT_OF_VIEW if looked == UNSEEN else 0)]
+                if total >= least:
                     labels[i, j, k] = label_of[name]
-                    sure = 1.0 / (1.0 + math.exp(-total))
-                    confidence[i, j, k] = sure * share_of[name] / SHARES
+                    confidence[i, j, k] = share_of[name] / SHARES / (1.0 + math.exp(-total))
                     observed[i, j, k] = True
                     age[i, j, k] = old / 1000.0
-                elif not observed[i, j, k] and past < levels[5]:
+                elif not observed[i, j, k] and total < levels[FREE]:
                     observed[i, j, k] = True
                     age[i, j, k] = old / 1000.0
 

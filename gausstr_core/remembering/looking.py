@@ -99,11 +99,14 @@ def _reference(
     lower: np.ndarray,
     resolution: float,
 ) -> np.ndarray:
-    axes = [low + (np.arange(n) + 0.5) * resolution for low, n in zip(lower, density.shape)]
+    axes = [
+        low + (np.arange(n) + 0.5) * resolution
+        for low, n in zip(lower, density.shape, strict=True)
+    ]
     x, y, z = axes[0][:, None, None], axes[1][None, :, None], axes[2][None, None, :]
     height, width = depth.shape[1:]
     best = np.full(density.shape, -np.inf)
-    for image, rows in zip(depth.astype(np.float64), matrices):
+    for image, rows in zip(depth.astype(np.float64), matrices, strict=True):
         u, v, far = ((row[0] * x + row[1] * y + row[3]) + row[2] * z for row in rows)
         ahead = far > 0
         inverse = 1.0 / np.where(ahead, far, 1.0)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gausstr_core.contracts import Gaussians, Occupancy, VoxelGrid
-from gausstr_core.remembering import kernels
+from gausstr_core.remembering import kernels, plain
 from gausstr_core.remembering.compression import Compression, voxel_codes
 from gausstr_core.remembering.evidence import Evidence
 from gausstr_core.remembering.looking import Present, looks
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 STEPS = 1024  # of the table of decay
 CADENCE = 0.5  # seconds between the looks that the evidence was fitted on
 MOST = 6.0  # log-odds that are kept at most: what was seen for minutes can still go
-# Log-odds from which on something is there (and below which it is not), found on validation
-# drives: ground and objects where the present looks too, ground that the present sees and the
-# past does not, ground and objects where the present does not look, and free space there.
-LEVELS = np.array([0.5, 0.5, -2.0, 0.0, 0.0, -0.5])
+NEVER_TAKEN = -1e9
+# Log-odds, found on validation drives; kernels.py has their names. What is seen and is no ground
+# is never taken away, whatever the past says.
+LEVELS = np.array([0.5, 0.5, 1.0, 0.0, 0.0, 0.5, -2.0, NEVER_TAKEN, -0.5])
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ class Memory:
         self.settings, self.grid, self.evidence = settings, grid, evidence
         self.resets: Counter[str] = Counter()
         self._backend, self._levels = backend, levels
+        self._arithmetic = kernels if backend == 'fast' else plain
         self._lock = threading.Lock()  # of the ring's names and of what follows
         self._prepared: Names | None = None
         self._begin()
@@ -181,7 +182,7 @@ class Memory:
         observed = present.observed.copy()
         age = np.empty(labels.shape, np.float32)
         movable = np.array([c.movable for c in vocabulary.categories], dtype=np.bool_)
-        kernels.recall(
+        self._arithmetic.recall(
             bins, self.evidence.flat, present.kinds, movable, self._cells_from_voxel(pose),
             ring.size, ring.origin, ring.odds, ring.seen, ring.slot, ring.label, ring.share,
             self._decay, self._limits(now), self._levels, labels, confidence, observed, age,
@@ -211,8 +212,10 @@ class Memory:
         assert self._compression is not None or not len(places)
         codes = np.zeros((0, ring.code.shape[1]), np.int8)
         if self._compression is not None:
-            codes = voxel_codes(self._compression, gaussians, rows, len(places), self.grid)
-        kernels.learn(
+            codes = voxel_codes(
+                self._compression, gaussians, rows, len(places), self.grid, backend=self._backend
+            )
+        self._arithmetic.learn(
             bins, self.evidence.flat, present.labels, present.confidence, rows, codes,
             self._voxel_from_cell(pose), ring.size, ring.origin, ring.odds, ring.seen, ring.slot,
             ring.owner, ring.label, ring.share, ring.named, ring.code, ring.hand, self._decay,

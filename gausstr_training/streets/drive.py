@@ -79,9 +79,7 @@ def _write(folder: Path, settings: DriveSettings, check: Callable[[], None]) -> 
             bag.add_image(camera, int(stamps[camera]), view.image)
         stamp = int(stamps.max())
         resolutions = settings.resolutions if settings.voxels else ()
-        arrays = frame_truth(
-            stage, rig, views, stamps, stamp, resolutions, moving=settings.moving
-        )
+        arrays = frame_truth(stage, rig, views, stamps, stamp, resolutions, moving=settings.moving)
         np.savez_compressed(truth / f'{frame:06d}.npz', **arrays)
         for instant in sorted({*map(int, stamps), stamp}):
             bag.add_ego_pose(instant, stage.world.ego_pose((instant - EPOCH) / 1e9))

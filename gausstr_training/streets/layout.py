@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from gausstr_training.streets import furniture, people, vehicles
-from gausstr_training.streets.road import Road, ground_mesh, hilly as with_hills, sample_road
+from gausstr_training.streets.road import Road, ground_mesh, sample_road
+from gausstr_training.streets.road import hilly as with_hills
 from gausstr_training.streets.roadside import buildings, sidewalks
 from gausstr_training.streets.shapes import Part
 from gausstr_training.streets.world import Body, Light, World

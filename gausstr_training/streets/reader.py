@@ -107,9 +107,7 @@ class Street:
         if not 0 <= index < self.frames:
             raise IndexError(f'{self.folder} has {self.frames} frames, got index {index}')
         path = self.folder / 'truth' / f'{index:06d}.npz'
-        arrays = _load_truth(
-            path, self.size, self.resolution, moving=self.settings.moving
-        )
+        arrays = _load_truth(path, self.size, self.resolution, moving=self.settings.moving)
         voxels, mask = truth_names(self.resolution or RESOLUTION)
         names = tuple(str(name) for name in arrays['camera_names'])
         rig = CameraRig(
