@@ -263,23 +263,11 @@ def compare_drives(arguments: argparse.Namespace) -> None:
     if arguments.json:
         write_json(arguments.json, scores)
     print(drives.table(scores))
-    print(
-        f'{scores["frames"]} frames of {len(scores["drives"])} drives in '
-        f'{scores["seconds"]:.0f} s; percent; depth: {scores["depth"]}; IoU of the last quarter '
-        'of each drive'
-    )
+    print(drives.summary(scores))
     if report is not None:
         settings = {
-            **model_settings(arguments),
-            **{f'memory.{key}': value for key, value in scores['settings'].items()},
-            'vocabulary': scores['vocabulary'],
-            'depth': scores['depth'],
-            'labels': scores['labels'],
-            'resolution': scores['resolution'],
-            'drives': len(scores['drives']),
-            'seconds': scores['seconds'],
-            'command': command_line(),
-        }
+            **model_settings(arguments), **drives.report_settings(scores), 'command': command_line()
+        }  # fmt: skip
         print(f'report: {report.write(scores, settings)}')
 
 

@@ -175,3 +175,21 @@ def table(scores: Mapping[str, Any]) -> Table:
     for name in scores['single']['per_class']:
         rows.append(row(name, lambda s, n=name: s['per_class'][n]))
     return Table.of(WAYS, rows)
+
+
+def summary(scores: Mapping[str, Any]) -> str:
+    """What was scored, in a line."""
+    return (
+        f'{scores["frames"]} frames of {len(scores["drives"])} drives in {scores["seconds"]:.0f} '
+        f's; percent; depth: {scores["depth"]}; IoU of the last quarter of each drive'
+    )
+
+
+def report_settings(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """What a report says about how drives were scored."""
+    kept = ('vocabulary', 'depth', 'labels', 'resolution', 'seconds')
+    return {
+        **{f'memory.{key}': value for key, value in scores['settings'].items()},
+        **{key: scores[key] for key in kept},
+        'drives': len(scores['drives']),
+    }
