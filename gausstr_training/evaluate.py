@@ -265,10 +265,8 @@ def compare_drives(arguments: argparse.Namespace) -> None:
     print(drives.table(scores))
     print(drives.summary(scores))
     if report is not None:
-        settings = {
-            **model_settings(arguments), **drives.report_settings(scores), 'command': command_line()
-        }  # fmt: skip
-        print(f'report: {report.write(scores, settings)}')
+        about = {**model_settings(arguments), **drives.report_settings(scores)}
+        print(f'report: {report.write(scores, {**about, "command": command_line()})}')
 
 
 def score_occ3d(arguments: argparse.Namespace) -> None:
