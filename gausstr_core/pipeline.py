@@ -18,6 +18,7 @@ from gausstr_core.measured_depth import at_known_pixels, with_measured_depth
 from gausstr_core.presets import Assembly, assemble
 from gausstr_core.process.device import present_device
 from gausstr_core.process.stage_clock import StageClock
+from gausstr_core.remembering.evidence import Evidence
 from gausstr_core.surface_preset import NetworkOptions
 from gausstr_core.transformer.reference_points import QueryGrid
 from gausstr_core.transformer.surface_gaussians import DENSE
@@ -36,6 +37,13 @@ class OccupancyResult:
     maps: FoundationMaps  # at network size
     rig: CameraRig  # at network size
     seconds: dict[str, float] = field(default_factory=dict)  # wall time per stage
+    known: Tensor | None = None  # bool [N, H, W] where depth was measured; None: the network's
+
+    @property
+    def visible_depth(self) -> Tensor:
+        """[N, H, W] z-depth in metres, 0 where it was to be measured and is unknown."""
+        depth = self.maps.depth
+        return depth if self.known is None else torch.where(self.known, depth, 0.0)
 
 
 class OccupancyPipeline:
@@ -120,6 +128,20 @@ class OccupancyPipeline:
         """The rule for Gaussians from that source of depth: 'model', 'topic' or 'lidar'."""
         return self._assembly.measured_rules.get(depth_source, self.rule)
 
+    def evidence_for(self, depth_source: str, rule: Rule | None = None) -> Evidence:
+        """What a look says in a memory over time, for that source of depth.
+
+        Args:
+            depth_source: 'model', 'topic' or 'lidar'.
+            rule: the one that maps, if another than `rule_for` gives.
+
+        Raises:
+            ValueError: the rule was never calibrated for it (the released one), or the card of
+                the weights is damaged.
+        """
+        used = rule or self.rule_for(depth_source)
+        return Evidence.from_card(self._assembly.card, depth_source, used)
+
     def run(
         self,
         images: Sequence[Tensor | np.ndarray],
@@ -190,7 +212,9 @@ class OccupancyPipeline:
         occupancy = found.occupancy.within(with_neighbours(viewed))
         clock.lap('labelling')
         seconds = {**encoded.seconds, **clock.seconds}
-        return OccupancyResult(occupancy, found.gaussians, found.probabilities, maps, rig, seconds)
+        return OccupancyResult(
+            occupancy, found.gaussians, found.probabilities, maps, rig, seconds, known
+        )
 
     @torch.inference_mode()
     def gaussians(self, encoded: EncodedImages, resolution: float | None = None) -> Gaussians:

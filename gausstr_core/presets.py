@@ -62,6 +62,7 @@ class Assembly:
     # and none: the model's transformer, which leaves them in place, and its rule.
     measured: SurfaceGaussians | None = None
     measured_rules: Mapping[str, Rule] = field(default_factory=dict)
+    card: Mapping[str, Any] = field(default_factory=dict)  # of the weights; empty without one
     # Metres: voxels finer than that are mapped from `measured` with estimated depth as well. The
     # transformer learned on voxels of 0.4 m to thicken surfaces as these want it: with 0.1 m it
     # gets IoU 15 on streets, the surface as it was seen 44 (docs/training.md).
@@ -155,6 +156,7 @@ def assemble(
         SHIPPED_VOCABULARY,
         SurfaceGaussians(model.foundation.feature_dim, lattice),
         {source: _rule_of(card, rule, source) for source in (TOPIC, LIDAR)},
+        card=card,
     )
 
 

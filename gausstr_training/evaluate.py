@@ -21,13 +21,15 @@ from gausstr_core.process.memory import keep_freed_memory
 from gausstr_core.process.reasons import told
 from gausstr_core.surface_preset import NetworkOptions
 from gausstr_core.transformer.build import COMPACT_PRESETS, build
+from gausstr_core.voxels.rules import CalibratedRule
 from gausstr_core.weights import read_card, shipped_weights
-from gausstr_training.evaluation import occ3d
+from gausstr_training.evaluation import drives, occ3d
+from gausstr_training.evaluation.evidence_fit import fit_evidence, rule_with
 from gausstr_training.evaluation.methods import Contest
-from gausstr_training.evaluation.options import parser
+from gausstr_training.evaluation.options import memory_settings, parser
 from gausstr_training.evaluation.predicting import Keyframes, predict
 from gausstr_training.evaluation.report import BASELINES, document, table, write_json
-from gausstr_training.evaluation.reporting import OCC3D, STREETS, Kind, Report
+from gausstr_training.evaluation.reporting import DRIVES, OCC3D, STREETS, Kind, Report
 from gausstr_training.evaluation.road import most_voxels
 from gausstr_training.evaluation.scoring import StreetSet, tally
 from gausstr_training.evaluation.sensing import Sensing
@@ -63,9 +65,16 @@ def load(arguments: argparse.Namespace) -> tuple[Contest, dict[str, Any], str]:
 
 
 def calibrate(
-    contest: Contest, card: dict[str, Any], folders: list[Path], limit: int | None = None
+    contest: Contest,
+    card: dict[str, Any],
+    folders: list[Path],
+    limit: int | None = None,
+    *,
+    with_evidence: bool = False,
 ) -> dict[str, Any]:
     """Choose a threshold per method, and the temperature, on validation streets.
+
+    With evidence: also fit the table of a memory, which runs the networks once more.
 
     Raises:
         ValueError: a street is one that the weights were trained on, or cannot be read.
@@ -76,9 +85,16 @@ def calibrate(
     tallies = tally(contest, streets, CANDIDATES)
     most = most_voxels(contest.sensing.source, resolution)
     thresholds = chosen(tallies.told, tallies.roads['gaussians'], most)
+    rule = contest.pipeline.rule_for(contest.sensing.source)
+    assert isinstance(rule, CalibratedRule)
+    evidence = fit_evidence(
+        contest.pipeline, contest.sensing, contest.vocabulary, streets.named_frames(),
+        rule_with(rule, resolution, thresholds['gaussians']),
+    ) if with_evidence else None  # fmt: skip
     return {
         'thresholds': thresholds,
         'class_temperature': tallies.temperatures.best(),
+        **({} if evidence is None else {'evidence': evidence}),
         'validation_seeds': [min(streets.seeds), max(streets.seeds)],
         'scores': document(tallies, thresholds),
         **sensed(contest),
@@ -139,7 +155,7 @@ def run(arguments: argparse.Namespace) -> None:
         files=['--weights', '--json', '--output'],
         folders=[
             'streets', '--validation', '--calibrate', '--occ3d', '--predictions', '--folder',
-            '--report', '--compare',
+            '--report', '--compare', '--drives',
         ],
     )  # fmt: skip
     if arguments.update_card and arguments.weights in (None, '', UNTRAINED):
@@ -154,6 +170,8 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError('--compare needs --report DIR to write the comparison to')
     if arguments.occ3d or arguments.predictions:
         score_occ3d(arguments)
+    elif arguments.drives:
+        compare_drives(arguments)
     elif arguments.calibrate:
         choose_thresholds(arguments)
     else:
@@ -169,7 +187,7 @@ def choose_thresholds(arguments: argparse.Namespace) -> None:
     if arguments.streets or arguments.output is None or arguments.report:
         raise ValueError('--calibrate needs --output FILE and no streets to score or report on')
     contest, card, _ = load(arguments)
-    found = calibrate(contest, card, arguments.calibrate, arguments.limit)
+    found = calibrate(contest, card, arguments.calibrate, arguments.limit, with_evidence=True)
     write_json(arguments.output, found)
     print(table(found['scores']))
     print(
@@ -179,7 +197,7 @@ def choose_thresholds(arguments: argparse.Namespace) -> None:
     if arguments.update_card:
         facts = calibrated(
             card, found['thresholds'], found['class_temperature'], contest.sensing.source,
-            arguments.resolution,
+            arguments.resolution, found['evidence'],
         )  # fmt: skip
         update_card(arguments, {**facts, 'validation_seeds': found['validation_seeds']})
 
@@ -211,6 +229,44 @@ def score_streets(arguments: argparse.Namespace) -> None:
     )
     if report is not None:
         print(f'report: {report.write(scores, street_settings(arguments, scores))}')
+
+
+def compare_drives(arguments: argparse.Namespace) -> None:
+    """Score drives with and without a memory and write what was asked for.
+
+    Raises:
+        ValueError: an option does not go with --drives, a drive was trained or calibrated on, or
+            one cannot be read.
+    """
+    if arguments.streets or arguments.calibrate or arguments.validation or arguments.update_card:
+        raise ValueError(
+            '--drives scores drives alone: without streets, --calibrate, --validation and '
+            '--update-card'
+        )
+    found = drives.Drives.find(arguments.drives, arguments.limit, arguments.resolution)
+    contest, card, name = load(arguments)
+    refuse_known_streets(found.seeds, card)
+    report = report_of(arguments, replace(DRIVES, resolution=arguments.resolution))
+    if report is not None:
+        report.expect(found.names())
+    started = time.perf_counter()
+    scores = {
+        **drives.score_drives(
+            contest.pipeline, contest.sensing, found, memory_settings(arguments),
+            None if report is None else report.add_map,
+        ),
+        **sensed(contest),
+        'preset': arguments.preset,
+        'weights': name,
+        'seconds': round(time.perf_counter() - started, 1),
+    }  # fmt: skip
+    if arguments.json:
+        write_json(arguments.json, scores)
+    print(drives.table(scores))
+    print(drives.summary(scores))
+    if report is not None:
+        about = {**model_settings(arguments), **drives.report_settings(scores)}
+        print(f'report: {report.write(scores, {**about, "command": command_line()})}')
 
 
 def score_occ3d(arguments: argparse.Namespace) -> None:

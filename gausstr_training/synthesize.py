@@ -22,7 +22,7 @@ from gausstr_core.process.memory import keep_freed_memory
 from gausstr_core.process.reasons import told
 from gausstr_training.processes.workers import Check, run_jobs
 from gausstr_training.streets.drive import write_drive
-from gausstr_training.streets.drive_settings import DriveSettings
+from gausstr_training.streets.drive_settings import USUAL_RATE, DriveSettings
 from gausstr_training.streets.grids import RESOLUTION, truth_grid
 from gausstr_training.streets.raycast import check_caster
 from gausstr_training.streets.reader import check_street
@@ -35,6 +35,7 @@ examples:
   gausstr-synthesize --seed 7 --frames 20 --output drive
   gausstr-synthesize --seed 0 --streets 700 --frames 1 --no-voxels --workers 2 --output streets
   gausstr-synthesize --seed 0 --streets 700 --no-voxels --randomise --output varied
+  gausstr-synthesize --seed 40000 --streets 6 --frames 12 --moving --output drives
   gausstr-synthesize --seed 20000 --streets 8 --resolution 0.8 0.4 0.2 0.1 --output fine
 """
 
@@ -72,8 +73,8 @@ def synthesize(options: argparse.Namespace) -> None:
         folder = options.output / f'street_{seed:06d}' if many else options.output
         settings = DriveSettings(
             seed, options.frames, width, height, options.voxels, options.randomise,
-            tuple(dict.fromkeys(options.resolution)),
-            options.style,
+            tuple(dict.fromkeys(options.resolution)), options.style, options.moving,
+            options.rate, options.hilly,
         )  # fmt: skip
         if _must_write(folder, settings, overwrite=options.overwrite):
             jobs.append((folder, settings))
@@ -137,7 +138,23 @@ def parser() -> argparse.ArgumentParser:
         type=Whole(1, 100_000),
         default=1,
         metavar='N',
-        help='six-camera cycles, 0.5 s apart (default: %(default)s)',
+        help='six-camera cycles (default: %(default)s)',
+    )
+    result.add_argument(
+        '--rate',
+        type=Real(0.1, 20.0),
+        default=USUAL_RATE,
+        metavar='HZ',
+        help='cycles a second (default: %(default)s)',
+    )
+    result.add_argument(
+        '--moving',
+        action='store_true',
+        help='say in the truth which voxels belong to what moves: gausstr-evaluate --drives '
+        'needs it',
+    )
+    result.add_argument(
+        '--hilly', action='store_true', help='up and down slopes, and through a turn'
     )
     result.add_argument('--output', type=Path, required=True, help='folder to write')
     result.add_argument(

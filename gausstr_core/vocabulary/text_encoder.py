@@ -179,6 +179,19 @@ def heldout_synonyms() -> dict[str, list[str]]:
     return _read_synonyms('synonyms_heldout.yaml')
 
 
+MOVABLE = (
+    'car', 'truck', 'bus', 'trailer', 'construction vehicle', 'motorcycle', 'bicycle',
+    'pedestrian',
+)  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def movable_words() -> frozenset[str]:
+    """Words of the shipped lists for what can drive or walk away, in the form of the cache."""
+    groups = [g[name] for g in (training_synonyms(), heldout_synonyms()) for name in MOVABLE]
+    return frozenset(normalise_word(word) for words in groups for word in words)
+
+
 def _read_synonyms(name: str) -> dict[str, list[str]]:
     groups: dict[str, list[str]] = yaml.safe_load((CONFIG / name).read_text())
     return groups

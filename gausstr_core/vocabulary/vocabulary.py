@@ -21,7 +21,12 @@ from torch import Tensor
 
 from gausstr_core.process.reasons import reason
 from gausstr_core.vocabulary.likeness import Likeness
-from gausstr_core.vocabulary.text_encoder import CONFIG, TextEncoder
+from gausstr_core.vocabulary.text_encoder import (
+    CONFIG,
+    TextEncoder,
+    movable_words,
+    normalise_word,
+)
 
 ROLES = ('object', 'ground', 'sky')
 MAX_CATEGORIES = 255  # a label fits into a byte
@@ -45,6 +50,9 @@ class Category:
     prompts: tuple[str, ...] = ()  # the name where none are given
     color: tuple[int, int, int] | None = None  # RGB 0..255; made from the name where not given
     role: str = 'object'  # 'ground': no obstacle in the 2D grid; 'sky': free space
+    # whether it can drive or walk away, for a memory over time; None: whether one of its prompts
+    # is a word for vehicles, cycles or people
+    movable: bool | None = None
 
     def __post_init__(self) -> None:
         name = _checked_text(self.name, 'the name of a category')
@@ -71,6 +79,13 @@ class Category:
         object.__setattr__(self, 'name', name)
         object.__setattr__(self, 'prompts', prompts)
         object.__setattr__(self, 'color', color)
+        if self.movable is None:
+            words = {normalise_word(word) for word in (name, *prompts)}
+            object.__setattr__(self, 'movable', bool(words & movable_words()))
+        elif not isinstance(self.movable, bool):
+            raise ValueError(
+                f'category {name!r}: movable must be true or false, got {self.movable!r}'
+            )
 
 
 class Vocabulary:
@@ -282,11 +297,11 @@ def _parse(entry: Any) -> Category:
         return Category(entry)
     if not isinstance(entry, dict) or 'name' not in entry:
         raise ValueError(f'expected a category with a name, got {str(entry)[:80]!r}')
-    unknown = sorted(set(entry) - {'name', 'prompts', 'color', 'role'})
+    unknown = sorted(set(entry) - {'name', 'prompts', 'color', 'role', 'movable'})
     if unknown:
         raise ValueError(
             f'category {entry["name"]!r}: unknown key {", ".join(map(str, unknown))}; '
-            'expected name, prompts, color, role'
+            'expected name, prompts, color, role, movable'
         )
     prompts, color = entry.get('prompts') or (), entry.get('color')
     if not isinstance(prompts, (list, tuple)) or not isinstance(color, (list, tuple, type(None))):
@@ -296,4 +311,5 @@ def _parse(entry: Any) -> Category:
         tuple(prompts),
         None if color is None else tuple(color),
         entry.get('role', 'object'),
+        entry.get('movable'),
     )

@@ -49,7 +49,7 @@ def viewed_and_observed(
         backend = 'fast' if depth.device.type == 'cpu' else 'reference'
     depth = depth.detach()
     if backend == 'reference':
-        return _reference(depth, _projection(rig).to(depth.device), grid)
+        return _reference(depth, projection(rig).to(depth.device), grid)
     if backend != 'fast':
         raise ValueError(f"backend must be 'auto', 'reference' or 'fast', got {backend!r}")
     if depth.device.type != 'cpu':
@@ -58,7 +58,7 @@ def viewed_and_observed(
     run(
         _fast,
         depth.to(torch.float32).contiguous().numpy(),
-        _projection(rig).numpy(),
+        projection(rig).numpy(),
         np.array(grid.lower, dtype=np.float64),
         float(grid.resolution),
         half_diagonal(grid),
@@ -101,7 +101,7 @@ def half_diagonal(grid: VoxelGrid) -> float:
     return 0.5 * math.sqrt(3.0) * grid.resolution
 
 
-def _projection(rig: CameraRig) -> Tensor:
+def projection(rig: CameraRig) -> Tensor:
     """[N, 3, 4] float64: ego point -> (x * z, y * z, z) in pixels and metres."""
     camera_from_ego = rig.ego_from_camera.detach().cpu().double()
     rotation = camera_from_ego[:, :3, :3].transpose(-1, -2)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from gausstr_core.foundation.released import DEPTH_NETWORKS
 from gausstr_core.presets import PRESETS
 from gausstr_core.process.command_line import Real, Whole
+from gausstr_core.remembering import MemorySettings
 from gausstr_core.surface_preset import WORDS
 from gausstr_training.evaluation.sensing import DEPTHS, LABELS
 from gausstr_training.streets.grids import RESOLUTION
@@ -16,6 +18,7 @@ EXAMPLES = """examples:
   gausstr-evaluate --preset compact streets/test --json scores.json
   gausstr-evaluate --preset compact --calibrate streets/validation --output thresholds.json
   gausstr-evaluate --weights runs/compact/compact.safetensors --update-card streets/test
+  gausstr-evaluate --drives drives --json memory.json
   gausstr-evaluate --depth lidar --resolution 0.2 streets/test --validation streets/validation
   gausstr-evaluate --weights runs/paper/compact.safetensors streets/test \\
       --report reports/paper --compare reports/released reports/no_blur
@@ -34,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_model(result)
     _add_thresholds(result.add_argument_group('thresholds'))
+    _add_drives(result.add_argument_group('drives'))
     _add_occ3d(result.add_argument_group('keyframes of bags, with Occ3D labels'))
     _add_report(result.add_argument_group('report'))
     return result
@@ -107,6 +111,35 @@ def _add_thresholds(group: argparse._ArgumentGroup) -> None:
         '--update-card',
         action='store_true',
         help='also write the thresholds, or the scores, into the card beside --weights',
+    )
+
+
+def _add_drives(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        '--drives',
+        nargs='+',
+        type=Path,
+        metavar='DIR',
+        help='only map these drives frame by frame, alone and with a memory, and compare; they '
+        'need truth of what moves, see gausstr-synthesize --moving (default: score streets)',
+    )
+    for name, default in asdict(MemorySettings()).items():
+        group.add_argument(
+            f'--memory-{name.replace("_", "-")}',
+            type=Real(1e-3, 1e6),
+            default=default,
+            metavar='NUMBER',
+            help=f'as the parameter memory.{name} of the node (default: %(default)s)',
+        )
+
+
+def memory_settings(arguments: argparse.Namespace) -> MemorySettings:
+    """The memory that the command line describes."""
+    return MemorySettings(
+        **{
+            field.name: getattr(arguments, f'memory_{field.name}')
+            for field in fields(MemorySettings)
+        }
     )
 
 

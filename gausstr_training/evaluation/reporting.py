@@ -15,7 +15,7 @@ from gausstr_core.drawing.page import write_files
 from gausstr_core.vocabulary.vocabulary import SHIPPED_VOCABULARY, read_categories, stable_color
 from gausstr_core.voxels.released_labels import RELEASED_VOCABULARY
 from gausstr_training.engine.provenance import versions
-from gausstr_training.evaluation import occ3d, report
+from gausstr_training.evaluation import drives, occ3d, report
 from gausstr_training.evaluation.frame_log import FrameLog, Labels, digest
 from gausstr_training.evaluation.page import Subject, page
 from gausstr_training.evaluation.runs import FILE, FORMAT, ClassScore, Frame, Run, read_runs
@@ -46,6 +46,9 @@ class Kind:
 
 
 STREETS = Kind('streets', SCORED, SHIPPED_VOCABULARY, 'voxels that a camera sees')
+DRIVES = Kind(
+    'drives', SCORED, SHIPPED_VOCABULARY, 'voxels that a camera sees, mapped with a memory'
+)
 OCC3D = Kind('occ3d', occ3d.CLASSES, RELEASED_VOCABULARY, 'voxels of the camera mask')
 
 
@@ -84,9 +87,17 @@ class Report:
         Raises:
             ValueError: an earlier report has scored another frame under this name.
         """
-        assert frame.voxels is not None and frame.camera_mask is not None
         occupied = (guess.density > threshold).cpu().numpy()
-        predicted = np.where(occupied, guess.labels.cpu().numpy(), COUNT).astype(np.uint8)
+        self.add_map(name, frame, np.where(occupied, guess.labels.cpu().numpy(), -1))
+
+    def add_map(self, name: str, frame: StreetFrame, labels: np.ndarray) -> None:
+        """Count a frame of a street or drive, labelled [X, Y, Z], -1 where nothing is.
+
+        Raises:
+            ValueError: as `add_street`.
+        """
+        assert frame.voxels is not None and frame.camera_mask is not None
+        predicted = np.where(labels < 0, COUNT, labels).astype(np.uint8)
         truth = np.where(frame.voxels == FREE, COUNT, frame.voxels).astype(np.uint8)
         rig = (frame.rig.intrinsics.numpy(), frame.rig.ego_from_camera.numpy())
         origin = self._origin(name, frame.voxels, frame.camera_mask, *rig)
@@ -116,7 +127,7 @@ class Report:
             scores: the document of `report` or `occ3d`.
             settings: of this run, as numbers and text.
         """
-        figures = report if self.kind.name == STREETS.name else occ3d
+        figures = {STREETS.name: report, DRIVES.name: drives, OCC3D.name: occ3d}[self.kind.name]
         run = self._run(figures.overall(scores), settings)
         subject = self.kind.subject()
         text = page(run, self.rivals, self.log, subject, figures.table(scores))

@@ -91,10 +91,11 @@ def calibrated(
     temperature: float,
     depth: str,
     resolution: float,
+    evidence: str | None = None,
 ) -> dict[str, Any]:
     """What a card states once these were chosen for a depth source at a resolution.
 
-    The temperature of a source is that of the resolution nearest to the usual one.
+    Temperature and evidence of a source are those of the resolution nearest to the usual one.
 
     Args:
         card: of the weights; what it states of other sources and resolutions stays.
@@ -102,6 +103,7 @@ def calibrated(
         temperature: of the class probabilities.
         depth: 'model', 'topic' or 'lidar'.
         resolution: metres.
+        evidence: the table of a memory, see `evidence_fit`; None: what the card has.
     """
     old = card.get('calibration', {})
     stated = old.get(depth, {})
@@ -117,6 +119,8 @@ def calibrated(
             for name in METHODS[1:]
         },
     }
+    kept = evidence if evidence is not None and nearest == resolution else stated.get('evidence')
+    facts |= {} if kept is None else {'evidence': kept}
     result: dict[str, Any] = {'calibration': {**old, depth: facts}}
     if (depth, resolution) == USUAL:
         result |= {'thresholds': dict(thresholds), 'class_temperature': temperature}

@@ -13,7 +13,7 @@ import numpy as np
 from gausstr_core.nuscenes import NUSCENES_CAMERAS
 from gausstr_training.streets.bag import DriveWriter
 from gausstr_training.streets.classes import CLASSES
-from gausstr_training.streets.drive_settings import FORMAT, DriveSettings
+from gausstr_training.streets.drive_settings import FORMAT, USUAL_RATE, DriveSettings
 from gausstr_training.streets.grids import RESOLUTION
 from gausstr_training.streets.layout import sample_world
 from gausstr_training.streets.render import Stage, View, render_view
@@ -23,7 +23,6 @@ from gausstr_training.streets.truth import voxel_truth
 from gausstr_training.streets.variation import varied_rig, varied_world
 
 EPOCH = 1_700_000_000_000_000_000  # ns, when the first cycle of every drive starts
-PERIOD = 500_000_000  # ns between cycles
 VARIATION = 1  # keeps the draws of the variation apart from those of the street
 STYLING = 2  # and those of the style from both
 DEVELOPING = 3  # of the style's images
@@ -59,7 +58,7 @@ def drawn(settings: DriveSettings) -> tuple[StreetRig, Stage]:
     """The cameras and the street of a drive, ready for rendering; the same at every call."""
     random = np.random.default_rng(settings.seed)
     rig = sample_rig(random, settings.width, settings.height)
-    world = sample_world(random, settings.frames * PERIOD / 1e9)
+    world = sample_world(random, settings.frames * settings.period / 1e9, hilly=settings.hilly)
     if settings.randomise:
         # its own generator: what stands where is as in the plain street of the same seed
         varied = np.random.default_rng([settings.seed, VARIATION])
@@ -78,7 +77,7 @@ def _write(folder: Path, settings: DriveSettings, check: Callable[[], None]) -> 
     truth.mkdir(parents=True)
     bag = DriveWriter(folder / 'bag', rig)
     for frame in range(settings.frames):
-        start = EPOCH + frame * PERIOD
+        start = EPOCH + frame * settings.period
         stamps = start + rig.delays
         views = [
             render_view(stage, rig, camera, (int(stamp) - EPOCH) / 1e9)
@@ -89,12 +88,12 @@ def _write(folder: Path, settings: DriveSettings, check: Callable[[], None]) -> 
             bag.add_image(camera, int(stamps[camera]), image)
         stamp = int(stamps.max())
         resolutions = settings.resolutions if settings.voxels else ()
-        arrays = frame_truth(stage, rig, views, stamps, stamp, resolutions)
+        arrays = frame_truth(stage, rig, views, stamps, stamp, resolutions, moving=settings.moving)
         np.savez_compressed(truth / f'{frame:06d}.npz', **arrays)
         for instant in sorted({*map(int, stamps), stamp}):
             bag.add_ego_pose(instant, stage.world.ego_pose((instant - EPOCH) / 1e9))
         check()
-    end = EPOCH + (settings.frames - 1) * PERIOD + int(rig.delays.max())
+    end = EPOCH + (settings.frames - 1) * settings.period + int(rig.delays.max())
     for instant in (EPOCH - TF_MARGIN, end + TF_MARGIN):
         bag.add_ego_pose(instant, stage.world.ego_pose((instant - EPOCH) / 1e9))
     bag.write()
@@ -109,10 +108,13 @@ def frame_truth(
     stamps: np.ndarray,
     stamp: int,
     resolutions: Sequence[float],
+    *,
+    moving: bool = False,
 ) -> dict[str, np.ndarray]:
     """The arrays of one truth file; see `reader.StreetFrame` for shapes and units.
 
-    Voxels are made at every resolution (metres), none without.
+    Voxels are made at every resolution (metres), none without; with `moving` also which of them
+    belong to what moves.
     """
     world = stage.world
     ego_from_world = np.linalg.inv(world.ego_pose((stamp - EPOCH) / 1e9))
@@ -133,7 +135,7 @@ def frame_truth(
         depth = np.stack([view.depth for view in views])
         arrays |= voxel_truth(
             stage, (stamp - EPOCH) / 1e9, depth, rig.intrinsics, arrays['ego_from_camera'],
-            resolutions,
+            resolutions, moving=moving,
         )  # fmt: skip
     return arrays
 
@@ -157,6 +159,9 @@ def _description(settings: DriveSettings, rig: StreetRig) -> dict[str, object]:
         'intrinsics': rig.intrinsics.tolist(),
         'base_from_camera': rig.base_from_camera.tolist(),
         'delays_ns': rig.delays.tolist(),
+        **({'moving': True} if settings.moving else {}),
+        **({'rate': settings.rate} if settings.rate != USUAL_RATE else {}),
+        **({'hilly': True} if settings.hilly else {}),
         **more,
     }
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from gausstr_training.streets.grids import RESOLUTION
 
+USUAL_RATE = 2.0  # Hz
 FORMAT = 1  # of the folder; another one cannot be read
 
 
@@ -21,3 +22,11 @@ class DriveSettings:
     randomise: bool = False  # domain randomisation, see variation.py
     resolutions: tuple[float, ...] = (RESOLUTION,)  # metres, of the voxel truth; see grids.py
     style: str = ''  # a name in styles.STYLES; '': as they are
+    moving: bool = False  # whether the truth says which voxels belong to what moves
+    rate: float = USUAL_RATE  # cycles a second
+    hilly: bool = False  # slopes and a turn
+
+    @property
+    def period(self) -> int:
+        """Nanoseconds between cycles."""
+        return round(1e9 / self.rate)

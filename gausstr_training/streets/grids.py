@@ -28,8 +28,17 @@ def truth_grid(resolution: float = RESOLUTION) -> VoxelGrid:
 
 def truth_names(resolution: float) -> tuple[str, str]:
     """What a truth file calls voxels and camera mask of a resolution."""
-    suffix = '' if resolution == RESOLUTION else f'_{resolution:g}'
+    suffix = _suffix(resolution)
     return f'voxels{suffix}', f'camera_mask{suffix}'
+
+
+def moving_name(resolution: float) -> str:
+    """What a truth file calls the mask of what moves."""
+    return f'moving{_suffix(resolution)}'
+
+
+def _suffix(resolution: float) -> str:
+    return '' if resolution == RESOLUTION else f'_{resolution:g}'
 
 
 def listed(resolutions: tuple[float, ...]) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 
 from gausstr_training.streets import furniture, people, vehicles
 from gausstr_training.streets.road import Road, ground_mesh, sample_road
+from gausstr_training.streets.road import hilly as with_hills
 from gausstr_training.streets.roadside import buildings, sidewalks
 from gausstr_training.streets.shapes import Part
 from gausstr_training.streets.world import Body, Light, World
@@ -48,11 +49,13 @@ def _beside_ego(s: float) -> bool:
     return -12.0 < s < 4.0
 
 
-def sample_world(random: Random, duration: float) -> World:
+def sample_world(random: Random, duration: float, *, hilly: bool = False) -> World:
     """Draw a street long enough for a drive of `duration` seconds."""
     speed = 0.0 if random.random() < 0.1 else float(random.uniform(2.0, 12.0))
     travel = speed * duration
     road = sample_road(random, travel)
+    if hilly:
+        road = with_hills(road, random)
     start, end = -BEHIND, travel + AHEAD
     lane = int(random.integers(road.lanes))
     bodies = [

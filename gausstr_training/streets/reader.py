@@ -24,7 +24,7 @@ from gausstr_training.bags.reading import read_contents
 from gausstr_training.bags.storage import read_span, version_of
 from gausstr_training.streets.classes import CLASSES
 from gausstr_training.streets.drive_settings import FORMAT, DriveSettings
-from gausstr_training.streets.grids import RESOLUTION, listed, truth_grid, truth_names
+from gausstr_training.streets.grids import RESOLUTION, listed, moving_name, truth_grid, truth_names
 
 FILE = 'bag.mcap'  # all of the bag: opens in a fraction of the time that its YAML takes
 _NEEDED = {
@@ -47,6 +47,7 @@ class StreetFrame:
     semantics: np.ndarray  # [6, H, W] uint8 index into CLASSES
     voxels: np.ndarray | None  # [X, Y, Z] uint8 class, 17 = free, on the grid of the street
     camera_mask: np.ndarray | None  # [X, Y, Z] bool
+    moving: np.ndarray | None = None  # [X, Y, Z] bool, of drives that say what moves
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class Street:
         if not 0 <= index < self.frames:
             raise IndexError(f'{self.folder} has {self.frames} frames, got index {index}')
         path = self.folder / 'truth' / f'{index:06d}.npz'
-        arrays = _load_truth(path, self.size, self.resolution)
+        arrays = _load_truth(path, self.size, self.resolution, moving=self.settings.moving)
         voxels, mask = truth_names(self.resolution or RESOLUTION)
         names = tuple(str(name) for name in arrays['camera_names'])
         rig = CameraRig(
@@ -126,6 +127,7 @@ class Street:
             semantics=arrays['semantics'],
             voxels=arrays.get(voxels),
             camera_mask=arrays.get(mask),
+            moving=arrays.get(moving_name(self.resolution or RESOLUTION)),
         )
 
     def _images(self, stamps: dict[str, int]) -> np.ndarray:
@@ -258,14 +260,15 @@ def _load_description(path: Path) -> dict[str, Any]:
 
 
 def _load_truth(
-    path: Path, size: tuple[int, int], resolution: float | None
+    path: Path, size: tuple[int, int], resolution: float | None, *, moving: bool = False
 ) -> dict[str, np.ndarray]:
     """The arrays of one truth file, voxels at one resolution only: fine ones are large."""
     needed: dict[str, tuple[int, ...]] = {
         **_NEEDED, 'depth': (6, *size), 'semantics': (6, *size)
     }  # fmt: skip
     if resolution is not None:
-        needed |= dict.fromkeys(truth_names(resolution), truth_grid(resolution).shape)
+        names = (*truth_names(resolution), *[moving_name(resolution)] * moving)
+        needed |= dict.fromkeys(names, truth_grid(resolution).shape)
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in needed if name in file.files}

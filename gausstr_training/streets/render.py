@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from gausstr_training.streets.classes import SKY
-from gausstr_training.streets.geometry import body_poses, build_geometry
+from gausstr_training.streets.geometry import Geometry, body_poses, build_geometry
 from gausstr_training.streets.raycast import LayeredScene, RayScene
 from gausstr_training.streets.rig import StreetRig
 from gausstr_training.streets.shading import develop, shade
+from gausstr_training.streets.shapes import SURFACE
 from gausstr_training.streets.world import World
 
 
@@ -34,6 +36,12 @@ class Stage:
         standing, numbers = self.geometry.select(~self._moves)
         self._standing = RayScene(standing.posed(self._poses), standing.triangles), numbers
         self._moving, self._moving_numbers = self.geometry.select(self._moves)
+
+    @cached_property
+    def moving(self) -> Geometry:
+        """The bodies that move, and nothing else; the numbers of bodies and parts stay."""
+        shape = np.where(self._moves[self.geometry.body_of_part], self.geometry.shape, SURFACE)
+        return replace(self._moving, shape=shape)
 
     def poses(self, seconds: float) -> np.ndarray:
         """[B, 4, 4] world_from_body at a time."""

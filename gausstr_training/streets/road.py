@@ -6,7 +6,7 @@ its origin on the centre line at s = 0, x along the road there, z up; the carria
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,6 +30,18 @@ class Road:
     sidewalk: tuple[float, float]  # width on the left and on the right
     crossing: float | None  # s of the middle of a crossing street
     crossing_half: float
+    hills: tuple[float, float, float] = (0.0, 1.0, 0.0)  # height and length of a wave (m), phase
+
+    def height(self, s: np.ndarray | float) -> np.ndarray:
+        """World z of the carriageway at s, metres."""
+        rise, length, phase = self.hills
+        return rise * (np.sin(2 * np.pi * np.asarray(s) / length + phase) - np.sin(phase))
+
+    def pitch(self, s: float) -> float:
+        """How far the carriageway tips its forward axis down at s, radians."""
+        rise, length, phase = self.hills
+        turn = 2 * np.pi / length
+        return -float(np.arctan(rise * turn * np.cos(turn * s + phase)))
 
     @property
     def half_width(self) -> float:
@@ -82,6 +94,20 @@ def sample_road(random: np.random.Generator, travel: float) -> Road:
     )
 
 
+def hilly(road: Road, random: np.random.Generator) -> Road:
+    """The same road up and down (slopes of up to 5 degrees) and through a turn."""
+    side = 1.0 if random.random() < 0.5 else -1.0
+    return replace(
+        road,
+        curvature=side * float(random.uniform(0.010, 0.0125)),
+        hills=(
+            float(random.uniform(0.8, 1.2)),
+            float(random.uniform(80.0, 110.0)),
+            float(random.uniform(0, 2 * np.pi)),
+        ),
+    )
+
+
 def ground_mesh(
     road: Road, random: np.random.Generator, start: float, end: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -103,7 +129,9 @@ def ground_mesh(
         bump = bumps[i : i + len(s) - 1, j : j + len(d) - 1]
         heights[name] = level + np.where(wavy, bump, 0.0)
         xy = flat[i : i + len(s) - 1, j : j + len(d) - 1]
-        vertices.append(np.concatenate([xy, heights[name][..., None]], axis=-1).reshape(-1, 3))
+        rise = road.height(corners[i : i + len(s) - 1, j : j + len(d) - 1, 0])
+        z = heights[name] + rise
+        vertices.append(np.concatenate([xy, z[..., None]], axis=-1).reshape(-1, 3))
     cells = label.size
     index = np.arange(cells)
     for corner in ((0, 1, 2), (0, 2, 3)):

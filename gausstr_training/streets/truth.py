@@ -22,7 +22,7 @@ from gausstr_core.voxels.visibility import observed_voxels
 from gausstr_training.streets import shapes
 from gausstr_training.streets.classes import BUILDING, CLASSES, FREE, VEGETATION
 from gausstr_training.streets.geometry import Geometry
-from gausstr_training.streets.grids import RESOLUTION, truth_grid, truth_names
+from gausstr_training.streets.grids import RESOLUTION, moving_name, truth_grid, truth_names
 from gausstr_training.streets.render import Stage
 
 SPACING = 0.13 / RESOLUTION  # voxels between samples of a surface
@@ -41,6 +41,8 @@ def voxel_truth(
     intrinsics: np.ndarray,
     ego_from_camera: np.ndarray,
     resolutions: Sequence[float] = (RESOLUTION,),
+    *,
+    moving: bool = False,
 ) -> dict[str, np.ndarray]:
     """`voxels` uint8 [X, Y, Z] and `camera_mask` bool, in the ego frame at a time.
 
@@ -50,6 +52,7 @@ def voxel_truth(
         depth: [6, H, W] true z-depth in metres, 0 = sky.
         intrinsics, ego_from_camera: [6, 3, 3] and [6, 4, 4] of those images.
         resolutions: of the voxels, metres.
+        moving: also `moving`, bool, the voxels of bodies that move.
     """
     ego_from_body = np.linalg.inv(stage.world.ego_pose(seconds)) @ stage.poses(seconds)
     height, width = depth.shape[1:]
@@ -66,6 +69,9 @@ def voxel_truth(
         voxels, mask = truth_names(resolution)
         arrays[voxels] = label_voxels(stage.geometry, ego_from_body, grid)
         arrays[mask] = observed_voxels(seen, rig, grid).numpy()
+        if moving:
+            alone = label_voxels(stage.moving, ego_from_body, grid)
+            arrays[moving_name(resolution)] = (alone == arrays[voxels]) & (alone != FREE)
     return arrays
 
 

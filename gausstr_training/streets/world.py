@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from gausstr_training.streets.classes import BUILDING, PEDESTRIAN, POLE, VEGETATION
 from gausstr_training.streets.road import Road
 from gausstr_training.streets.shapes import PLAIN_FINISH, Color, Mottle, Part, rotation
 
+UPRIGHT = (BUILDING, POLE, VEGETATION, PEDESTRIAN)
 GROUND_COLORS = ((0.085, 0.085, 0.09), (0.3, 0.29, 0.27), (0.13, 0.19, 0.05))
 
 
@@ -25,6 +27,11 @@ class Body:
     speed_d: float = 0.0
 
     @property
+    def rolls(self) -> bool:
+        """Whether it stands on the slope as a car does, and not upright as a house."""
+        return all(part.label not in UPRIGHT for part in self.parts)
+
+    @property
     def moves(self) -> bool:
         """Whether the body is elsewhere at another time."""
         return self.speed_s != 0.0 or self.speed_d != 0.0
@@ -35,7 +42,10 @@ class Body:
         matrix = np.eye(4)
         matrix[:3, :3] = rotation(road.heading(s) + self.yaw)
         matrix[:2, 3] = road.world(s, self.d + self.speed_d * seconds)
-        matrix[2, 3] = self.z
+        matrix[2, 3] = self.z + road.height(s)
+        pitch = road.pitch(s)
+        if pitch and self.rolls:
+            matrix[:3, :3] = rotation(road.heading(s), pitch) @ rotation(self.yaw)
         return matrix
 
 
@@ -79,5 +89,8 @@ class World:
         matrix = np.eye(4)
         slope = np.arctan(sway * 0.15 * np.cos(turn))
         matrix[:3, :3] = rotation(self.road.heading(s) + slope)
+        if pitch := self.road.pitch(s):
+            matrix[:3, :3] = rotation(self.road.heading(s), pitch) @ rotation(float(slope))
+            matrix[2, 3] = self.road.height(s)
         matrix[:2, 3] = self.road.world(s, self.ego_lane + sway * np.sin(turn))
         return matrix
