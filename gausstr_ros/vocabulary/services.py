@@ -9,6 +9,7 @@ wait for the set of the one before it.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import ExitStack
@@ -46,6 +47,7 @@ class _Open:
     """What exists between configure and cleanup."""
 
     pipeline: OccupancyPipeline
+    relabel: Callable[[Vocabulary], None]
     in_force: VocabularyInForce
     publisher: Any
     encoding: ThreadPoolExecutor
@@ -75,8 +77,19 @@ class VocabularyServices:
         )
         node.create_service(GetCategories, '~/get_categories', self._get_categories)
 
-    def open(self, pipeline: OccupancyPipeline, vocabulary: Vocabulary) -> VocabularyInForce:
-        """Put the first vocabulary in force and take requests."""
+    def open(
+        self,
+        pipeline: OccupancyPipeline,
+        vocabulary: Vocabulary,
+        relabel: Callable[[Vocabulary], None],
+    ) -> VocabularyInForce:
+        """Put the first vocabulary in force and take requests.
+
+        Args:
+            pipeline: encodes the words.
+            vocabulary: the first.
+            relabel: called in the text thread with each new one, before it is in force.
+        """
         publisher = self._node.create_publisher(
             Categories, '~/categories', LATCHED, event_callbacks=NO_EVENTS
         )
@@ -93,6 +106,7 @@ class VocabularyServices:
             undo.pop_all()
         self._open = _Open(
             pipeline,
+            relabel,
             in_force,
             publisher,
             ThreadPoolExecutor(1, 'gausstr text'),
@@ -161,6 +175,7 @@ class VocabularyServices:
                 vocabulary = parts.pipeline.build_vocabulary(
                     wanted, lambda: not parts.closed.is_set()
                 )
+                parts.relabel(vocabulary)
             period = parts.in_force.replace(vocabulary)
         except UnwantedError:  # closed while it encoded
             self._refuse(response, NOT_CONFIGURED)
