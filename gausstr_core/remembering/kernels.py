@@ -14,7 +14,7 @@ from gausstr_core.remembering.ring import NAMELESS, NEVER, STEP
 
 SHARES = 255.0
 # Places in `levels`, log-odds from which on what is remembered is shown: of ground, of objects
-# that stay, of movable ones, where the present looks too; of the same where it does not.
+# that stay, of movable ones, where the present sees too; of the same where it does not.
 GROUNDS, FIXED, MOVABLE, OUT_OF_VIEW = 0, 1, 2, 3
 # below these, what the present sees itself is taken away; and free space out of view is known
 KEPT_GROUND, KEPT_OBJECT, FREE = 6, 7, 8
@@ -79,7 +79,9 @@ def recall(
                 name = slot[cell]
                 if name != NAMELESS and movable[label_of[name]] and old > movable_longest:
                     continue
-                past = odds[cell] * decay[old * (steps - 1) // longest] / STEP
+                past = odds[cell] / STEP
+                if observed[i, j, k]:
+                    past *= decay[old * (steps - 1) // longest]
                 looked = bins[i, j, k]
                 total = past + table[looked] if looked != UNSEEN else past
                 if label >= 0:
@@ -95,7 +97,7 @@ def recall(
                         which = GROUNDS
                     elif movable[label_of[name]]:
                         which = MOVABLE
-                    least = levels[which + (OUT_OF_VIEW if looked == UNSEEN else 0)]
+                    least = levels[which + (0 if observed[i, j, k] else OUT_OF_VIEW)]
                 if total >= least:
                     labels[i, j, k] = label_of[name]
                     confidence[i, j, k] = share_of[name] / SHARES / (1.0 + math.exp(-total))
@@ -165,7 +167,7 @@ def learn(
                 past = 0.0
                 old = now - seen[cell]
                 if seen[cell] != NEVER and old <= longest:
-                    past = odds[cell] * decay[old * (steps - 1) // longest] / STEP
+                    past = odds[cell] / STEP * decay[old * (steps - 1) // longest]
                 elif slot[cell] != NAMELESS:
                     slot[cell] = NAMELESS
                 total = min(max(past + table[looked] * scale, -most), most)

@@ -32,7 +32,7 @@ MOST = 6.0  # log-odds that are kept at most: what was seen for minutes can stil
 NEVER_TAKEN = -1e9
 # Log-odds, found on validation drives; kernels.py has their names. What is seen and is no ground
 # is never taken away, whatever the past says.
-LEVELS = np.array([0.5, 0.5, 1.0, 0.0, 0.0, 0.5, -2.0, NEVER_TAKEN, -0.5])
+LEVELS = np.array([3.0, 6.5, 4.0, 2.0, 1.5, 3.0, 1.0, NEVER_TAKEN, -0.5])
 
 
 @dataclass(frozen=True)

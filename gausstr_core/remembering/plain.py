@@ -62,7 +62,8 @@ def recall(
     now, longest, movable_longest = (int(limit) for limit in limits)
     present = labels >= 0
     age[...] = np.where(present | observed, 0.0, np.inf)
-    window = _floors(cells_from_voxel, bins.shape)
+    floors = _floors(cells_from_voxel, bins.shape)
+    window = [w - o for w, o in zip(floors, origin, strict=True)]
     inside = np.all([(w >= 0) & (w < n) for w, n in zip(window, size, strict=True)], axis=0)
     cell = _cells(window, size, origin)
     old = now - seen[cell]
@@ -71,7 +72,8 @@ def recall(
     name = np.where(named, slot[cell], 0)
     moves = named & movable[label_of[name]]
     known &= ~(moves & (old > movable_longest))
-    past = odds[cell] * decay[np.clip(old, 0, longest) * (len(decay) - 1) // longest] / STEP
+    faded = decay[np.clip(old, 0, longest) * (len(decay) - 1) // longest]
+    past = odds[cell] / STEP * np.where(observed, faded, 1.0)
     looked = bins != UNSEEN
     total = np.where(looked, past + table[np.maximum(bins, 0)], past)
     own = np.maximum(labels, 0)
@@ -79,7 +81,7 @@ def recall(
     taken = known & present & ~movable[own] & looked & (total < kept)
     which = np.where(moves, MOVABLE, FIXED)
     which = np.where(kinds[label_of[name]] == GROUND, GROUNDS, which)
-    least = np.where(named, levels[which + np.where(looked, 0, OUT_OF_VIEW)], np.inf)
+    least = np.where(named, levels[which + np.where(observed, 0, OUT_OF_VIEW)], np.inf)
     shown = known & ~present & (total >= least)
     free = known & ~present & ~shown & ~observed & (total < levels[FREE])
     sure = share_of[name] / SHARES / (1.0 + np.exp(-total))
@@ -124,7 +126,7 @@ def learn(
     cell = _cells(list(np.indices(shape)), size, origin)[looked]
     old = now - seen[cell]
     kept = (seen[cell] != NEVER) & (old <= longest)
-    past = odds[cell] * decay[np.clip(old, 0, longest) * (len(decay) - 1) // longest] / STEP
+    past = odds[cell] / STEP * decay[np.clip(old, 0, longest) * (len(decay) - 1) // longest]
     total = np.where(kept, past, 0.0) + table[bins[i, j, k]] * scale
     odds[cell] = np.floor(np.clip(total, -most, most) * STEP + 0.5).astype(np.int16)
     seen[cell] = now
