@@ -7,14 +7,18 @@ import pytest
 
 pytest.importorskip('rclpy')
 
+import tf2_ros
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import PointCloud2
 from sensor_msgs_py.point_cloud2 import read_points
 from std_srvs.srv import Trigger
 
-from gausstr_core.stamps import nanoseconds
+from gausstr_core.stamps import SECOND, nanoseconds
 from gausstr_msgs.msg import Category
 from gausstr_msgs.srv import SetCategories
+from gausstr_ros.listening.transforms import fixed_from_ego
+from gausstr_ros.sets.waiting import NotReady
+from gausstr_ros.vocabulary.messages import category_from_message, category_message
 
 pytestmark = pytest.mark.ros
 VOXELS, CLEAR = '/gausstr/voxels', '/gausstr/clear_memory'
@@ -166,3 +170,41 @@ def test_what_cannot_be_remembered_is_refused_at_configure(start_node, values, p
         node.trigger_configure()
         text = node.fault
     assert text and all(part in text for part in parts), text
+
+
+def test_what_can_move_goes_out_and_comes_back_in_messages():
+    pedestrian, tram = Category(name='pedestrian'), Category(name='tram')
+    assert category_from_message(pedestrian).movable and not category_from_message(tram).movable
+    pedestrian.fixed = tram.movable = True
+    for message, movable in ((pedestrian, False), (tram, True)):
+        category = category_from_message(message)
+        assert category.movable is movable
+        sent = category_message(category)
+        assert (sent.movable, sent.fixed) == (movable, not movable)
+        assert category_from_message(sent) == category
+    tram.fixed = True
+    with pytest.raises(ValueError, match="category 'tram': movable and fixed are both true"):
+        category_from_message(tram)
+
+
+def test_where_the_ego_was_comes_from_the_fixed_frame(tester):
+    stamp, buffer = tester.start, tf2_ros.Buffer()
+
+    def look_up():
+        return fixed_from_ego(buffer, 'base_link', 'odom', stamp + SECOND // 2)
+
+    with pytest.raises(NotReady, match='no transform from base_link to odom'):
+        look_up()
+    for seconds, x in ((0, 1.0), (1, 2.0)):
+        pose = tester.camera_pose(0.5)
+        pose[0, 3] = x
+        buffer.set_transform(
+            tester.transform('odom', 'base_link', stamp + seconds * SECOND, pose), 'test'
+        )
+    found = look_up()
+    assert np.isclose(found[0, 3], 1.5)
+    assert np.allclose(found[:3, :3], tester.camera_pose(0.5)[:3, :3])
+    pose[1, 3] = 1e12
+    buffer.set_transform(tester.transform('odom', 'base_link', stamp + SECOND // 2, pose), 'test')
+    with pytest.raises(ValueError, match=r'must be finite and within 1e\+08 m'):
+        look_up()
