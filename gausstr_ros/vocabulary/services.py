@@ -68,6 +68,7 @@ class VocabularyServices:
         self._node = node
         self._health = health
         self._open: _Open | None = None
+        self._asked = 0  # requests whose words were or will be encoded
         # reentrant: a callback that awaits its reply must not keep the next request waiting
         node.create_service(
             SetCategories,
@@ -88,7 +89,8 @@ class VocabularyServices:
         Args:
             pipeline: encodes the words.
             vocabulary: the first.
-            relabel: called in the text thread with each new one, before it is in force.
+            relabel: called in the text thread with a new one before it is in force, unless
+                another request follows already.
         """
         publisher = self._node.create_publisher(
             Categories, '~/categories', LATCHED, event_callbacks=NO_EVENTS
@@ -156,12 +158,14 @@ class VocabularyServices:
                 'next one after a reply',
             )
         done = Future(executor=self._node.executor)
-        parts.encoding.submit(self._encode, parts, request, response, done)
+        self._asked += 1
+        parts.encoding.submit(self._encode, parts, self._asked, request, response, done)
         return await done
 
     def _encode(
         self,
         parts: _Open,
+        number: int,
         request: SetCategories.Request,
         response: SetCategories.Response,
         done: Future,
@@ -175,7 +179,8 @@ class VocabularyServices:
                 vocabulary = parts.pipeline.build_vocabulary(
                     wanted, lambda: not parts.closed.is_set()
                 )
-                parts.relabel(vocabulary)
+                if number == self._asked:  # else these words are replaced at once
+                    parts.relabel(vocabulary)
             period = parts.in_force.replace(vocabulary)
         except UnwantedError:  # closed while it encoded
             self._refuse(response, NOT_CONFIGURED)
