@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gausstr_core.contracts import Gaussians, VoxelGrid
-from gausstr_core.process.parallel import kernel
+from gausstr_core.process.parallel import sum_kernel
 from gausstr_core.remembering.ring import COMPONENTS
 
 LARGEST = 127.0
@@ -115,7 +115,7 @@ def _gather_plainly(
         np.add.at(sums, row[used], weighted)
 
 
-@kernel
+@sum_kernel
 def _gather(
     means: np.ndarray,
     opacities: np.ndarray,
@@ -132,6 +132,10 @@ def _gather(
         y = (means[g, 1] - lower[1]) / resolution
         z = (means[g, 2] - lower[2]) / resolution
         ci, cj, ck = int(np.floor(x)), int(np.floor(y)), int(np.floor(z))
+        if ci < -REACH or cj < -REACH or ck < -REACH:
+            continue
+        if ci >= cells_x + REACH or cj >= cells_y + REACH or ck >= cells_z + REACH:
+            continue
         for i in range(max(0, ci - REACH), min(cells_x, ci + REACH + 1)):
             for j in range(max(0, cj - REACH), min(cells_y, cj + REACH + 1)):
                 for k in range(max(0, ck - REACH), min(cells_z, ck + REACH + 1)):
@@ -140,6 +144,5 @@ def _gather(
                         continue
                     away = (i + 0.5 - x) ** 2 + (j + 0.5 - y) ** 2 + (k + 0.5 - z) ** 2
                     weight = np.float32(opacities[g] * np.exp(-2.0 * away))
-                    for c in range(channels):
-                        sums[row, c] += weight * values[g, c]
+                    sums[row, :channels] += weight * values[g]
                     sums[row, channels] += weight

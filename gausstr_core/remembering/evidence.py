@@ -60,8 +60,8 @@ class Evidence:
         """The table that validation drives gave for a source of depth.
 
         Args:
-            card: of the weights; `calibration[depth]['evidence']` is the table, flat. Without
-                one the table is a plain guess, as thresholds are.
+            card: of the weights; `calibration[depth]['evidence']` is the table as text, see
+                `as_text`. Without one the table is a plain guess, as thresholds are.
             depth: 'model', 'topic' or 'lidar'.
             rule: of that source.
 
@@ -77,10 +77,15 @@ class Evidence:
         if found is None:
             return cls(plain_table(), rule)
         try:
-            table = np.array(found, dtype=np.float32)
+            table = np.array(found.split(), dtype=np.float32)
             return cls(table.reshape(SHAPE), rule)
-        except (TypeError, ValueError) as error:
+        except (AttributeError, ValueError) as error:
             raise ValueError(f'card of weights: evidence of {depth}: {error}') from error
+
+
+def as_text(table: np.ndarray) -> str:
+    """A table as a card keeps it: numbers of two decimals in a line, the last index fastest."""
+    return ' '.join(f'{value:g}' for value in np.asarray(table, np.float64).round(2).reshape(-1))
 
 
 def plain_table() -> np.ndarray:

@@ -7,12 +7,12 @@ import math
 import numpy as np
 
 from gausstr_core.process.parallel import kernel
-from gausstr_core.remembering.compression import UNKNOWN
 from gausstr_core.remembering.evidence import GROUND
 from gausstr_core.remembering.looking import UNSEEN
 from gausstr_core.remembering.ring import NAMELESS, NEVER, STEP
 
 SHARES = 255.0
+TURNS = 4  # cycles in which each name that is seen learns its feature once
 # Places in `levels`, log-odds from which on what is remembered is shown: of ground, of objects
 # that stay, of movable ones, where the present sees too; of the same where it does not.
 GROUNDS, FIXED, MOVABLE, OUT_OF_VIEW = 0, 1, 2, 3
@@ -37,6 +37,7 @@ def recall(
     decay: np.ndarray,
     limits: np.ndarray,
     levels: np.ndarray,
+    most: float,
     labels: np.ndarray,
     confidence: np.ndarray,
     observed: np.ndarray,
@@ -49,6 +50,8 @@ def recall(
     """
     now, longest, movable_longest = limits
     steps = len(decay)
+    # no past, of `most` log-odds at best, shows what now looks as free as that
+    hopeless = min(levels[GROUNDS], levels[FIXED], levels[MOVABLE]) - most
     m = cells_from_voxel
     nx, ny, nz = size
     # the ring's index of the window's lowest cell, so that no cell needs a modulo
@@ -62,6 +65,14 @@ def recall(
                 label = labels[i, j, k]
                 age[i, j, k] = 0.0 if label >= 0 or observed[i, j, k] else np.inf
                 if label >= 0 and movable[label]:
+                    continue
+                looked = bins[i, j, k]
+                if (
+                    label < 0
+                    and observed[i, j, k]
+                    and looked != UNSEEN
+                    and table[looked] < hopeless
+                ):
                     continue
                 x = math.floor(x0 + m[0, 2] * k) - origin[0]
                 y = math.floor(y0 + m[1, 2] * k) - origin[1]
@@ -82,7 +93,6 @@ def recall(
                 past = odds[cell] / STEP
                 if observed[i, j, k]:
                     past *= decay[old * (steps - 1) // longest]
-                looked = bins[i, j, k]
                 total = past + table[looked] if looked != UNSEEN else past
                 if label >= 0:
                     kept = levels[KEPT_GROUND if kinds[label] == GROUND else KEPT_OBJECT]
@@ -114,8 +124,6 @@ def learn(
     table: np.ndarray,
     labels: np.ndarray,
     confidence: np.ndarray,
-    rows: np.ndarray,
-    codes: np.ndarray,
     voxel_from_cell: np.ndarray,
     size: np.ndarray,
     origin: np.ndarray,
@@ -126,18 +134,22 @@ def learn(
     label_of: np.ndarray,
     share_of: np.ndarray,
     named: np.ndarray,
-    code_of: np.ndarray,
     hand: np.ndarray,
+    turn: int,
     decay: np.ndarray,
     limits: np.ndarray,
     scale: float,
     most: float,
-) -> None:
+    wanted: np.ndarray,
+) -> int:
     """Add what a cycle saw to the ring, each cell from the voxel that its middle lies in.
 
-    `rows` int32 [X, Y, Z] says which of `codes` is that of an occupied voxel, or -1.
+    `wanted` int32 [S, 3] gets the names whose feature shall be learned now; their number is
+    returned. Slot, flat voxel, whether the name is new: new ones, and of the others every
+    TURNS-th, which one says `turn`: features cost most of all.
     """
     now, longest, _ = limits
+    count = 0
     steps = len(decay)
     m = voxel_from_cell
     nx, ny, nz = size
@@ -198,6 +210,9 @@ def learn(
                         continue
                     label_of[name], share_of[name] = label, share
                 named[name] = now
-                row = rows[i, j, k]
-                if fresh or codes[row, 0] != UNKNOWN:
-                    code_of[name] = codes[row]
+                if (fresh or (name + turn) % TURNS == 0) and count < len(wanted):
+                    wanted[count, 0] = name
+                    wanted[count, 1] = (i * cells_y + j) * cells_z + k
+                    wanted[count, 2] = fresh
+                    count += 1
+    return count

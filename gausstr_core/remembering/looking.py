@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from gausstr_core.camera.rig import CameraRig
-from gausstr_core.contracts import Occupancy
+from gausstr_core.contracts import Gaussians, Occupancy
 from gausstr_core.process.parallel import kernel
 from gausstr_core.remembering.evidence import (
     BEHIND,
@@ -26,6 +27,26 @@ UNSEEN = -1
 _DENSITY = np.array(DENSITY, dtype=np.float32)
 _CLEARANCE = np.array(CLEARANCE, dtype=np.float64)
 _SQUARES = np.array(RANGE, dtype=np.float64) ** 2
+
+
+class Cycle(Protocol):
+    """What a memory reads of `OccupancyResult`; the pipeline imports this room, not the reverse."""
+
+    @property
+    def occupancy(self) -> Occupancy:
+        """The map."""
+
+    @property
+    def gaussians(self) -> Gaussians:
+        """Of which it was made, in the ego frame."""
+
+    @property
+    def rig(self) -> CameraRig:
+        """The cameras at the depth's size."""
+
+    @property
+    def visible_depth(self) -> torch.Tensor:
+        """[N, H, W] z-depth in metres, 0 where it is unknown."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +155,15 @@ def _place(value: float, edges: np.ndarray) -> int:
 
 
 @kernel
+def _place_from_above(value: float, edges: np.ndarray) -> int:
+    """As `_place`, quicker for most of space, which is free far in front of the depth."""
+    found = len(edges)
+    while found > 0 and value < edges[found - 1]:
+        found -= 1
+    return found
+
+
+@kernel
 def _misses(a: float, b: float, far_a: float, far_b: float, width: float) -> bool:
     """Whether a column, of which both ends lie ahead, is left or right of an image all along."""
     if far_a <= 0 and far_b <= 0:
@@ -193,7 +223,9 @@ def _fast(
             for k in range(cells_z):
                 if best[k] >= BEHIND:
                     found = _place(density[i, j, k], density_edges)
-                    found = found * (len(clearance_edges) + 1) + _place(best[k], clearance_edges)
+                    found = found * (len(clearance_edges) + 1) + _place_from_above(
+                        best[k], clearance_edges
+                    )
                     found = found * (len(square_edges) + 1) + square
                     label = labels[i, j, k]
                     kind = NOTHING if label < 0 else kinds[label]

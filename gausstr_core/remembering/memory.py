@@ -6,7 +6,6 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,25 +13,23 @@ from torch import Tensor
 
 from gausstr_core.contracts import Gaussians, Occupancy, VoxelGrid
 from gausstr_core.remembering import kernels, plain
-from gausstr_core.remembering.compression import Compression, voxel_codes
+from gausstr_core.remembering.compression import UNKNOWN, Compression, voxel_codes
 from gausstr_core.remembering.evidence import Evidence
-from gausstr_core.remembering.looking import Present, looks
+from gausstr_core.remembering.looking import Cycle, Present, looks
 from gausstr_core.remembering.movements import GRID, checked_pose, reset_reason
 from gausstr_core.remembering.naming import Names, names_of, rename
 from gausstr_core.remembering.ring import NEVER, Ring
 from gausstr_core.remembering.settings import MemorySettings
 from gausstr_core.vocabulary.vocabulary import Vocabulary
 
-if TYPE_CHECKING:
-    from gausstr_core.pipeline import OccupancyResult
-
 STEPS = 1024  # of the table of decay
 CADENCE = 0.5  # seconds between the looks that the evidence was fitted on
 MOST = 6.0  # log-odds that are kept at most: what was seen for minutes can still go
 NEVER_TAKEN = -1e9
-# Log-odds, found on validation drives; kernels.py has their names. What is seen and is no ground
-# is never taken away, whatever the past says.
-LEVELS = np.array([3.0, 6.5, 4.0, 2.0, 1.5, 3.0, 1.0, NEVER_TAKEN, -0.5])
+# Log-odds, found on validation drives; kernels.py has their names. What the present sees is never
+# taken away, whatever the past says: a free past votes a pedestrian away, and under a pose that
+# shakes the road as well.
+LEVELS = np.array([4.5, 6.5, 4.0, 2.0, 1.5, 3.0, NEVER_TAKEN, NEVER_TAKEN, -0.5])
 
 
 @dataclass(frozen=True)
@@ -109,7 +106,7 @@ class Memory:
 
     def remember(
         self,
-        result: OccupancyResult,
+        result: Cycle,
         vocabulary: Vocabulary,
         fixed_from_ego: np.ndarray,
         stamp: int,
@@ -117,7 +114,7 @@ class Memory:
         """Add what is remembered to a cycle's map, then remember the cycle.
 
         Args:
-            result: of the pipeline; it is not changed.
+            result: an `OccupancyResult` of the pipeline; it is not changed.
             vocabulary: that it was mapped with. If it is another one than before, what is
                 remembered gets its words first; `relabel` does most of that beforehand.
             fixed_from_ego: float64 [4, 4] at `stamp`.
@@ -144,7 +141,7 @@ class Memory:
         return reset_reason(self.settings, self._last, (stamp, pose))
 
     def _cycle(
-        self, result: OccupancyResult, vocabulary: Vocabulary, pose: np.ndarray, stamp: int
+        self, result: Cycle, vocabulary: Vocabulary, pose: np.ndarray, stamp: int
     ) -> Remembered:
         threshold = self.evidence.rule.threshold_at(self.grid.resolution)
         present = Present.of(result.occupancy, vocabulary, threshold)
@@ -185,7 +182,7 @@ class Memory:
         self._arithmetic.recall(
             bins, self.evidence.flat, present.kinds, movable, self._cells_from_voxel(pose),
             ring.size, ring.origin, ring.odds, ring.seen, ring.slot, ring.label, ring.share,
-            self._decay, self._limits(now), self._levels, labels, confidence, observed, age,
+            self._decay, self._limits(now), self._levels, MOST, labels, confidence, observed, age,
         )  # fmt: skip
         device = seen.labels.device
         occupancy = replace(
@@ -206,21 +203,31 @@ class Memory:
         scale: float,
     ) -> None:
         ring = self._ring
-        rows = np.full(bins.shape, -1, np.int32)
-        places = np.flatnonzero(present.labels >= 0)
-        rows.reshape(-1)[places] = np.arange(len(places), dtype=np.int32)
-        assert self._compression is not None or not len(places)
-        codes = np.zeros((0, ring.code.shape[1]), np.int8)
-        if self._compression is not None:
-            codes = voxel_codes(
-                self._compression, gaussians, rows, len(places), self.grid, backend=self._backend
-            )
-        self._arithmetic.learn(
-            bins, self.evidence.flat, present.labels, present.confidence, rows, codes,
+        wanted = np.empty((len(ring.owner), 3), np.int32)
+        count = self._arithmetic.learn(
+            bins, self.evidence.flat, present.labels, present.confidence,
             self._voxel_from_cell(pose), ring.size, ring.origin, ring.odds, ring.seen, ring.slot,
-            ring.owner, ring.label, ring.share, ring.named, ring.code, ring.hand, self._decay,
-            self._limits(now), scale, MOST,
+            ring.owner, ring.label, ring.share, ring.named, ring.hand, int(ring.hand[1]),
+            self._decay, self._limits(now), scale, MOST, wanted,
         )  # fmt: skip
+        ring.hand[1] += 1
+        if self._compression is not None:
+            self._learn_features(wanted[:count], gaussians, self._compression)
+
+    def _learn_features(
+        self, wanted: np.ndarray, gaussians: Gaussians, compression: Compression
+    ) -> None:
+        """Give names [S, 3] (slot, flat voxel, whether new) the features of their voxels."""
+        slots, voxels, fresh = wanted.T
+        rows = np.full(self.grid.shape, -1, np.int32)
+        rows.reshape(-1)[voxels] = np.arange(len(voxels), dtype=np.int32)
+        codes = voxel_codes(
+            compression, gaussians, rows, len(voxels), self.grid, backend=self._backend
+        )
+        # of two cells in one voxel both get the row of the later one
+        codes = codes[rows.reshape(-1)[voxels]]
+        kept = (fresh > 0) | (codes[:, 0] != UNKNOWN)
+        self._ring.code[slots[kept]] = codes[kept]
 
     def _limits(self, now: int) -> np.ndarray:
         seconds = self.settings.seconds, self.settings.movable_seconds

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from gausstr_core.remembering.compression import UNKNOWN
 from gausstr_core.remembering.evidence import GROUND
 from gausstr_core.remembering.kernels import (
     FIXED,
@@ -15,6 +14,7 @@ from gausstr_core.remembering.kernels import (
     MOVABLE,
     OUT_OF_VIEW,
     SHARES,
+    TURNS,
 )
 from gausstr_core.remembering.looking import UNSEEN
 from gausstr_core.remembering.ring import NAMELESS, NEVER, STEP
@@ -53,6 +53,7 @@ def recall(
     decay: np.ndarray,
     limits: np.ndarray,
     levels: np.ndarray,
+    most: float,
     labels: np.ndarray,
     confidence: np.ndarray,
     observed: np.ndarray,
@@ -96,8 +97,6 @@ def learn(
     table: np.ndarray,
     labels: np.ndarray,
     confidence: np.ndarray,
-    rows: np.ndarray,
-    codes: np.ndarray,
     voxel_from_cell: np.ndarray,
     size: np.ndarray,
     origin: np.ndarray,
@@ -108,13 +107,14 @@ def learn(
     label_of: np.ndarray,
     share_of: np.ndarray,
     named: np.ndarray,
-    code_of: np.ndarray,
     hand: np.ndarray,
+    turn: int,
     decay: np.ndarray,
     limits: np.ndarray,
     scale: float,
     most: float,
-) -> None:
+    wanted: np.ndarray,
+) -> int:
     """See `kernels.learn`; cell by cell where names are given, as they take turns."""
     now, longest, _ = (int(limit) for limit in limits)
     shape = tuple(int(n) for n in size)
@@ -132,6 +132,7 @@ def learn(
     seen[cell] = now
     slot[cell[~kept]] = NAMELESS
     shares = np.floor(confidence[i, j, k] * SHARES + 0.5).astype(np.uint8)
+    count = 0
     for n in np.flatnonzero(labels[i, j, k] >= 0):
         at, label, share = cell[n], labels[i[n], j[n], k[n]], int(shares[n])
         name = slot[at]
@@ -150,6 +151,8 @@ def learn(
                 continue
             label_of[name], share_of[name] = label, share
         named[name] = now
-        code = codes[rows[i[n], j[n], k[n]]]
-        if fresh or code[0] != UNKNOWN:
-            code_of[name] = code
+        if (fresh or (name + turn) % TURNS == 0) and count < len(wanted):
+            flat = np.ravel_multi_index((i[n], j[n], k[n]), bins.shape)
+            wanted[count] = name, flat, fresh
+            count += 1
+    return count

@@ -36,7 +36,7 @@ class Ring:
     share: np.ndarray  # [S] uint8, confidence of the label times 255
     named: np.ndarray  # [S] int32, when, ms as `seen`
     code: np.ndarray  # [S, COMPONENTS] int8, the feature
-    hand: np.ndarray  # [1] int64, the slot that the next name takes
+    hand: np.ndarray  # [2] int64, the slot that the next name takes, and the number of cycles
 
     @classmethod
     def empty(cls, grid: VoxelGrid) -> Ring:
@@ -55,7 +55,7 @@ class Ring:
             share=np.zeros(names, np.uint8),
             named=np.full(names, NEVER, np.int32),
             code=np.zeros((names, COMPONENTS), np.int8),
-            hand=np.zeros(1, np.int64),
+            hand=np.zeros(2, np.int64),
         )
 
     @property

@@ -134,6 +134,8 @@ class CalibratedRule:
         """
         rule = cls() if depth == MODEL else cls(blur=MEASURED_BLUR, thresholds=((0.4, 1.0),))
         found = card.get('calibration', {}).get(depth)
+        if found is not None and set(found) == {'evidence'}:  # of a memory, see remembering
+            found = None
         if found is None and depth == MODEL:
             density = card.get('thresholds', {}).get('gaussians', rule.threshold_at(0.4))
             found = {**card, 'thresholds': [[0.4, density]]}

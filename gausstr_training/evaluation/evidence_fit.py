@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from gausstr_core.pipeline import OccupancyPipeline, OccupancyResult
-from gausstr_core.remembering.evidence import BINS, fitted_table
+from gausstr_core.remembering.evidence import BINS, as_text, fitted_table
 from gausstr_core.remembering.looking import UNSEEN, Present, looks
 from gausstr_core.vocabulary.vocabulary import Vocabulary
 from gausstr_core.voxels.rules import CalibratedRule
@@ -57,8 +57,8 @@ def fit_evidence(
     vocabulary: Vocabulary,
     frames: Iterable[tuple[str, Street, StreetFrame]],
     rule: CalibratedRule,
-) -> list[float]:
-    """The table of a depth source as a card keeps it: [BINS] log-odds of two decimals.
+) -> str:
+    """The table of a depth source as a card keeps it, see `as_text`.
 
     Args:
         pipeline, sensing, vocabulary: that map.
@@ -74,7 +74,7 @@ def fit_evidence(
             raise ValueError(f'{name}: expected voxels in its truth, found none')
         result = pipeline.map(sensing.encode(pipeline, street, frame), vocabulary, rule)
         fit.add(result, frame.voxels)
-    return [round(float(value), 2) for value in fit.table().reshape(-1)]
+    return as_text(fit.table())
 
 
 def rule_with(rule: CalibratedRule, resolution: float, threshold: float) -> CalibratedRule:

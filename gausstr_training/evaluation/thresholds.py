@@ -78,7 +78,7 @@ def calibrated(
     temperature: float,
     depth: str,
     resolution: float,
-    evidence: Sequence[float] | None = None,
+    evidence: str | None = None,
 ) -> dict[str, Any]:
     """What a card states once these were chosen for a depth source at a resolution.
 
@@ -107,7 +107,7 @@ def calibrated(
         },
     }
     kept = evidence if evidence is not None and nearest == resolution else stated.get('evidence')
-    facts |= {} if kept is None else {'evidence': list(kept)}
+    facts |= {} if kept is None else {'evidence': kept}
     result: dict[str, Any] = {'calibration': {**old, depth: facts}}
     if (depth, resolution) == USUAL:
         result |= {'thresholds': dict(thresholds), 'class_temperature': temperature}
