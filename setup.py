@@ -60,7 +60,7 @@ setup(
         ],
         'cluster': ['ray'],
         'cuda': ['gsplat'],
-        'foundation': ['onnxruntime', 'open_clip_torch', 'transformers>=4.50'],
+        'foundation': ['onnx', 'onnxruntime', 'open_clip_torch', 'transformers>=4.50'],
         'test': test_requires,  # colcon test looks here whether to call pytest
         'dev': [*test_requires, 'mypy', 'ray', 'ruff', 'types-PyYAML'],
     },
@@ -70,6 +70,7 @@ setup(
             'gausstr-convert-checkpoint = gausstr_core.transformer.checkpoints.convert:main',
             'gausstr-demo = gausstr_ros.demo.command:main',
             'gausstr-evaluate = gausstr_training.evaluate:main',
+            'gausstr-export = gausstr_core.foundation.export:main',
             'gausstr-fetch = gausstr_core.weights.catalogue:main',
             'gausstr-make-targets = gausstr_training.make_targets:main',
             'gausstr-node = gausstr_ros.node.process:main',

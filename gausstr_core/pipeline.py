@@ -19,6 +19,9 @@ from gausstr_core.presets import Assembly, assemble
 from gausstr_core.process.device import present_device
 from gausstr_core.process.stage_clock import StageClock
 from gausstr_core.remembering.evidence import Evidence
+from gausstr_core.surface_preset import NetworkOptions
+from gausstr_core.transformer.reference_points import QueryGrid
+from gausstr_core.transformer.surface_gaussians import DENSE
 from gausstr_core.vocabulary.vocabulary import Category, Vocabulary
 from gausstr_core.voxels.rules import MODEL, TOPIC, Rule
 from gausstr_core.voxels.visibility import viewed_and_observed, with_neighbours
@@ -47,12 +50,17 @@ class OccupancyPipeline:
     """Images + rig + vocabulary -> `OccupancyResult`. Holds weights, no state between cycles."""
 
     def __init__(
-        self, assembly: Assembly, device: str = 'cpu', grid: VoxelGrid | None = None
+        self,
+        assembly: Assembly,
+        device: str = 'cpu',
+        grid: VoxelGrid | None = None,
+        word_temperature: float | None = None,
     ) -> None:
         self.device = torch.device(device)
         self.model = assembly.model.to(self.device).eval()
         self.model.foundation.optimise_for_inference()
         self.encoder = assembly.encoder
+        self.word_temperature = word_temperature  # None: the encoder's
         self.rule = assembly.rule
         self._assembly = assembly
         self.grid = grid or VoxelGrid()
@@ -70,19 +78,25 @@ class OccupancyPipeline:
         folder: str | Path | None = None,
         depth: str | DepthNetwork | None = None,
         rule: str | None = None,
+        networks: NetworkOptions | None = None,
+        lattice: QueryGrid = DENSE,
+        word_temperature: float | None = None,
     ) -> OccupancyPipeline:
         """Load a preset.
 
         Args:
-            preset, weights, folder, depth, rule: see `presets.assemble`.
+            preset, weights, folder, depth, rule, networks, lattice: see `presets.assemble`.
             device: a torch device; never replaced by another one.
             grid: where to map; the Occ3D grid by default.
+            word_temperature: of the softmax over how like features and words are; None: that of
+                the words.
 
         Raises:
             ValueError: as `presets.assemble`, or the device is absent.
         """
         present_device(device)
-        return cls(assemble(preset, weights, folder, depth, rule), device, grid)
+        assembly = assemble(preset, weights, folder, depth, rule, networks, lattice)
+        return cls(assembly, device, grid, word_temperature)
 
     def load_vocabulary(self, path: Path | str | None = None) -> Vocabulary:
         """The vocabulary of a file, encoded for this model; None: the one that it starts with.
@@ -90,7 +104,8 @@ class OccupancyPipeline:
         Raises:
             ValueError: as `Vocabulary.from_yaml`.
         """
-        return self._prepared(Vocabulary.from_yaml(path or self._vocabulary_file, self.encoder))
+        file = path or self._vocabulary_file
+        return self._prepared(Vocabulary.from_yaml(file, self.encoder, self.word_temperature))
 
     def build_vocabulary(
         self, categories: Sequence[Category], wanted: Callable[[], bool] | None = None
@@ -105,7 +120,9 @@ class OccupancyPipeline:
             ValueError: as `Vocabulary.build`.
             UnwantedError: `wanted` said no.
         """
-        return self._prepared(Vocabulary.build(categories, self.encoder, wanted=wanted))
+        return self._prepared(
+            Vocabulary.build(categories, self.encoder, self.word_temperature, wanted)
+        )
 
     def rule_for(self, depth_source: str) -> Rule:
         """The rule for Gaussians from that source of depth: 'model', 'topic' or 'lidar'."""
@@ -184,7 +201,7 @@ class OccupancyPipeline:
         grid = self.grid  # may be replaced meanwhile
         maps, known, rig = encoded.maps, encoded.known, encoded.rig
         clock = StageClock(self.device)
-        gaussians = self.gaussians(encoded)
+        gaussians = self.gaussians(encoded, grid.resolution)
         clock.lap('transformer')
         visible = maps.depth if known is None else torch.where(known, maps.depth, 0.0)
         viewed, observed = viewed_and_observed(visible, rig, grid)
@@ -200,12 +217,19 @@ class OccupancyPipeline:
         )
 
     @torch.inference_mode()
-    def gaussians(self, encoded: EncodedImages) -> Gaussians:
-        """All Gaussians of a set: where depth was measured, only those on its surfaces."""
+    def gaussians(self, encoded: EncodedImages, resolution: float | None = None) -> Gaussians:
+        """All Gaussians of a set: where depth was measured, only those on its surfaces.
+
+        Args:
+            encoded: what `encode` gave.
+            resolution: of the voxels they are for, metres; None: of the pipeline's grid.
+        """
         maps, rig = encoded.maps, encoded.rig
         known = encoded.known if encoded.surface is None else encoded.surface
         if known is None:
-            return self.model.transformer(maps, rig)
+            fine = (resolution or self.grid.resolution) < self._assembly.finest
+            surface = self._assembly.measured if fine else None
+            return (surface or self.model.transformer)(maps, rig)
         transformer = self._assembly.measured or self.model.transformer
         found: Gaussians = transformer(maps, rig, measured=True)
         return found.select(at_known_pixels(found, known, rig))
@@ -236,6 +260,12 @@ class OccupancyPipeline:
             raise ValueError(
                 f'the words of vocabulary {vocabulary.id} have {vocabulary.dimension} channels, '
                 f'the features of the model {wanted}; encode them with the encoder of the pipeline'
+            )
+        if vocabulary.encoder_id != self.encoder.id:
+            raise ValueError(
+                f'the words of vocabulary {vocabulary.id} are in the space of '
+                f'{vocabulary.encoder_id}, the features of the model in that of '
+                f'{self.encoder.id}; encode them with the encoder of the pipeline'
             )
 
 

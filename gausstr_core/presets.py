@@ -2,6 +2,7 @@
 
 `compact` ships with the package. `talk2dino` and `featup` are the published GaussTR: its
 checkpoint, and the foundation networks of others, fetched on first use or read from a folder.
+`surface` has such networks of one's own choice and no checkpoint, see surface_preset.py.
 """
 
 from __future__ import annotations
@@ -18,6 +19,12 @@ from torch import Tensor
 from gausstr_core.foundation import released
 from gausstr_core.foundation.combined import CombinedFoundation
 from gausstr_core.foundation.interface import DepthNetwork
+from gausstr_core.surface_preset import (
+    MODEL_THRESHOLD,
+    SURFACE,
+    NetworkOptions,
+    surface_parts,
+)
 from gausstr_core.transformer.build import COMPACT_PRESETS, UNTRAINED_SEED, GaussTR, build
 from gausstr_core.transformer.checkpoints.checkpoint import Checkpoint, TrainedOn, load_any
 from gausstr_core.transformer.full.transformer import (
@@ -26,7 +33,8 @@ from gausstr_core.transformer.full.transformer import (
     FullConfig,
     FullTransformer,
 )
-from gausstr_core.transformer.surface_gaussians import SurfaceGaussians
+from gausstr_core.transformer.reference_points import QueryGrid
+from gausstr_core.transformer.surface_gaussians import DENSE, SurfaceGaussians
 from gausstr_core.vocabulary.clip_text import clip_encoder, known_words, talk2dino_encoder
 from gausstr_core.vocabulary.text_encoder import TextEncoder
 from gausstr_core.vocabulary.vocabulary import SHIPPED_VOCABULARY, read_categories
@@ -55,6 +63,10 @@ class Assembly:
     measured: SurfaceGaussians | None = None
     measured_rules: Mapping[str, Rule] = field(default_factory=dict)
     card: Mapping[str, Any] = field(default_factory=dict)  # of the weights; empty without one
+    # Metres: voxels finer than that are mapped from `measured` with estimated depth as well. The
+    # transformer learned on voxels of 0.4 m to thicken surfaces as these want it: with 0.1 m it
+    # gets IoU 15 on streets, the surface as it was seen 44 (docs/training.md).
+    finest: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -80,7 +92,7 @@ _PUBLISHED = {
         ReleasedRule(opacity_threshold=None, covariance_threshold=None),
     ),
 }
-PRESETS = (*COMPACT_PRESETS, *_PUBLISHED)
+PRESETS = (*COMPACT_PRESETS, *_PUBLISHED, SURFACE)
 
 
 def assemble(
@@ -89,6 +101,8 @@ def assemble(
     folder: str | Path | None = None,
     depth: str | DepthNetwork | None = None,
     rule: str | None = None,
+    networks: NetworkOptions | None = None,
+    lattice: QueryGrid = DENSE,
 ) -> Assembly:
     """Load a preset.
 
@@ -96,12 +110,16 @@ def assemble(
         preset: a name in `PRESETS`.
         weights: of `compact`, a file made by gausstr-train; of the others a released .pth or a
             file of gausstr-convert-checkpoint. None for those that ship or are published,
-            'untrained' for the seeded start.
+            'untrained' for the seeded start. `surface` has none.
         folder: where published files lie; None fetches them into the cache.
         depth: the depth network of a published preset: a name in `released.DEPTH_NETWORKS`, one
             of your own, or 'none' where depth is always measured; None takes that of the weights'
-            training, or Metric3D. The compact network sees depth itself.
+            training, or Metric3D, for `surface` the small one. The compact network sees depth
+            itself.
         rule: 'calibrated' or 'released'; None takes the preset's.
+        networks: which features `surface` has, and sizes and engine of all published networks.
+        lattice: where Gaussians start that depth alone places: of `surface`, and of `compact`
+            where depth is measured.
 
     Raises:
         ValueError: a name is unknown, or a file is missing or does not fit; it is named.
@@ -110,12 +128,20 @@ def assemble(
         raise ValueError(f'preset must be one of {", ".join(PRESETS)}, got {preset!r}')
     if rule is not None and rule not in RULES:
         raise ValueError(f'the rule must be one of {", ".join(RULES)}, got {rule!r}')
+    networks = networks or NetworkOptions()
+    if networks.features is not None and preset != SURFACE:
+        raise ValueError(
+            f'features are a choice of preset {SURFACE!r}, those of {preset!r} are its own; got '
+            f'{networks.features!r}'
+        )
+    if preset == SURFACE:
+        return _assemble_surface(weights, folder, depth, rule, networks, lattice)
     if preset in _PUBLISHED:
-        return _assemble_published(preset, weights, folder, depth, rule)
-    if depth not in (None, 'none') or folder is not None:
+        return _assemble_published(preset, weights, folder, depth, rule, networks)
+    if depth not in (None, 'none') or folder is not None or networks != NetworkOptions():
         raise ValueError(
             f'preset {preset!r} sees depth itself and needs no published files, got '
-            f'depth network {depth!r} and folder {folder}'
+            f'depth network {depth!r}, folder {folder}, {networks}'
         )
     model = build(preset)
     card: dict[str, Any] = {}
@@ -128,9 +154,9 @@ def assemble(
         TextEncoder.default(),
         _rule_of(card, rule, MODEL),
         SHIPPED_VOCABULARY,
-        SurfaceGaussians(model.foundation.feature_dim),
+        SurfaceGaussians(model.foundation.feature_dim, lattice),
         {source: _rule_of(card, rule, source) for source in (TOPIC, LIDAR)},
-        card,
+        card=card,
     )
 
 
@@ -140,25 +166,53 @@ def _rule_of(card: Mapping[str, Any], rule: str | None, depth: str) -> Rule:
     return RULES[rule]()
 
 
+def _assemble_surface(
+    weights: str | Path | None,
+    folder: str | Path | None,
+    depth: str | DepthNetwork | None,
+    rule: str | None,
+    networks: NetworkOptions,
+    lattice: QueryGrid,
+) -> Assembly:
+    if weights is not None:
+        raise ValueError(f'preset {SURFACE!r} has no checkpoint, got weights {weights}')
+    foundation, encoder = surface_parts(networks, folder, depth)
+    surfaces = SurfaceGaussians(foundation.feature_dim, lattice)
+    model = GaussTR(foundation, surfaces)
+    if rule is not None and rule != 'calibrated':
+        return Assembly(model, encoder, RULES[rule](), SHIPPED_VOCABULARY)
+    # measured surfaces are the same as those of the compact preset, whatever their features: its
+    # card has their thresholds; its temperature is of its own words
+    card = read_card(shipped_weights('compact'))
+    measured: dict[str, Rule] = {
+        source: replace(CalibratedRule.from_card(card, source), class_temperature=1.0)
+        for source in (TOPIC, LIDAR)
+    }
+    estimated = CalibratedRule(thresholds=((0.4, MODEL_THRESHOLD),))
+    return Assembly(model, encoder, estimated, SHIPPED_VOCABULARY, surfaces, measured)
+
+
 def _assemble_published(
     preset: str,
     weights: str | Path | None,
     folder: str | Path | None,
     depth: str | DepthNetwork | None,
     rule: str | None,
+    networks: NetworkOptions,
 ) -> Assembly:
     parts = _PUBLISHED[preset]
     known: dict[str, Tensor] | None = None
     if weights == UNTRAINED:
         _LOGGER.warning('%s runs without its checkpoint: the map will mean nothing', preset)
-        foundation = released.FEATURES[preset](folder, depth or 'metric3d')
+        foundation = _foundation_of(preset, None, Path(), folder, depth, networks)
         transformer = untrained_transformer(
             replace(parts.config, feature_dim=foundation.feature_dim)
         )
     else:
         path = Path(weights) if weights else locate(parts.checkpoint, folder)
         checkpoint = load_any(path)
-        foundation = _foundation_of(preset, checkpoint.trained_on, path, folder, depth)
+        trained_on = checkpoint.trained_on
+        foundation = _foundation_of(preset, trained_on, path, folder, depth, networks)
         _check_channels(checkpoint, foundation, path)
         transformer = checkpoint.model()
         if checkpoint.prototypes is not None:
@@ -175,10 +229,12 @@ def _foundation_of(
     path: Path,
     folder: str | Path | None,
     depth: str | DepthNetwork | None,
+    networks: NetworkOptions,
 ) -> CombinedFoundation:
     """The networks that weights were trained on; of files that do not say so, the preset's."""
+    how: dict[str, Any] = {'depth_size': networks.depth_size, 'engine': networks.engine}
     if trained_on is None:
-        return released.FEATURES[preset](folder, depth or 'metric3d')
+        return released.foundation(preset, folder, depth or 'metric3d', networks.input_size, **how)
     if trained_on.features not in _PUBLISHED[preset].features:
         raise ValueError(
             f'weights file {path} was trained on {trained_on.features}, whose features preset '
@@ -186,8 +242,8 @@ def _foundation_of(
         )
     if isinstance(depth, str) and depth not in (trained_on.depth, released.NO_DEPTH):
         _LOGGER.warning('%s was trained on depth of %s, not %s', path, trained_on.depth, depth)
-    network = released.FEATURES[trained_on.features]
-    return network(folder, depth or trained_on.depth, input_size=trained_on.input_size)
+    size = networks.input_size or trained_on.input_size
+    return released.foundation(trained_on.features, folder, depth or trained_on.depth, size, **how)
 
 
 def _check_channels(checkpoint: Checkpoint, foundation: CombinedFoundation, path: Path) -> None:

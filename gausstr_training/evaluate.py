@@ -19,6 +19,7 @@ from gausstr_core.presets import UNTRAINED
 from gausstr_core.process.command_line import refuse_misplaced
 from gausstr_core.process.memory import keep_freed_memory
 from gausstr_core.process.reasons import told
+from gausstr_core.surface_preset import NetworkOptions
 from gausstr_core.transformer.build import COMPACT_PRESETS, build
 from gausstr_core.voxels.rules import CalibratedRule
 from gausstr_core.weights import read_card, shipped_weights
@@ -29,6 +30,7 @@ from gausstr_training.evaluation.options import memory_settings, parser
 from gausstr_training.evaluation.predicting import Keyframes, predict
 from gausstr_training.evaluation.report import BASELINES, document, table, write_json
 from gausstr_training.evaluation.reporting import DRIVES, OCC3D, STREETS, Kind, Report
+from gausstr_training.evaluation.road import most_voxels
 from gausstr_training.evaluation.scoring import StreetSet, tally
 from gausstr_training.evaluation.sensing import Sensing
 from gausstr_training.evaluation.thresholds import (
@@ -81,7 +83,8 @@ def calibrate(
     streets = StreetSet.find(folders, limit, resolution)
     refuse_training_streets(streets.seeds, card, 'choose thresholds on')
     tallies = tally(contest, streets, CANDIDATES)
-    thresholds = chosen(tallies.masked)
+    most = most_voxels(contest.sensing.source, resolution)
+    thresholds = chosen(tallies.told, tallies.roads['gaussians'], most)
     rule = contest.pipeline.rule_for(contest.sensing.source)
     assert isinstance(rule, CalibratedRule)
     evidence = fit_evidence(
@@ -298,7 +301,12 @@ def score_occ3d(arguments: argparse.Namespace) -> None:
             only = keyframes.files
             occ3d.truth_files(truth, only)  # before the hours that predicting takes
             pipeline = OccupancyPipeline.from_preset(
-                arguments.preset, str(device), weights=arguments.weights, folder=arguments.folder
+                arguments.preset,
+                str(device),
+                weights=arguments.weights,
+                folder=arguments.folder,
+                depth=arguments.depth_network,
+                networks=NetworkOptions(arguments.features),
             )
             about = model_settings(arguments)
             predict(pipeline, keyframes, predictions, about, ranks.rank(), ranks.count())
@@ -376,7 +384,9 @@ def model_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Which model the command line names; published weights that are fetched by their name."""
     file: Path | None = None
     if arguments.weights is None and arguments.preset not in COMPACT_PRESETS:
-        return {'preset': arguments.preset, 'weights': 'published', 'weights_sha256': None}
+        about = {'preset': arguments.preset, 'weights': 'published', 'weights_sha256': None}
+        chosen = {'features': arguments.features, 'depth_network': arguments.depth_network}
+        return about | {name: value for name, value in chosen.items() if value}
     if arguments.weights != UNTRAINED:
         file = Path(arguments.weights) if arguments.weights else shipped_weights(arguments.preset)
     return {

@@ -26,6 +26,7 @@ from gausstr_training.targets.codec import CodecSettings
 from gausstr_training.targets.filling import FAILED, FillSpec, Outcome
 from gausstr_training.targets.networks import TEACHERS, TeacherSpec
 from gausstr_training.targets.online import AGAIN
+from gausstr_training.targets.sights import LIDAR
 
 EXAMPLE = """\
 examples:
@@ -33,6 +34,7 @@ examples:
   gausstr-make-targets --teacher featup --folder /opt/gausstr --data data/bags \\
       --cache /shared/targets --device cuda --ray-address auto
   gausstr-make-targets --teacher compact --data data/streets --cache data/targets --workers 4
+  gausstr-make-targets --teacher featup --depth lidar --data data/bags --cache data/targets
 Interrupt it whenever you like: the same command goes on with the frames that are missing.
 """
 LISTED = 5  # faults that are named at the end
@@ -125,17 +127,21 @@ def fill_spec(options: argparse.Namespace) -> FillSpec:
         options.teacher, _absolute(options.folder), options.depth, _weights(options.weights)
     )
     settings = CodecSettings(1000 * options.kilobytes, options.depth_error)
-    return FillSpec(
-        open_frames(
-            list(map(Path.absolute, options.data)),
-            BagSettings(cameras=tuple(options.cameras), period=options.period),
+    frames = open_frames(
+        list(map(Path.absolute, options.data)),
+        BagSettings(
+            cameras=tuple(options.cameras), period=options.period, points=options.depth == LIDAR
         ),
+    )
+    return FillSpec(
+        frames,
         teacher,
         options.cache.absolute(),
         settings,
         options.device,
         options.threads,
         _absolute(options.masks),
+        {bag.name: bag.path for bag in frames.bags},
         options.verify,
     )
 
@@ -169,13 +175,17 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = result.add_argument
-    add('--teacher', choices=TEACHERS, required=True, help='whose targets')
+    add(
+        '--teacher', choices=TEACHERS, required=True,
+        help='whose targets; renderer: the truth beside the bags of streets, to try things out',
+    )  # fmt: skip
     add('--data', type=Path, nargs='+', required=True, help='bags, or folders of bags')
     add('--cache', type=Path, required=True, help='folder; gets one folder for every teacher')
     add('--folder', type=Path, help='where published weights lie (default: fetch them)')
     add(
-        '--depth', choices=sorted(DEPTH_NETWORKS), default='metric3d',
-        help='depth network (default: %(default)s)',
+        '--depth', choices=sorted({*DEPTH_NETWORKS, LIDAR}), default='metric3d',
+        help="depth network, or the bags' lidar (default: %(default)s; our own teachers see it "
+        'themselves)',
     )  # fmt: skip
     add('--weights', help='of our own teachers: a file, or "untrained" (default: those shipped)')
     add(

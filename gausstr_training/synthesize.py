@@ -26,6 +26,7 @@ from gausstr_training.streets.drive_settings import USUAL_RATE, DriveSettings
 from gausstr_training.streets.grids import RESOLUTION, truth_grid
 from gausstr_training.streets.raycast import check_caster
 from gausstr_training.streets.reader import check_street
+from gausstr_training.streets.styles import STYLES
 
 FINEST, COARSEST = 0.05, 3.2  # metres of a voxel
 
@@ -72,7 +73,8 @@ def synthesize(options: argparse.Namespace) -> None:
         folder = options.output / f'street_{seed:06d}' if many else options.output
         settings = DriveSettings(
             seed, options.frames, width, height, options.voxels, options.randomise,
-            tuple(dict.fromkeys(options.resolution)), options.moving, options.rate, options.hilly,
+            tuple(dict.fromkeys(options.resolution)), options.style, options.moving,
+            options.rate, options.hilly,
         )  # fmt: skip
         if _must_write(folder, settings, overwrite=options.overwrite):
             jobs.append((folder, settings))
@@ -192,6 +194,14 @@ def parser() -> argparse.ArgumentParser:
         '--randomise',
         action='store_true',
         help='vary light, weather, exposure, cameras, materials and shapes as real streets do',
+    )
+    styles = '; '.join(f'{name}: {style.about}' for name, style in STYLES.items())
+    result.add_argument(
+        '--style',
+        choices=sorted(STYLES),
+        default='',
+        help=f'a look that no training street has, to teach and to score ({styles}; default: '
+        'none)',
     )
     result.add_argument('--overwrite', action='store_true', help='replace streets that are there')
     return result

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ from gausstr_core.process.command_line import PROCESSES_OR_NONE, refuse_misplace
 from gausstr_core.process.memory import keep_freed_memory
 from gausstr_core.process.parallel import keep_torch_threads
 from gausstr_core.process.reasons import told
+from gausstr_core.transformer.build import COMPACT_PRESETS
+from gausstr_core.weights import shipped_weights
 from gausstr_training.compact.job import CompactJob
+from gausstr_training.compact.recorded import Recordings
 from gausstr_training.engine.job import Job
 from gausstr_training.engine.provenance import commit
 from gausstr_training.engine.trainer import Trainer
@@ -29,6 +33,8 @@ from gausstr_training.recipes.schema import PRECISIONS
 EXAMPLE = """examples:
   gausstr-train --list
   gausstr-train --recipe compact --data data/train --output runs/compact
+  gausstr-train --recipe compact-own --data bags/own --targets data/targets --start compact \\
+      --streets data/train data/varied --output runs/own
   gausstr-train --recipe talk2dino --data bags/train --device cuda --output runs/talk2dino
   torchrun --nproc-per-node 8 -m gausstr_training.train --recipe talk2dino --data bags/train \\
       --validation bags/val --device cuda --output runs/talk2dino
@@ -73,8 +79,8 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument(
         '--data', type=Path, nargs='+', metavar='DIR',
-        help='bags, or folders of bags; for compact recipes folders of streets (needed, '
-        'no default)',
+        help='bags, or folders of bags; for recipes that learn from streets alone folders of '
+        'streets (needed, no default)',
     )  # fmt: skip
     result.add_argument(
         '--output', type=Path, metavar='DIR', help='folder of the run (needed, no default)'
@@ -92,9 +98,14 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         '--start',
         metavar='FILE',
-        help='weights to start from, such as released ones (default: the recipe decides)',
+        help='weights to start from, such as released ones, or the name of a preset that ships '
+        'with its own (default: the recipe decides)',
     )
-    full = result.add_argument_group('recipes other than the compact ones')
+    result.add_argument(
+        '--streets', type=Path, nargs='+', metavar='DIR', default=[],
+        help='of compact-own: streets to mix in, so that nothing is forgotten (default: none)',
+    )  # fmt: skip
+    full = result.add_argument_group('recipes other than compact and tiny')
     full.add_argument(
         '--validation', type=Path, nargs='+', metavar='DIR', default=[],
         help='bags to validate on (default: none)',
@@ -105,8 +116,8 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     full.add_argument(
         '--targets', type=Path, metavar='DIR',
-        help='cache of what the networks see, as of gausstr-make-targets; filled on first use '
-        '(default: none, the networks run in every step)',
+        help='cache of what the networks see, as of gausstr-make-targets; filled on first use, '
+        'for compact-own filled before (default: none, the networks run in every step)',
     )  # fmt: skip
     full.add_argument(
         '--depth', default='metric3d', choices=sorted(DEPTH_NETWORKS),
@@ -134,18 +145,44 @@ def job_of(options: argparse.Namespace, device: torch.device) -> Job:
     """
     recipe = read_recipe(options.recipe)
     if isinstance(recipe, CompactRecipe):
-        if options.validation or options.folder or options.precision or options.targets:
-            raise ValueError(
-                f'recipe {recipe.name} takes no --validation, --folder, --precision or --targets'
-            )
-        start = Path(options.start) if options.start else None
-        return CompactJob(recipe, options.data, device, options.workers, start)
+        return compact_job(recipe, options, device)
     assert isinstance(recipe, FullRecipe)
+    if options.streets:
+        raise ValueError(f'recipe {recipe.name} takes no --streets')
     sources = Sources(
         tuple(options.data), tuple(options.validation), options.folder, options.depth,
         options.start, options.workers, options.targets,
     )  # fmt: skip
     return FullJob(recipe, sources, device, options.precision)
+
+
+def compact_job(
+    recipe: CompactRecipe, options: argparse.Namespace, device: torch.device
+) -> CompactJob:
+    """A recipe of streets, of one's own bags, or of both.
+
+    Raises:
+        ValueError: as `job_of`.
+    """
+    taught = recipe.recorded > 0
+    if options.validation or options.precision:
+        raise ValueError(f'recipe {recipe.name} takes no --validation or --precision')
+    if not taught and (options.folder or options.targets or options.streets):
+        raise ValueError(f'recipe {recipe.name} takes no --folder, --targets or --streets')
+    start = options.start and Path(options.start)
+    if options.start in COMPACT_PRESETS:
+        start = shipped_weights(options.start)
+    if not taught:
+        return CompactJob(recipe, options.data, device, options.workers, start)
+    if options.targets is None:
+        raise ValueError(
+            f'recipe {recipe.name} learns what gausstr-make-targets stored: --targets must be '
+            'given'
+        )
+    if not options.streets and ranks.rank() == 0:
+        print('no --streets: what the weights know of streets may be forgotten', file=sys.stderr)
+    recordings = Recordings(tuple(options.data), options.targets, options.folder)
+    return CompactJob(recipe, options.streets, device, options.workers, start, recordings)
 
 
 def train(options: argparse.Namespace, device: torch.device) -> None:

@@ -3,7 +3,7 @@
 Examples:
     ros2 launch gausstr_ros gausstr.launch.py rviz:=true
     ros2 launch gausstr_ros gausstr.launch.py rig:=/path/to/my_rig.yaml namespace:=robot
-    ros2 launch gausstr_ros gausstr.launch.py bag:=bags/mini/scene-0061 preset:=compact
+    ros2 launch gausstr_ros gausstr.launch.py bag:=bags/mini/scene-0061 depth_source:=lidar
 """
 
 import os
@@ -29,7 +29,11 @@ from gausstr_ros.transport import ALLOCATOR, ENVIRONMENT, use_shared_memory_prof
 SHARE = Path(get_package_share_directory('gausstr_ros'))
 ARGUMENTS = {
     'rig': ('nuscenes', 'Cameras and frames: path of a YAML file, or the name of a shipped one.'),
-    'preset': ('', 'Model: compact, talk2dino or featup; empty: what the rig says, else compact.'),
+    'preset': (
+        '',
+        'Model: compact, surface, talk2dino or featup; empty: what the rig says, else compact.',
+    ),
+    'depth_source': ('', 'Depth: model, topic or lidar; empty: what the rig says, else model.'),
     'params_file': ('', 'YAML with more parameters of the node, which win over the rig.'),
     'bag': ('', 'rosbag2 bag to play once the node is active; empty: live cameras.'),
     'rate': ('1.0', 'Speed of the bag.'),
@@ -68,7 +72,7 @@ def _processes(context):
     files = [_rig_file(given['rig'])]
     if given['params_file']:
         files.append(given['params_file'])
-    chosen = clock | ({'preset': given['preset']} if given['preset'] else {})
+    chosen = clock | {n: given[n] for n in ('preset', 'depth_source') if given[n]}
     enclave = ['--enclave', given['enclave']] if given['enclave'] else []
     # A LifecycleNode makes launch a ROS node of its own, which needs an enclave as well.
     node = (LifecycleNode if bag else Node)(

@@ -103,6 +103,22 @@ def normalised(
     return (planes - planes.new_tensor(mean).view(shape)) / planes.new_tensor(std).view(shape)
 
 
+def check_size(size: tuple[int, int], stride: int, parameter: str, name: str) -> tuple[int, int]:
+    """`size`, (height, width) in pixels, where a network of that stride takes it.
+
+    Raises:
+        ValueError: a side is no multiple of the stride, or below it; the message names the
+            parameter, the network and sizes that would do.
+    """
+    if len(size) == 2 and all(side > 0 and side % stride == 0 for side in size):
+        return size
+    near = [max(1, round(side / stride)) * stride for side in size]
+    raise ValueError(
+        f'{parameter} must be two multiples of {stride} pixels, [height, width], for {name}, '
+        f'got {list(size)}; near it is {near}'
+    )
+
+
 def check_patches(images: Tensor, patch: int, name: str) -> tuple[int, int]:
     """(rows, columns) of patches in images [N, H, W, 3].
 

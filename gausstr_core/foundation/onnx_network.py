@@ -1,4 +1,4 @@
-"""Depth networks in ONNX files, run by onnxruntime one image at a time."""
+"""Networks in ONNX files, run by onnxruntime one image at a time."""
 
 from __future__ import annotations
 
@@ -15,23 +15,19 @@ from gausstr_core.weights.first_bytes import refuse_stand_in
 OUTPUTS = ('predicted_depth', 'pred_depth')  # of the public exports of Metric3D
 
 
-class OnnxNetwork(nn.Module):
-    """Normalised images [N, 3, h, w] -> the graph's depth [N, h, w].
+class OnnxGraph(nn.Module):
+    """Planes [N, 3, h, w] -> the first output of a graph [N, ...], float32.
 
     Args:
         path: the file; weights beside it (.onnx_data) are found by onnxruntime.
-        pixels_in: the graph normalises by itself and wants RGB 0..255.
 
     Raises:
         ValueError: onnxruntime is missing, or the file cannot be read or has another form.
     """
 
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, path: Path, pixels_in: bool) -> None:
+    def __init__(self, path: Path) -> None:
         super().__init__()
-        self.path, self.pixels_in = path, pixels_in
+        self.path = path
         self._sessions = {'cpu': _session(path, 'cpu')}
         inputs = self._sessions['cpu'].get_inputs()
         if len(inputs) != 1 or len(inputs[0].shape) != 4:
@@ -41,16 +37,51 @@ class OnnxNetwork(nn.Module):
             )
         self._input = inputs[0].name
         self._half = inputs[0].type == 'tensor(float16)'
-        names = [entry.name for entry in self._sessions['cpu'].get_outputs()]
-        known = [name for name in OUTPUTS if name in names]
-        if not known and len(names) > 1:
-            raise ValueError(
-                f'ONNX file {path}: expected an output {" or ".join(OUTPUTS)}, got {names}'
-            )
-        self._output = known[0] if known else names[0]
+        self.outputs = [entry.name for entry in self._sessions['cpu'].get_outputs()]
+        self._output = self.outputs[0]
         height, width = inputs[0].shape[2:]
         fixed = isinstance(height, int) and isinstance(width, int)
+        # (height, width) where the graph takes no other
         self.image_size: tuple[int, int] | None = (height, width) if fixed else None
+
+    @torch.no_grad()
+    def forward(self, planes: Tensor) -> Tensor:
+        """Run the graph on the device of `planes`."""
+        session = self._on(planes.device)
+        host = planes.cpu().numpy().astype(np.float16 if self._half else np.float32)
+        # the public graphs are exported for one image
+        maps = [session.run([self._output], {self._input: image[None]})[0] for image in host]
+        return torch.from_numpy(np.concatenate(maps)).float().to(planes.device)
+
+    def _on(self, device: torch.device) -> Any:
+        if device.type not in self._sessions:
+            self._sessions[device.type] = _session(self.path, device.type)
+        return self._sessions[device.type]
+
+
+class OnnxNetwork(OnnxGraph):
+    """Normalised images [N, 3, h, w] -> the graph's depth [N, h, w].
+
+    Args:
+        path: as of `OnnxGraph`.
+        pixels_in: the graph normalises by itself and wants RGB 0..255.
+
+    Raises:
+        ValueError: as `OnnxGraph`, or no output is one of depth.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, path: Path, pixels_in: bool) -> None:
+        super().__init__(path)
+        self.pixels_in = pixels_in
+        known = [name for name in OUTPUTS if name in self.outputs]
+        if not known and len(self.outputs) > 1:
+            raise ValueError(
+                f'ONNX file {path}: expected an output {" or ".join(OUTPUTS)}, got {self.outputs}'
+            )
+        self._output = known[0] if known else self.outputs[0]
         shape = (1, 3, 1, 1)
         self.register_buffer(
             'mean', 255 * torch.tensor(IMAGENET_MEAN).view(shape), persistent=False
@@ -62,17 +93,8 @@ class OnnxNetwork(nn.Module):
         """Run the graph on the device of `planes`."""
         if self.pixels_in:
             planes = planes * self.std.to(planes) + self.mean.to(planes)
-        session = self._on(planes.device)
-        host = planes.cpu().numpy().astype(np.float16 if self._half else np.float32)
-        # the public graphs are exported for one image
-        maps = [session.run([self._output], {self._input: image[None]})[0] for image in host]
-        depth = torch.from_numpy(np.concatenate(maps)).float().to(planes.device)
+        depth = super().forward(planes)
         return depth.reshape(len(planes), *depth.shape[-2:])
-
-    def _on(self, device: torch.device) -> Any:
-        if device.type not in self._sessions:
-            self._sessions[device.type] = _session(self.path, device.type)
-        return self._sessions[device.type]
 
 
 def _session(path: Path, device: str) -> Any:

@@ -18,8 +18,9 @@ from gausstr_core.process.parallel import sum_kernel
 from gausstr_core.remembering.ring import COMPONENTS
 
 LARGEST = 127.0
+LEAST = 1e-6  # weight of a mean that means something
 UNKNOWN = -128  # in the first number of a code: no feature is known
-REACH = 1  # voxels around its own to which a Gaussian lends its feature
+REACHES = (1, 2)  # voxels around its own to which a Gaussian lends its feature; then farther
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,9 @@ class Compression:
 def voxel_codes(
     compression: Compression,
     gaussians: Gaussians,
+    probabilities: Tensor,
     rows: np.ndarray,
-    count: int,
+    labels: np.ndarray,
     grid: VoxelGrid,
     *,
     backend: str = 'fast',
@@ -77,19 +79,30 @@ def voxel_codes(
     Args:
         gaussians: ego frame.
         rows: [X, Y, Z] int32, which row a voxel has, or -1.
-        count: number of rows.
+        probabilities: [G, K] of the Gaussians' categories.
+        labels: [count] int64, category of each row's voxel. A Gaussian counts as far as it is of
+            that category: at the rim of a thing the mean is no mixture with what is beside it.
         backend: 'fast' (numba) or 'reference' (numpy); they agree but for rounding.
     """
-    sums = np.zeros((count, COMPONENTS + 1), np.float32)
+    sums = np.zeros((len(labels), COMPONENTS + 1), np.float32)
     values = compression.coordinates(gaussians.features).contiguous().numpy()
     means = gaussians.means.detach().to('cpu', torch.float64).contiguous().numpy()
     opacities = gaussians.opacities.detach().to('cpu', torch.float32).contiguous().numpy()
+    shares = probabilities.detach().to('cpu', torch.float32).contiguous().numpy()
     lower = np.array(grid.lower, np.float64)
     gather = _gather if backend == 'fast' else _gather_plainly
-    gather(means, opacities, values, rows, lower, float(grid.resolution), sums)
+    for reach in REACHES:
+        gather(
+            means, opacities, values, shares, rows, labels, lower, float(grid.resolution),
+            reach, sums,
+        )  # fmt: skip
+        lacking = np.append(sums[:, -1] <= LEAST, False)  # the last is row -1
+        if not lacking.any():
+            break
+        rows = np.where(lacking[rows], rows, -1)
     mean = sums[:, :-1] / np.maximum(sums[:, -1:], 1e-9)
     codes = np.clip(np.rint(mean), -LARGEST, LARGEST).astype(np.int8)
-    codes[sums[:, -1] <= 0, 0] = UNKNOWN
+    codes[sums[:, -1] <= LEAST, 0] = UNKNOWN
     return codes
 
 
@@ -97,20 +110,24 @@ def _gather_plainly(
     means: np.ndarray,
     opacities: np.ndarray,
     values: np.ndarray,
+    shares: np.ndarray,
     rows: np.ndarray,
+    labels: np.ndarray,
     lower: np.ndarray,
     resolution: float,
+    reach: int,
     sums: np.ndarray,
 ) -> None:
     places = (means - lower) / resolution
     own = np.floor(places).astype(np.int64)
-    for step in np.ndindex(3, 3, 3):
-        cells = own + np.array(step) - REACH
+    for step in np.ndindex(*(2 * reach + 1,) * 3):
+        cells = own + np.array(step) - reach
         inside = ((cells >= 0) & (cells < rows.shape)).all(1)
         row = np.where(inside, rows[tuple(np.where(inside[:, None], cells, 0).T)], -1)
         away = ((cells + 0.5 - places) ** 2).sum(1)
-        weight = (opacities * np.exp(-2.0 * away)).astype(np.float32)
         used = row >= 0
+        share = np.where(used, shares[np.arange(len(row)), labels[row]], 0)
+        weight = (opacities * np.exp(-2.0 * away) * share).astype(np.float32)
         weighted = weight[used, None] * np.c_[values[used], np.ones(used.sum(), np.float32)]
         np.add.at(sums, row[used], weighted)
 
@@ -120,9 +137,12 @@ def _gather(
     means: np.ndarray,
     opacities: np.ndarray,
     values: np.ndarray,
+    shares: np.ndarray,
     rows: np.ndarray,
+    labels: np.ndarray,
     lower: np.ndarray,
     resolution: float,
+    reach: int,
     sums: np.ndarray,
 ) -> None:
     cells_x, cells_y, cells_z = rows.shape
@@ -132,17 +152,19 @@ def _gather(
         y = (means[g, 1] - lower[1]) / resolution
         z = (means[g, 2] - lower[2]) / resolution
         ci, cj, ck = int(np.floor(x)), int(np.floor(y)), int(np.floor(z))
-        if ci < -REACH or cj < -REACH or ck < -REACH:
+        if ci < -reach or cj < -reach or ck < -reach:
             continue
-        if ci >= cells_x + REACH or cj >= cells_y + REACH or ck >= cells_z + REACH:
+        if ci >= cells_x + reach or cj >= cells_y + reach or ck >= cells_z + reach:
             continue
-        for i in range(max(0, ci - REACH), min(cells_x, ci + REACH + 1)):
-            for j in range(max(0, cj - REACH), min(cells_y, cj + REACH + 1)):
-                for k in range(max(0, ck - REACH), min(cells_z, ck + REACH + 1)):
+        for i in range(max(0, ci - reach), min(cells_x, ci + reach + 1)):
+            for j in range(max(0, cj - reach), min(cells_y, cj + reach + 1)):
+                for k in range(max(0, ck - reach), min(cells_z, ck + reach + 1)):
                     row = rows[i, j, k]
                     if row < 0:
                         continue
                     away = (i + 0.5 - x) ** 2 + (j + 0.5 - y) ** 2 + (k + 0.5 - z) ** 2
-                    weight = np.float32(opacities[g] * np.exp(-2.0 * away))
+                    weight = np.float32(
+                        opacities[g] * np.exp(-2.0 * away) * shares[g, labels[row]]
+                    )
                     sums[row, :channels] += weight * values[g]
                     sums[row, channels] += weight

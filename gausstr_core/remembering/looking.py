@@ -30,7 +30,7 @@ _SQUARES = np.array(RANGE, dtype=np.float64) ** 2
 
 
 class Cycle(Protocol):
-    """What a memory reads of `OccupancyResult`; the pipeline imports this room, not the reverse."""
+    """What a memory reads of an `OccupancyResult`: the pipeline imports this room."""
 
     @property
     def occupancy(self) -> Occupancy:
@@ -39,6 +39,10 @@ class Cycle(Protocol):
     @property
     def gaussians(self) -> Gaussians:
         """Of which it was made, in the ego frame."""
+
+    @property
+    def probabilities(self) -> torch.Tensor:
+        """[G, K] of their categories."""
 
     @property
     def rig(self) -> CameraRig:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gausstr_core.contracts import Gaussians, Occupancy, VoxelGrid
+from gausstr_core.contracts import Occupancy, VoxelGrid
 from gausstr_core.remembering import kernels, plain
 from gausstr_core.remembering.compression import UNKNOWN, Compression, voxel_codes
 from gausstr_core.remembering.evidence import Evidence
@@ -161,7 +161,7 @@ class Memory:
         now = (stamp - self._epoch) // 1_000_000
         found = self._recall(present, bins, vocabulary, pose, now, result.occupancy)
         since = CADENCE if self._last is None else (stamp - self._last[0]) / 1e9
-        self._learn(present, bins, result.gaussians, pose, now, min(1.0, since / CADENCE))
+        self._learn(present, bins, result, pose, now, min(1.0, since / CADENCE))
         self._last = stamp, pose
         return found
 
@@ -197,7 +197,7 @@ class Memory:
         self,
         present: Present,
         bins: np.ndarray,
-        gaussians: Gaussians,
+        result: Cycle,
         pose: np.ndarray,
         now: int,
         scale: float,
@@ -212,17 +212,23 @@ class Memory:
         )  # fmt: skip
         ring.hand[1] += 1
         if self._compression is not None:
-            self._learn_features(wanted[:count], gaussians, self._compression)
+            self._learn_features(wanted[:count], present, result, self._compression)
 
     def _learn_features(
-        self, wanted: np.ndarray, gaussians: Gaussians, compression: Compression
+        self, wanted: np.ndarray, present: Present, result: Cycle, compression: Compression
     ) -> None:
         """Give names [S, 3] (slot, flat voxel, whether new) the features of their voxels."""
         slots, voxels, fresh = wanted.T
         rows = np.full(self.grid.shape, -1, np.int32)
         rows.reshape(-1)[voxels] = np.arange(len(voxels), dtype=np.int32)
         codes = voxel_codes(
-            compression, gaussians, rows, len(voxels), self.grid, backend=self._backend
+            compression,
+            result.gaussians,
+            result.probabilities,
+            rows,
+            present.labels.reshape(-1)[voxels],
+            self.grid,
+            backend=self._backend,
         )
         # of two cells in one voxel both get the row of the later one
         codes = codes[rows.reshape(-1)[voxels]]
@@ -303,6 +309,7 @@ class Memory:
             if 'stamps' in arrays:
                 self._epoch = int(arrays['stamps'][0])
                 self._last = int(arrays['stamps'][1]), np.array(arrays['pose'], np.float64)
-            parts = [arrays.get(f'compression.{key}') for key in ('mean', 'components', 'step')]
-            if parts[0] is not None:
-                self._compression = Compression(*(torch.from_numpy(p.copy()) for p in parts))
+            if 'compression.mean' in arrays:
+                names = [f'compression.{key}' for key in ('mean', 'components', 'step')]
+                parts = [torch.from_numpy(arrays[name].copy()) for name in names]
+                self._compression = Compression(*parts)

@@ -57,14 +57,32 @@ def rename(
         vocabulary: the new words.
         prepared: what was made of an earlier state of the ring; only what is newer is made now.
     """
-    stale = ring.named != NEVER
+    before, used = ring.label.copy(), ring.named != NEVER
+    stale = used.copy()
     if prepared is not None and prepared.vocabulary == vocabulary.id:
-        known = prepared.named == ring.named
-        ring.label[known], ring.share[known] = prepared.label[known], prepared.share[known]
-        stale &= ~known
+        same = prepared.named == ring.named
+        ring.label[same], ring.share[same] = prepared.label[same], prepared.share[same]
+        stale &= ~same
     index = np.flatnonzero(stale)
     ring.label[index], ring.share[index] = names_of(ring.code[index], compression, vocabulary)
-    unknown = np.flatnonzero((ring.code[:, 0] == UNKNOWN) & (ring.owner != NAMELESS))
-    owners = ring.owner[unknown]
-    own = ring.slot[owners] == unknown
-    ring.slot[owners[own]] = NAMELESS
+    unknown = used & (ring.code[:, 0] == UNKNOWN)
+    _follow_the_most(ring, before, used & ~unknown, np.flatnonzero(unknown))
+
+
+def _follow_the_most(
+    ring: Ring, before: np.ndarray, known: np.ndarray, unknown: np.ndarray
+) -> None:
+    """Names without a feature become what most of their old category became, or are lost.
+
+    Args:
+        before: [S] the old labels.
+        known: bool [S], names with a feature.
+        unknown: indices of those without.
+    """
+    pairs = before[known].astype(np.int64) * 256 + ring.label[known]
+    counts = np.bincount(pairs, minlength=256 * 256).reshape(256, 256)
+    ring.label[unknown] = counts.argmax(1)[before[unknown]]
+    lost = unknown[counts.sum(1)[before[unknown]] == 0]
+    lost = lost[ring.owner[lost] != NAMELESS]
+    owners = ring.owner[lost]
+    ring.slot[owners[ring.slot[owners] == lost]] = NAMELESS

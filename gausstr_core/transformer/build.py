@@ -11,6 +11,7 @@ from gausstr_core.foundation.combined import CombinedFoundation
 from gausstr_core.foundation.compact import CompactNetwork
 from gausstr_core.transformer.full.transformer import FullTransformer
 from gausstr_core.transformer.reference_points import QueryGrid
+from gausstr_core.transformer.surface_gaussians import SurfaceGaussians
 from gausstr_core.transformer.transformer import GaussianTransformer
 
 UNTRAINED_SEED = 20261122
@@ -22,7 +23,7 @@ class GaussTR(nn.Module):
     def __init__(
         self,
         foundation: CompactNetwork | CombinedFoundation,
-        transformer: GaussianTransformer | FullTransformer,
+        transformer: GaussianTransformer | FullTransformer | SurfaceGaussians,
     ) -> None:
         super().__init__()
         self.foundation, self.transformer = foundation, transformer

@@ -14,16 +14,29 @@ from torch import Tensor
 
 from gausstr_core.camera.rig import CameraRig
 
+MOST = 100_000  # Gaussians a view: one for each pixel of 230 x 430
+
 
 @dataclass(frozen=True)
 class QueryGrid:
-    """Cells per view (rows x columns), each split into sub x sub anchors for Gaussians."""
+    """Cells per view (rows x columns), each split into sub x sub anchors for Gaussians.
+
+    Raises:
+        ValueError: a number is < 1, or there are more than `MOST` Gaussians a view.
+    """
 
     rows: int = 10
     columns: int = 14
     sub: int = 3
     horizon_gain: float = 2.0  # extra density of rows at the horizon, in units of the plain one
     horizon_width: float = 0.12  # standard deviation of the packing, in image heights
+
+    def __post_init__(self) -> None:
+        if min(self.rows, self.columns, self.sub) < 1 or self.queries * self.anchors > MOST:
+            raise ValueError(
+                'a lattice must be rows, columns and anchors along each side of a cell, all >= 1 '
+                f'and at most {MOST} Gaussians a view, got {self.rows}, {self.columns}, {self.sub}'
+            )
 
     @property
     def queries(self) -> int:

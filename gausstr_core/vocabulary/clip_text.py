@@ -65,23 +65,28 @@ class TextProjection(nn.Module):
 
 
 def clip_encoder(
-    folder: Path | str | None = None, known: Mapping[str, Tensor] | None = None
+    folder: Path | str | None = None,
+    known: Mapping[str, Tensor] | None = None,
+    **comparing: Any,
 ) -> TextEncoder:
     """The words of the `featup` preset, 512 channels. Nothing loads before the first new word.
 
     Args:
         folder: where the published files lie; None fetches them into the cache.
         known: word -> vector [512] that a checkpoint brings; see `known_words`.
+        comparing: `centred` and `temperature` of the `TextEncoder`.
     """
 
     def load() -> EncodeFunction:
         return _encode_with(load_text_tower(locate(CLIP, folder)), None)
 
-    return _encoder(load, 'clip-vit-b-16', CLIP_WIDTH, known)
+    return _encoder(load, 'clip-vit-b-16', CLIP_WIDTH, known, **comparing)
 
 
 def talk2dino_encoder(
-    folder: Path | str | None = None, known: Mapping[str, Tensor] | None = None
+    folder: Path | str | None = None,
+    known: Mapping[str, Tensor] | None = None,
+    **comparing: Any,
 ) -> TextEncoder:
     """The words of the `talk2dino` preset, 768 channels; arguments as `clip_encoder`."""
 
@@ -89,7 +94,7 @@ def talk2dino_encoder(
         tower = load_text_tower(locate(CLIP, folder))
         return _encode_with(tower, TextProjection.from_file(locate(TALK2DINO, folder)))
 
-    return _encoder(load, 'talk2dino-vitb', DINO_WIDTH, known)
+    return _encoder(load, 'talk2dino-vitb', DINO_WIDTH, known, **comparing)
 
 
 def known_words(prototypes: Tensor, prompts: Sequence[str], id: str) -> dict[str, Tensor]:
@@ -106,11 +111,17 @@ def known_words(prototypes: Tensor, prompts: Sequence[str], id: str) -> dict[str
 
 
 def _encoder(
-    load: Callable[[], EncodeFunction], id: str, width: int, known: Mapping[str, Tensor] | None
+    load: Callable[[], EncodeFunction],
+    id: str,
+    width: int,
+    known: Mapping[str, Tensor] | None,
+    **comparing: Any,
 ) -> TextEncoder:
     # nothing was taught these words, and each takes a tenth of a second on a CPU: one per class
     names = {name: words[:1] for name, words in training_synonyms().items()}
-    return TextEncoder(dict(known or {}), load, id, width, street_words=names, familiar=None)
+    return TextEncoder(
+        dict(known or {}), load, id, width, street_words=names, familiar=None, **comparing
+    )
 
 
 def load_text_tower(path: Path) -> Any:

@@ -37,6 +37,7 @@ DIMENSION = 384
 WORDS_AT_ONCE = 64
 PIECE = 16  # words between two looks whether they are still wanted: a second at most
 REMEMBERED = 4096  # new words whose vectors are kept, 6 MB; more than one vocabulary may have
+TEMPERATURE = 0.05  # of the compact network's cosines
 FAMILIAR = 0.5  # cosine of MiniLM's words below which the compact network was not taught a word
 
 EncodeFunction = Callable[[Sequence[str]], Tensor]
@@ -60,6 +61,10 @@ class TextEncoder:
             where a model was not taught these and each costs time. None: those of training.
         familiar: cosine to the closest street word below which a word is remarked upon; None
             where the features were not learned from those words.
+        centred: whether features and words are compared without what all street words have in
+            common. So the compact network's are, which were taught these vectors; elsewhere words
+            and images have different things in common, and plain cosines are what was trained.
+        temperature: of the softmax over cosines, where nobody asks for another one.
     """
 
     def __init__(
@@ -71,8 +76,11 @@ class TextEncoder:
         *,
         street_words: dict[str, list[str]] | None = None,
         familiar: float | None = FAMILIAR,
+        centred: bool = True,
+        temperature: float = TEMPERATURE,
     ) -> None:
         self.id, self.dimension, self.familiar = id, dimension, familiar
+        self.centred, self.temperature = centred, temperature
         self.street_words = training_synonyms() if street_words is None else street_words
         self._cache = dict(cache)
         self._remembered: OrderedDict[str, Tensor] = OrderedDict()  # the longest unused first

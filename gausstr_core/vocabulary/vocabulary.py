@@ -33,7 +33,6 @@ MAX_CATEGORIES = 255  # a label fits into a byte
 MAX_PROMPTS = 32  # of one category
 MAX_PROMPTS_TOGETHER = 1024  # of a vocabulary: a minute of encoding on a CPU at most
 MAX_LENGTH = 100  # characters of a name or prompt
-TEMPERATURE = 0.05
 
 SHIPPED_VOCABULARY = CONFIG / 'vocabulary_occ3d.yaml'
 
@@ -102,13 +101,14 @@ class Vocabulary:
         self,
         categories: tuple[Category, ...],
         encoder: TextEncoder,
-        temperature: float,
+        temperature: float | None = None,
         wanted: Callable[[], bool] | None = None,
     ) -> None:
         encoder.encode([p for category in categories for p in category.prompts], wanted)
         self.categories = categories
-        self.temperature = temperature
+        self.temperature = encoder.temperature if temperature is None else temperature
         self.id = _content_id(categories, encoder.id)
+        self.encoder_id = encoder.id  # in whose space the prompts are
         self.remarks = _remarks(categories, encoder)
         self._encoder = encoder
         spoken = list(categories)
@@ -128,12 +128,13 @@ class Vocabulary:
         cls,
         categories: Sequence[Category],
         encoder: TextEncoder | None = None,
-        temperature: float = TEMPERATURE,
+        temperature: float | None = None,
         wanted: Callable[[], bool] | None = None,
     ) -> Vocabulary:
         """Encode the prompts of `categories`; `encoder` is MiniLM unless given.
 
-        `wanted` is asked now and then whether to go on, see `TextEncoder.encode`.
+        `temperature` is of the softmax over cosines; None: the encoder's. `wanted` is asked now
+        and then whether to go on, see `TextEncoder.encode`.
 
         Raises:
             ValueError: no category, more than 255, more than 1024 prompts together, two
@@ -164,7 +165,10 @@ class Vocabulary:
 
     @classmethod
     def from_yaml(
-        cls, path: Path | str = SHIPPED_VOCABULARY, encoder: TextEncoder | None = None
+        cls,
+        path: Path | str = SHIPPED_VOCABULARY,
+        encoder: TextEncoder | None = None,
+        temperature: float | None = None,
     ) -> Vocabulary:
         """Read a file like config/vocabulary_occ3d.yaml, which is the default.
 
@@ -174,7 +178,7 @@ class Vocabulary:
         """
         categories = read_categories(path)
         try:
-            return cls.build(categories, encoder)
+            return cls.build(categories, encoder, temperature)
         except ValueError as error:
             raise ValueError(f'vocabulary file {path}: {error}') from error
 

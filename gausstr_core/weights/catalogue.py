@@ -1,6 +1,7 @@
 """Every file that others publish and we can fetch: one list, also of `gausstr-fetch`.
 
-Sizes and checksums stand here only where they are known for certain; see fetch.py for the rest.
+Sizes in bytes and checksums stand here only where they are known for certain; see fetch.py for the
+rest. `about` is what the file's public page says, to know before it is fetched.
 """
 
 from __future__ import annotations
@@ -21,19 +22,31 @@ from gausstr_core.weights.fetch import (
 HUB = 'https://huggingface.co/{}/resolve/main/{}'
 
 
-def _folder(folder: str, repository: str, licence: str) -> tuple[RemoteFile, ...]:
+def _folder(folder: str, repository: str, licence: str, about: str) -> tuple[RemoteFile, ...]:
     """The two files that make a folder which transformers can load."""
     return tuple(
-        RemoteFile(f'{folder}/{name}', HUB.format(repository, name), licence)
-        for name in ('config.json', 'model.safetensors')
+        RemoteFile(f'{folder}/{name}', HUB.format(repository, name), licence, about=size)
+        for name, size in (('config.json', '1 kB'), ('model.safetensors', about))
     )
 
 
-DINOV2 = _folder('dinov2-with-registers-base', 'facebook/dinov2-with-registers-base', 'Apache-2.0')
+def _metric3d(variant: str, file: str, name: str, about: str) -> RemoteFile:
+    return RemoteFile(
+        f'metric3d/{name}',
+        HUB.format(f'onnx-community/metric3d-{variant}', f'onnx/{file}'),
+        'BSD-2-Clause (model), CC0-1.0 (conversion)',
+        about=about,
+    )
+
+
+DINOV2 = _folder(
+    'dinov2-with-registers-base', 'facebook/dinov2-with-registers-base', 'Apache-2.0', '350 MB'
+)
 CLIP = RemoteFile(
     'clip-vit-b-16/open_clip_model.safetensors',
     HUB.format('timm/vit_base_patch16_clip_224.openai', 'open_clip_model.safetensors'),
     'MIT (OpenAI), Apache-2.0 (conversion)',
+    about='600 MB',
 )
 TALK2DINO = RemoteFile(
     'talk2dino/vitb_mlp_infonce.pth',
@@ -47,23 +60,22 @@ FEATUP = RemoteFile(
     'https://marhamilresearch4.blob.core.windows.net/feature-upsampling-public/pretrained/'
     'no_norm/maskclip_jbu_stack_cocostuff.ckpt',
     'MIT',
+    remark='FeatUp lies at this one address, which refused everybody (HTTP 409) for two days in '
+    'November 2025; no second source is known. Features maskclip of preset surface do without it',
 )
-METRIC3D = RemoteFile(
-    'metric3d/metric3d_vit_large.onnx',
-    HUB.format('onnx-community/metric3d-vit-large', 'onnx/model.onnx'),
-    'BSD-2-Clause (model), CC0-1.0 (conversion)',
-)
-METRIC3D_SMALL = RemoteFile(
-    'metric3d/metric3d_vit_small.onnx',
-    HUB.format('onnx-community/metric3d-vit-small', 'onnx/model.onnx'),
-    'BSD-2-Clause (model), CC0-1.0 (conversion)',
+METRIC3D = _metric3d('vit-large', 'model.onnx', 'metric3d_vit_large.onnx', '1.65 GB')
+METRIC3D_HALF = _metric3d('vit-large', 'model_fp16.onnx', 'metric3d_vit_large_fp16.onnx', '825 MB')
+METRIC3D_SMALL = _metric3d('vit-small', 'model.onnx', 'metric3d_vit_small.onnx', '151 MB')
+METRIC3D_SMALL_HALF = _metric3d(
+    'vit-small', 'model_fp16.onnx', 'metric3d_vit_small_fp16.onnx', '75.8 MB'
 )
 DEPTH_ANYTHING = _folder(
     'depth-anything-v2-metric-outdoor-small',
     'depth-anything/Depth-Anything-V2-Metric-Outdoor-Small-hf',
     'Apache-2.0',
+    '99.2 MB',
 )
-DEPTH_PRO = _folder('depth-pro', 'apple/DepthPro-hf', 'Apple AMLR (research only)')
+DEPTH_PRO = _folder('depth-pro', 'apple/DepthPro-hf', 'Apple AMLR (research only)', '1.9 GB')
 _RELEASE = 'https://github.com/hustvl/GaussTR/releases/download/v1.0/'
 GAUSSTR_TALK2DINO = RemoteFile(
     'gausstr/gausstr_talk2dino_e20_miou12.27.pth',
@@ -82,8 +94,12 @@ GROUPS: dict[str, tuple[RemoteFile, ...]] = {
     'clip': (CLIP,),
     'talk2dino': (GAUSSTR_TALK2DINO, *DINOV2, CLIP, TALK2DINO, METRIC3D),
     'featup': (GAUSSTR_FEATUP, CLIP, FEATUP, METRIC3D),
+    # every combination of preset surface but those with the large Metric3D
+    'surface': (CLIP, *DINOV2, TALK2DINO, METRIC3D_SMALL, *DEPTH_ANYTHING),
     'metric3d': (METRIC3D,),
+    'metric3d-fp16': (METRIC3D_HALF,),
     'metric3d-small': (METRIC3D_SMALL,),
+    'metric3d-small-fp16': (METRIC3D_SMALL_HALF,),
     'depth-anything': DEPTH_ANYTHING,
     'depth-pro': DEPTH_PRO,
 }

@@ -42,6 +42,8 @@ class RemoteFile:
     licence: str
     size: int | None = None  # bytes; None where not known beforehand
     sha256: str | None = None
+    about: str = ''  # the size as a public page states it, rounded
+    remark: str = ''  # what to know where it cannot be had
 
 
 def cache_folder() -> Path:
@@ -113,7 +115,8 @@ def _fetch(file: RemoteFile, path: Path) -> None:
     with FileLock(f'{path}.lock'):
         if path.is_file():
             return
-        log.info('fetching %s from %s (licence: %s)', file.name, file.url, file.licence)
+        what = f'{file.name} ({file.about})' if file.about else file.name
+        log.info('fetching %s from %s (licence: %s)', what, file.url, file.licence)
         for pause in (*PAUSES, None):
             try:
                 return _attempt(file, path)
@@ -164,8 +167,10 @@ def _entries(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _by_hand(file: RemoteFile, path: Path, reason: str) -> str:
+    what = f'{file.url} ({file.about})' if file.about else file.url
+    remark = f'. {file.remark}' if file.remark else ''
     return (
-        f'weights file {file.name} {reason}. On a machine with internet download {file.url} and '
+        f'weights file {file.name} {reason}. On a machine with internet download {what} and '
         f'place it at {path}, or run gausstr-fetch there and copy its folder; GAUSSTR_CACHE names '
-        'another folder'
+        f'another folder{remark}'
     )

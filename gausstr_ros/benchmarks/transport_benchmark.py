@@ -1,5 +1,7 @@
 """How much of six large cameras gets through DDS to the node's worker, and what hearing it costs.
 
+With --lidar also how much of them beside a lidar, and what its clouds cost.
+
 The node runs as it is shipped, in a process of its own. Nobody listens to its outputs, so nothing
 is inferred: what is left is to receive, to group and to hand over. This process sends. The node's
 own diagnostics say how many sets reached the worker; /proc says what its threads used.
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import sys
@@ -26,7 +29,8 @@ from diagnostic_msgs.msg import DiagnosticArray
 from gausstr_core.nuscenes import NUSCENES_CAMERAS
 from gausstr_core.process.command_line import Real
 from gausstr_core.process.memory import keep_freed_memory
-from gausstr_ros.benchmarks.transport_sender import RATE, Sender
+from gausstr_ros.benchmarks.cloud_cost import cloud_cost
+from gausstr_ros.benchmarks.transport_sender import LIDAR, POINTS, RATE, SPINS, Sender
 from gausstr_ros.demo.processes import Child, DemoError, isolate
 from gausstr_ros.demo.spinning import SpinningThread
 from gausstr_ros.transport import VARIABLES
@@ -34,6 +38,7 @@ from gausstr_ros.transport import VARIABLES
 TRANSPORTS = ('compressed', 'raw')
 REACHED, BUDGET = 0.98, 0.25  # share of the sets, share of one core for the executor's thread
 _PIPELINE, _UNWANTED = 'gausstr: pipeline', 'sets unwanted (nobody listens)'
+_LIDAR = f'gausstr: lidar {LIDAR}'
 _TICK = os.sysconf('SC_CLK_TCK')
 
 
@@ -50,6 +55,13 @@ class Measured:
     process: float  # the whole node
     sender: float
     load: float  # average of the machine over the minute before, in processes
+    clouds: int = 0  # sent by the lidar
+    heard: int = 0  # of them
+
+    @property
+    def name(self) -> str:
+        """What is measured."""
+        return f'{self.transport}, lidar' if self.clouds else self.transport
 
     @property
     def within_budget(self) -> bool:
@@ -76,7 +88,11 @@ class Listener:
     def images(self) -> int:
         """Images that the node received, as of the last report."""
         values = self._values.items()
-        return sum(int(value) for (_, key), value in values if key == 'received')
+        return sum(int(v) for (s, key), v in values if key == 'received' and s != _LIDAR)
+
+    def clouds(self) -> int:
+        """Clouds that the node received, as of the last report."""
+        return int(self._values.get((_LIDAR, 'received'), 0))
 
     def wait_active(self, node: Child, timeout: float = 300.0) -> None:
         """Wait for the node to be ready.
@@ -91,13 +107,13 @@ class Listener:
                 raise DemoError(f'the node was not active within {timeout:g} s{node.quote()}')
             self._wait_report(0.5)
 
-    def settled(self) -> tuple[int, int]:
-        """Sets and images once two reports in a row agree, the first of them from now on."""
+    def settled(self) -> tuple[int, int, int]:
+        """Sets, images and clouds once two reports in a row agree, the first from now on."""
         self._wait_report(5)
         while True:
-            before = self.sets(), self.images()
+            before = self.sets(), self.images(), self.clouds()
             self._wait_report(5)
-            if (self.sets(), self.images()) == before:
+            if (self.sets(), self.images(), self.clouds()) == before:
                 return before
 
     def close(self) -> None:
@@ -117,40 +133,45 @@ class Listener:
             self._changed.notify_all()
 
 
-def measure(transport: str, seconds: float, logs: Path) -> Measured:
+def measure(transport: str, seconds: float, logs: Path, *, lidar: bool = False) -> Measured:
     """Send for some seconds and count what arrives.
 
     Raises:
         DemoError: the node did not start, or nothing arrived at all.
     """
-    with _node(transport, logs) as node, contextlib.ExitStack() as stack:
+    with _node(transport, logs, lidar=lidar) as node, contextlib.ExitStack() as stack:
         listener = Listener()
         stack.callback(listener.close)
         listener.wait_active(node)
-        sender = Sender(listener.node, NUSCENES_CAMERAS, compressed=transport == 'compressed')
+        compressed = transport == 'compressed'
+        sender = Sender(listener.node, NUSCENES_CAMERAS, compressed=compressed, lidar=lidar)
         _wait_heard(sender, listener, node)
         before = listener.settled()
         load = os.getloadavg()[0]
         used, own, started = _used(node.pid), time.process_time(), time.monotonic()
+        clouds = sender.clouds
         sent = sender.run(round(seconds * RATE))
         elapsed = time.monotonic() - started
         spent = [now - then for now, then in zip(_used(node.pid), used, strict=True)]
         own = time.process_time() - own
-        sets, images = (now - then for now, then in zip(listener.settled(), before, strict=True))
+        found = zip(listener.settled(), before, strict=True)
+        sets, images, heard = (now - then for now, then in found)
         node.check()
         return Measured(
             transport, sent, sets, images / (sent * len(NUSCENES_CAMERAS)),
             elapsed, spent[0] / elapsed, spent[1] / elapsed, own / elapsed, load,
+            sender.clouds - clouds, heard,
         )  # fmt: skip
 
 
 @contextlib.contextmanager
-def _node(transport: str, logs: Path) -> Iterator[Child]:
+def _node(transport: str, logs: Path, *, lidar: bool) -> Iterator[Child]:
     values = {
         'preset': 'tiny',  # it is loaded and not used
         'weights': 'untrained',
         'image_transport': transport,
         'fixed_frame': "''",
+        'depth_source': 'lidar' if lidar else 'model',
         'diagnostics_period': 0.5,
     }
     given = [word for name, value in values.items() for word in ('-p', f'{name}:={value}')]
@@ -181,13 +202,15 @@ def _used(pid: int) -> tuple[float, float]:
 def table(runs: Sequence[Measured]) -> str:
     """The runs as Markdown."""
     lines = [
-        '| six cameras | sets sent | at the worker | images | executor | node | sender | load |',
-        '|---|---|---|---|---|---|---|---|',
+        '| six cameras | sets sent | at the worker | images | clouds | executor | node | sender '
+        '| load |',
+        '|---|---|---|---|---|---|---|---|---|',
     ]
+    clouds = [f'{r.heard} of {r.clouds}' if r.clouds else '' for r in runs]
     lines += [
-        f'| {r.transport} | {r.sent} | {r.reached} ({r.reached / r.sent:.1%}) | {r.images:.1%} '
-        f'| {r.executor:.1%} | {r.process:.0%} | {r.sender:.0%} | {r.load:.1f} |'
-        for r in runs
+        f'| {r.name} | {r.sent} | {r.reached} ({r.reached / r.sent:.1%}) | {r.images:.1%} '
+        f'| {heard} | {r.executor:.1%} | {r.process:.0%} | {r.sender:.0%} | {r.load:.1f} |'
+        for r, heard in zip(runs, clouds, strict=True)
     ]
     return '\n'.join(lines)
 
@@ -206,6 +229,10 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         '--transports', nargs='+', choices=TRANSPORTS, default=TRANSPORTS,
         help=f'of the images (default: {" ".join(TRANSPORTS)})',
+    )  # fmt: skip
+    result.add_argument(
+        '--lidar', action='store_true',
+        help=f'measure each once more with a lidar of {POINTS} points at {SPINS} Hz beside them',
     )  # fmt: skip
     result.add_argument(
         '--stock-sender', action='store_true', help='send without the profile, as is often done'
@@ -234,16 +261,38 @@ def _run(options: Any, logs: Path) -> None:
             os.environ.pop(name, None)  # the node sets the profile for itself
     rclpy.init()
     try:
-        runs = [measure(transport, options.seconds, logs) for transport in options.transports]
+        runs = [
+            measure(transport, options.seconds, logs, lidar=lidar)
+            for transport in options.transports
+            for lidar in ([False, True] if options.lidar else [False])
+        ]
     finally:
         rclpy.try_shutdown()
     print(f'six 1600x900 cameras at {RATE} Hz over DDS, {len(os.sched_getaffinity(0))} cores')
     print(table(runs))
     print(f'budget: >= {REACHED:.0%} of the sets, <= {BUDGET:.0%} of one core for the executor')
     for run in runs:
-        print(f'{run.transport}: {"within" if run.within_budget else "NOT within"} the budget')
+        print(f'{run.name}: {"within" if run.within_budget else "NOT within"} the budget')
+    if options.lidar:
+        _tell_clouds(runs)
     if options.json:
         options.json.write_text(json.dumps([asdict(run) for run in runs], indent=1))
+
+
+def _tell_clouds(runs: Sequence[Measured]) -> None:
+    for without, beside in itertools.pairwise(runs):
+        if beside.clouds and without.transport == beside.transport:
+            more = (beside.executor - without.executor) * beside.seconds / beside.clouds
+            print(
+                f'{beside.name}: {without.reached / without.sent:.1%} of the sets without it, '
+                f'{beside.reached / beside.sent:.1%} with it; a cloud costs the executor '
+                f'{1e3 * more:.2f} ms'
+            )
+    reading, depth = cloud_cost()
+    print(
+        f'a cloud that is used costs the worker {1e3 * reading:.2f} ms to read, and for each '
+        f'camera {1e3 * depth:.1f} ms to become depth at 320x180'
+    )
 
 
 if __name__ == '__main__':

@@ -33,6 +33,9 @@ def build_pipeline(settings: Settings) -> OccupancyPipeline:
         folder=settings.weights_folder or None,
         depth='none' if settings.measured_depth else settings.depth_network or None,
         rule=settings.rule or None,
+        networks=settings.networks,
+        lattice=settings.lattice,
+        word_temperature=settings.word_temperature or None,
     )
 
 
@@ -86,7 +89,9 @@ def warm_up(pipeline: OccupancyPipeline, settings: Settings, vocabulary: Vocabul
         ((180, 320),) * count,
     )
     grey = [np.full((180, 320, 3), 128, np.uint8)] * count
-    return MappedSet(0, pipeline.run(grey, rig, vocabulary), vocabulary, {})
+    # no network may be there that could estimate what will be measured
+    depth = [np.full((180, 320), 8.0, np.float32)] * count if settings.measured_depth else None
+    return MappedSet(0, pipeline.run(grey, rig, vocabulary, depth), vocabulary, {})
 
 
 def warm_memory(how: Remembering | None, mapped: MappedSet) -> MappedSet:

@@ -85,6 +85,7 @@ class Clouds:
         # in the order in which they came; another tuple takes its place when one comes, so that
         # who reads it never sees it change
         self._scans: dict[str, tuple[Scan, ...]] = dict.fromkeys(topics, ())
+        self._ended = False  # whether none can come any more
         self._refused: dict[str, str] = {}  # topic -> why its last cloud was
         self.drops: Counter[tuple[str, str]] = Counter()  # (topic, reason) -> clouds
 
@@ -109,6 +110,10 @@ class Clouds:
         room = sum(size <= KEPT_BYTES for size in sizes)
         self._scans[topic] = kept[-max(room, 1) :]
         return ''
+
+    def end(self) -> None:
+        """Wait for no scan any more, as at the end of a recording."""
+        self._ended = True
 
     def start_afresh(self, now: int) -> None:
         """Forget what is of another time than the images, whose stamps have jumped back.
@@ -139,7 +144,8 @@ class Clouds:
         found, lacks = [], []
         for topic, scans in held.items():
             nearest = _nearest(scans, stamp)
-            if nearest is None and reached <= stamp + self._max_age:
+            awaited = reached <= stamp + self._max_age and not self._ended
+            if nearest is None and awaited:
                 raise self._missing(camera, stamp, topic, newest[topic], final=False)
             nearest = nearest or newest[topic]
             if nearest is None or abs(nearest.stamp - stamp) > self._max_age:

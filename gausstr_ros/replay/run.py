@@ -117,6 +117,7 @@ class Replay:
 
     def finish(self) -> Iterator[tuple[int, StoredSet]]:
         """Yield the sets that are left at the end of the bag."""
+        self._rigs.clouds.end()
         self._queue(self._synchroniser.flush())
         yield from self._map_ready(0.0)
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gausstr_core.contracts import VoxelGrid
-from gausstr_core.foundation.released import DEPTH_NETWORKS
+from gausstr_core.foundation.released import DEPTH_NETWORKS, ENGINES
 from gausstr_core.nuscenes import NUSCENES_CAMERAS
 from gausstr_core.presets import PRESETS, RULES
 from gausstr_core.remembering import MemorySettings
+from gausstr_core.surface_preset import WORDS
+from gausstr_core.transformer.surface_gaussians import DENSE
 
 _GRID = VoxelGrid()
 _MEMORY = MemorySettings()
@@ -38,14 +40,44 @@ PARAMETERS = (
     Parameter(
         'weights_folder',
         '',
-        'Where the published files of talk2dino and featup lie; empty: fetched into the cache.',
+        'Where the published files of surface, talk2dino and featup lie; empty: fetched into the '
+        'cache.',
+    ),
+    Parameter(
+        'features',
+        '',
+        'Feature network of preset surface, with its words; empty: maskclip.',
+        choices=('', *WORDS),
     ),
     Parameter(
         'depth_network',
         '',
-        'Depth network of talk2dino and featup; empty: metric3d, or none where depth comes from '
-        'topics.',
+        'Depth network of surface, talk2dino and featup; empty: metric3d-small for the first, '
+        'metric3d for the others, none where depth is measured.',
         choices=('', *DEPTH_NETWORKS),
+    ),
+    Parameter(
+        'input_size',
+        [0, 0],
+        'Height and width in pixels at which the feature network of these presets looks, '
+        "multiples of its stride; 0 0: the network's own.",
+    ),
+    Parameter(
+        'depth_size',
+        [0, 0],
+        "Height and width in pixels at which their depth network looks; 0 0: the network's own.",
+    ),
+    Parameter(
+        'engine',
+        ENGINES[0],
+        'What runs these networks: torch, or onnxruntime with the files of gausstr-export.',
+        choices=ENGINES,
+    ),
+    Parameter(
+        'word_temperature',
+        0.0,
+        'Of the softmax over how like features and words are; 0: that of the words.',
+        (0.0, 100.0),
     ),
     Parameter('device', 'cpu', 'Torch device, such as cpu or cuda:0; never replaced by another.'),
     Parameter('threads', 0, 'CPU threads of each half; 0: half of the cores.', (0, 1024)),
@@ -79,6 +111,13 @@ PARAMETERS = (
         1,
         'Scans of each lidar that are joined for an image; more than one smear what moves.',
         (1, 50),
+    ),
+    Parameter(
+        'surface.lattice',
+        [DENSE.rows, DENSE.columns, DENSE.sub],
+        'Rows and columns of cells in each view, and Gaussians along a side of a cell, where '
+        'depth alone places them: with measured depth, and of preset surface. Thresholds were '
+        'found for the default.',
     ),
     Parameter('base_frame', 'base_link', 'Frame of the outputs: x forward, y left, z up.'),
     Parameter(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -12,6 +12,8 @@ from rclpy.validate_topic_name import validate_topic_name
 
 from gausstr_core.contracts import VoxelGrid
 from gausstr_core.remembering import MemorySettings
+from gausstr_core.surface_preset import NetworkOptions
+from gausstr_core.transformer.reference_points import QueryGrid
 from gausstr_ros.messages.grids_and_clouds import band_slice
 from gausstr_ros.sets.limits import Grouping
 from gausstr_ros.settings.parameters import PARAMETERS, camera_parameters, checked
@@ -43,7 +45,10 @@ class Settings:
     preset: str
     weights: str
     weights_folder: str
+    networks: NetworkOptions
+    lattice: QueryGrid
     depth_network: str
+    word_temperature: float
     device: str
     threads: int
     cameras: tuple[CameraSettings, ...]
@@ -143,7 +148,15 @@ def _assemble(chosen: Mapping[str, Any]) -> Settings:
         preset=chosen['preset'],
         weights=chosen['weights'],
         weights_folder=chosen['weights_folder'],
+        networks=NetworkOptions(
+            chosen['features'] or None,
+            _size('input_size', chosen),
+            _size('depth_size', chosen),
+            chosen['engine'],
+        ),
+        lattice=_lattice(chosen['surface.lattice']),
         depth_network=chosen['depth_network'],
+        word_temperature=chosen['word_temperature'],
         device=chosen['device'],
         threads=chosen['threads'],
         cameras=tuple(_camera(name, chosen, compressed) for name in chosen['cameras']),
@@ -177,6 +190,17 @@ def _assemble(chosen: Mapping[str, Any]) -> Settings:
     )
 
 
+def _size(name: str, chosen: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Height and width, None where both are 0."""
+    size = chosen[name]
+    if len(size) != 2 or min(size) < 0 or (0 in size and any(size)):
+        raise ValueError(
+            f'{name} must be height and width in pixels, or [0, 0] for the own size of the '
+            f'network, got {list(size)}'
+        )
+    return (size[0], size[1]) if any(size) else None
+
+
 def _camera(name: str, chosen: Mapping[str, Any], compressed: bool) -> CameraSettings:
     def topic(key: str, default: str) -> str:
         return chosen[f'cameras.{name}.{key}'] or f'/{name}/{default}'
@@ -193,6 +217,15 @@ def _camera(name: str, chosen: Mapping[str, Any], compressed: bool) -> CameraSet
         time_offset=chosen[f'cameras.{name}.time_offset'],
         rectified=chosen[f'cameras.{name}.rectified'],
     )
+
+
+def _lattice(numbers: Sequence[int]) -> QueryGrid:
+    if len(numbers) != 3:
+        raise ValueError(f'surface.lattice must be 3 numbers, got {list(numbers)}')
+    try:
+        return QueryGrid(*numbers)
+    except ValueError as error:
+        raise ValueError(f'surface.lattice: {error}') from error
 
 
 def _lidar_topics(chosen: Mapping[str, Any]) -> tuple[str, ...]:

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import Gaussians, VoxelGrid
-from gausstr_core.vocabulary.vocabulary import TEMPERATURE
+from gausstr_core.vocabulary.text_encoder import TEMPERATURE
+from gausstr_training.compact.batch import Batch, thinned
 from gausstr_training.compact.draws import Sample
-from gausstr_training.compact.frames import Batch
 from gausstr_training.compact.planar_depth import splat_surfaces
-from gausstr_training.compact.teacher import RendererTeacher, thinned
+from gausstr_training.compact.teacher import RendererTeacher
 from gausstr_training.engine.pictures import depth_picture, feature_picture
 from gausstr_training.losses.carving import carve, carving_loss
 from gausstr_training.losses.paper import depth_loss, feature_loss, principal_directions
@@ -118,10 +118,9 @@ class Agreement:
 
     def _targets(self, batch: Batch, words: Tensor, basis: Tensor) -> Targets:
         height, width = self._recipe.rendering
-        semantics = thinned(batch.semantics, height, width)
         depth = thinned(batch.depth, height, width)
         depth = torch.where(depth < self._recipe.depth_limit, depth, 0.0)
-        return Targets(self._teacher.paint(semantics, words @ basis), basis, depth)
+        return Targets(self._teacher.painted(batch, words @ basis, height, width), basis, depth)
 
     def _near(self, batch: Batch, sample: Sample, basis: Tensor) -> Targets:
         """Of a neighbouring frame: only what this one sees at the same place."""

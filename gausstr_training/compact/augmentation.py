@@ -11,7 +11,7 @@ from torch import Tensor
 from gausstr_core.camera.rig import CameraRig
 from gausstr_training.bags.augment import mirrored_rig
 from gausstr_training.bags.photometry import degraded, photometric
-from gausstr_training.compact.frames import Batch
+from gausstr_training.compact.batch import Batch, thinned
 from gausstr_training.recipes import AugmentationRecipe
 
 AGREES = 1.06  # depth interpolated and depth of the nearest pixel differ more: an edge
@@ -36,6 +36,7 @@ def mirrored(batch: Batch) -> Batch:
         batch.depth.flip(2),
         batch.semantics.flip(2),
         mirrored_rig(batch.rig),
+        None if batch.likely is None else batch.likely.flip(3),
     )
 
 
@@ -67,6 +68,7 @@ def zoomed(batch: Batch, most: float, generator: torch.Generator) -> Batch:
         _resampled_depth(batch.depth, grid, batch.depth[nearest]),
         batch.semantics[nearest],
         _seen_through(batch.rig, zoom, corner),
+        None if batch.likely is None else _resampled_shares(batch.likely, grid),
     )
 
 
@@ -78,6 +80,11 @@ def _resampled_depth(depth: Tensor, grid: Tensor, nearest: Tensor) -> Tensor:
     between = 1 / inverse.clamp_min(1e-6)
     agrees = (between < AGREES * nearest) & (nearest < AGREES * between) & (share > 0.999)
     return torch.where(agrees, between, nearest)
+
+
+def _resampled_shares(likely: Tensor, grid: Tensor) -> Tensor:
+    coarse = thinned(grid, likely.shape[2], likely.shape[3])
+    return (_resampled(likely.float(), coarse) + 0.5).to(torch.uint8)
 
 
 def _resampled(planes: Tensor, grid: Tensor) -> Tensor:

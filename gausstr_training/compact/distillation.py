@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gausstr_core.contracts import FoundationMaps
+from gausstr_training.compact.batch import Batch, thinned
 from gausstr_training.compact.draws import Sample
-from gausstr_training.compact.teacher import RendererTeacher, thinned
+from gausstr_training.compact.teacher import RendererTeacher
 from gausstr_training.losses.paper import log_depth_loss
 from gausstr_training.processes import ranks
 from gausstr_training.recipes import CompactRecipe
@@ -46,13 +47,10 @@ class Distillation:
             everywhere: whether means are over the views of all processes, whose losses then add
                 up; else over these views alone.
         """
-        semantics = thinned(sample.batch.semantics, *maps.features.shape[-2:]).long()
-        weight = self._class_weights[semantics]
-        target = self._teacher.paint(semantics, sample.words)
+        height, width = maps.features.shape[-2:]
+        target = self._teacher.painted(sample.batch, sample.words, height, width)
+        weight, missed = self._contrast(maps.features, sample.batch)
         apart = 1 - F.cosine_similarity(maps.features, target, dim=1)
-        unit = self._teacher.centred(maps.features)
-        logits = torch.einsum('nchw,kc->nkhw', unit, self._teacher.centroids) / TEMPERATURE
-        missed = F.cross_entropy(logits, semantics, weight=self._class_weights, reduction='sum')
         error, counted = log_depth_loss(
             maps.depth,
             sample.batch.depth,
@@ -66,3 +64,17 @@ class Distillation:
         cosine, contrast, depth = (apart * weight).sum() / pixels, missed / pixels, error / counted
         parts = {'cosine': cosine.item(), 'contrast': contrast.item(), 'depth': depth.item()}
         return cosine + contrast + self._recipe.depth_weight * depth, parts
+
+    def _contrast(self, features: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """How much each pixel weighs [N, h, w], and the sum of what is confused, weighed too."""
+        unit = self._teacher.centred(features)
+        logits = torch.einsum('nchw,kc->nkhw', unit, self._teacher.centroids) / TEMPERATURE
+        height, width = features.shape[-2:]
+        classes = self._class_weights
+        if batch.likely is None:
+            semantics = thinned(batch.semantics, height, width).long()
+            missed = F.cross_entropy(logits, semantics, weight=classes, reduction='sum')
+            return classes[semantics], missed
+        shares = batch.shares(height, width, len(classes))
+        missed = F.cross_entropy(logits, shares, weight=classes, reduction='sum')
+        return torch.einsum('nkhw,k->nhw', shares, classes), missed

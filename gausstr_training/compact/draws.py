@@ -10,7 +10,8 @@ from torch.utils.data import Dataset
 
 from gausstr_training.bags.sampler import generator_at
 from gausstr_training.compact.augmentation import augmented
-from gausstr_training.compact.frames import Batch, FrameStore, join
+from gausstr_training.compact.batch import Batch, join
+from gausstr_training.compact.frames import Store
 from gausstr_training.compact.teacher import RendererTeacher
 from gausstr_training.processes import ranks
 from gausstr_training.recipes import CompactRecipe
@@ -33,7 +34,7 @@ class Sample:
 class _Draws(Dataset[Sample]):
     """What all draws share; a draw is a function of seed and position alone."""
 
-    def __init__(self, store: FrameStore, teacher: RendererTeacher, recipe: CompactRecipe) -> None:
+    def __init__(self, store: Store, teacher: RendererTeacher, recipe: CompactRecipe) -> None:
         self._store, self._teacher, self._recipe = store, teacher, recipe
 
     def _sample(self, batch: Batch, position: int) -> Sample:
@@ -62,7 +63,7 @@ class DrawnViews(_Draws):
     """This process's share of the views of a step, of different frames; by step."""
 
     def __init__(
-        self, store: FrameStore, teacher: RendererTeacher, recipe: CompactRecipe, views: int
+        self, store: Store, teacher: RendererTeacher, recipe: CompactRecipe, views: int
     ) -> None:
         super().__init__(store, teacher, recipe)
         # taken now: a worker process does not know

@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,30 +18,12 @@ from tqdm import tqdm
 from gausstr_core.camera.rig import CameraRig
 from gausstr_core.foundation.interface import resize_images
 from gausstr_training.bags.sampler import drawn
+from gausstr_training.compact.batch import Batch
 from gausstr_training.processes.read_ahead import ReadAhead
 from gausstr_training.streets.reader import Street, StreetFrame, find_streets, read_street
 
 MAX_CLASS_WEIGHT = 6.0
 GOLDEN = 0.6180339887498949  # its multiples fill the unit interval evenly
-
-
-@dataclass(frozen=True)
-class Batch:
-    """N views: whole rigs of six, or single cameras of many streets."""
-
-    images: Tensor  # [N, H, W, 3] uint8 RGB
-    depth: Tensor  # [N, H, W] metres, 0 where there is none (sky)
-    semantics: Tensor  # [N, H, W] uint8 class index; what the teacher reads, never a 3D label
-    rig: CameraRig
-
-    def to(self, device: torch.device) -> Batch:
-        """The same views on a device."""
-        return Batch(
-            self.images.to(device),
-            self.depth.to(device),
-            self.semantics.to(device),
-            self.rig.to(device),
-        )
 
 
 class FrameStore:
@@ -61,14 +44,24 @@ class FrameStore:
         streets = [read_street(folder) for folder in find_streets(list(folders))]
         self.seeds = [street.seed for street in streets]
         reader = _ResizedFrames(streets, height, width)
-        count = len(reader)
+        self._read(reader, reader.streets, workers, 'reading streets')
+
+    def _read(
+        self,
+        reader: Dataset[tuple[Batch, Tensor]],
+        drives: Sequence[int],
+        workers: int,
+        title: str,
+    ) -> None:
+        """Take in all frames; `drives` says which street or bag each is of."""
+        count = len(drives)
         with closing(ReadAhead(reader, workers)) as ahead:
-            for index in tqdm(range(count), desc='reading streets', unit='frame', leave=False):
+            for index in tqdm(range(count), desc=title, unit='frame', leave=False):
                 batch, odom_from_ego = ahead.at(index)
                 if index == 0:
                     self._start(count, batch)
                 self._keep(index, batch, odom_from_ego)
-        self._streets = reader.streets
+        self._drives = list(drives)
         self._chosen = list(range(count))
 
     def _start(self, count: int, first: Batch) -> None:
@@ -82,6 +75,9 @@ class FrameStore:
         self._intrinsics = torch.empty(count, cameras, 3, 3)
         self._poses = torch.empty(count, cameras, 4, 4)
         self._egos = torch.empty(count, 4, 4, dtype=torch.float64)
+        self._likely: Tensor | None = None
+        if first.likely is not None:
+            self._likely = torch.empty(count, *first.likely.shape, dtype=torch.uint8)
 
     def _keep(self, index: int, batch: Batch, odom_from_ego: Tensor) -> None:
         self._images[index] = batch.images
@@ -90,6 +86,8 @@ class FrameStore:
         self._intrinsics[index] = batch.rig.intrinsics
         self._poses[index] = batch.rig.ego_from_camera
         self._egos[index] = odom_from_ego
+        if self._likely is not None and batch.likely is not None:
+            self._likely[index] = batch.likely
 
     def __len__(self) -> int:
         return len(self._chosen)
@@ -125,7 +123,7 @@ class FrameStore:
         index = self._chosen[drawn(position, seed, len(self))]
         near = []
         for other in (index - 1, index + 1):
-            if 0 <= other < len(self._streets) and self._streets[other] == self._streets[index]:
+            if 0 <= other < len(self._drives) and self._drives[other] == self._drives[index]:
                 batch = self._cut(other, slice(None))
                 moved = torch.linalg.inv(self._egos[index]) @ self._egos[other]
                 poses = (moved @ batch.rig.ego_from_camera.double()).float()
@@ -139,14 +137,16 @@ class FrameStore:
         return self._cut(self._chosen[frame], slice(camera, camera + 1))
 
     def class_weights(self, classes: int) -> Tensor:
-        """[classes] by the inverse root of each class's share of the pixels, mean share 1."""
+        """[classes] see `weights_of`."""
+        return weights_of(self.class_shares(classes))
+
+    def class_shares(self, classes: int) -> Tensor:
+        """[classes] of the pixels; sums to one."""
         counts = torch.zeros(classes)
         for index in self._chosen:
             thinned = self._semantics[index, :, ::4, ::4].flatten()
             counts += torch.bincount(thinned.long(), minlength=classes)
-        share = (counts / counts.sum()).clamp_min(1e-6)
-        weights = share.rsqrt()
-        return (weights / (weights * share).sum()).clamp_max(MAX_CLASS_WEIGHT)
+        return counts / counts.sum()
 
     def _cut(self, index: int, cameras: slice) -> Batch:
         rig = CameraRig(
@@ -156,7 +156,44 @@ class FrameStore:
             self._rig.image_sizes[cameras],
         )
         depth = self._depth[index, cameras].float()
-        return Batch(self._images[index, cameras], depth, self._semantics[index, cameras], rig)
+        likely = None if self._likely is None else self._likely[index, cameras]
+        semantics = self._semantics[index, cameras]
+        return Batch(self._images[index, cameras], depth, semantics, rig, likely)
+
+
+class Store(Protocol):
+    """What the stages draw from: a `FrameStore`, or several mixed."""
+
+    def __len__(self) -> int:
+        """How many frames there are."""
+        ...
+
+    def part(self, first: float, past: float) -> Store:
+        """See `FrameStore.part`, as all that follow."""
+        ...
+
+    def frame(self, position: int, seed: int) -> Batch:
+        """A whole rig."""
+        ...
+
+    def neighbours(self, position: int, seed: int) -> tuple[Batch, ...]:
+        """The frames before and after it."""
+        ...
+
+    def view(self, position: int, seed: int) -> Batch:
+        """One camera."""
+        ...
+
+    def class_weights(self, classes: int) -> Tensor:
+        """How much a pixel of each class counts."""
+        ...
+
+
+def weights_of(shares: Tensor) -> Tensor:
+    """[classes] by the inverse root of each class's share of the pixels, mean share 1."""
+    share = shares.clamp_min(1e-6)
+    weights = share.rsqrt()
+    return (weights / (weights * share).sum()).clamp_max(MAX_CLASS_WEIGHT)
 
 
 class _ResizedFrames(Dataset[tuple[Batch, Tensor]]):
@@ -189,22 +226,4 @@ def _at_size(frame: StreetFrame, height: int, width: int) -> Batch:
         torch.from_numpy(np.ascontiguousarray(depth)).half(),
         torch.from_numpy(np.ascontiguousarray(semantics)),
         frame.rig.resized(height, width),
-    )
-
-
-def join(batches: Sequence[Batch]) -> Batch:
-    """Put views of several batches into one; names are numbered, as cameras may repeat."""
-    rigs = [batch.rig for batch in batches]
-    names = [f'{i}/{name}' for i, rig in enumerate(rigs) for name in rig.names]
-    rig = CameraRig(
-        tuple(names),
-        torch.cat([rig.intrinsics for rig in rigs]),
-        torch.cat([rig.ego_from_camera for rig in rigs]),
-        tuple(size for rig in rigs for size in rig.image_sizes),
-    )
-    return Batch(
-        torch.cat([batch.images for batch in batches]),
-        torch.cat([batch.depth for batch in batches]),
-        torch.cat([batch.semantics for batch in batches]),
-        rig,
     )

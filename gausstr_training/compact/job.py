@@ -1,8 +1,9 @@
-"""The compact presets, trained on synthetic streets held in memory."""
+"""The compact presets, trained on synthetic streets and one's own bags, held in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -13,14 +14,19 @@ from torch import nn
 
 from gausstr_core.transformer.build import GaussTR, build
 from gausstr_core.vocabulary.text_encoder import TextEncoder
-from gausstr_core.weights import load_weights, save_weights
+from gausstr_core.weights import load_weights, read_card, save_weights
 from gausstr_training.compact.frames import FrameStore
+from gausstr_training.compact.mixture import mixed
+from gausstr_training.compact.recorded import RecordedFrames, RecordedStore, Recordings
 from gausstr_training.compact.stages import STAGES
 from gausstr_training.compact.teacher import RendererTeacher
 from gausstr_training.engine.job import Job
 from gausstr_training.engine.stage import Stage
 from gausstr_training.processes import ranks
 from gausstr_training.recipes import CompactRecipe
+
+# of the card of the weights that a run on bags began with
+INHERITED = ('thresholds', 'class_temperature', 'calibration', 'validation_seeds')
 
 
 class CompactJob(Job):
@@ -32,9 +38,11 @@ class CompactJob(Job):
         device: of this process.
         workers: processes that read, draw and augment; 0: this one does.
         start: weights to begin with, of the same preset; None: the encoder's from ImageNet.
+        recordings: one's own bags and their targets, for a recipe that has a share of them.
 
     Raises:
-        ValueError: unreadable streets, or a batch that the processes cannot share.
+        ValueError: unreadable streets, bags or targets, a recipe of bags without weights to start
+            from, or a batch that the processes cannot share.
     """
 
     def __init__(
@@ -44,10 +52,16 @@ class CompactJob(Job):
         device: torch.device,
         workers: int = 0,
         start: Path | None = None,
+        recordings: Recordings | None = None,
     ) -> None:
         ranks.check_shares(recipe.foundation.views, 'views')
         for stage in (recipe.transformer, recipe.joint):
             ranks.check_shares(stage.frames, 'frames')
+        if recordings is not None and start is None:
+            raise ValueError(
+                f'recipe {recipe.name} goes on from weights: --start {recipe.preset} for those '
+                'that ship, or a file of gausstr-train'
+            )
         self.recipe: CompactRecipe = recipe
         self.device = device
         self._workers = workers
@@ -57,7 +71,14 @@ class CompactJob(Job):
         else:
             load_weights(self._model, start, recipe.preset)
         self._model.to(device)
-        self.store = FrameStore(folders, *self._model.foundation.input_size, workers)
+        # now: what is missing should not be missed when the run is over
+        self._origin = _Origin.of(start) if recordings is not None and start else None
+        size = self._model.foundation.input_size
+        self.own: RecordedStore | None = None
+        if recordings is not None:
+            self.own = RecordedStore(RecordedFrames(recordings, *size), workers)
+        self.streets = FrameStore(folders, *size, workers) if folders else None
+        self.store = mixed(self.own, self.streets, recipe.recorded)
         self._teacher = RendererTeacher(TextEncoder.default())
 
     @property
@@ -78,9 +99,14 @@ class CompactJob(Job):
     @property
     def identity(self) -> dict[str, int | str]:
         """Frames and the seeds of the streets."""
-        seeds = ' '.join(map(str, self.store.seeds))
-        digest = blake2b(seeds.encode(), digest_size=6).hexdigest()
-        return {'frames': len(self.store), 'digest of the seeds': digest}
+        found: dict[str, int | str] = {'frames': len(self.store)}
+        if self.streets is not None:
+            seeds = ' '.join(map(str, self.streets.seeds))
+            found['digest of the seeds'] = blake2b(seeds.encode(), digest_size=6).hexdigest()
+        if self.own is not None and self._origin is not None:
+            found |= {'targets': self.own.teacher, 'digest of the bags': self.own.digest}
+            found['start'] = self._origin.digest
+        return found
 
     def save(self, output: Path) -> Path:
         """`<preset>.safetensors`, as the pipeline loads it."""
@@ -90,21 +116,55 @@ class CompactJob(Job):
 
     def about(self) -> dict[str, Any]:
         """Preset, data, seeds and steps."""
-        seeds = self.store.seeds
         return {
             'preset': self.recipe.preset,
-            'data': {
-                'streets': len(seeds),
-                'frames': len(self.store),
-                'made_by': self.recipe.synthesize,
-            },
-            'training_seeds': [min(seeds), max(seeds)],
+            **(self._about_streets() if self.own is None else self._about_own(self.own)),
             'steps': {
                 'foundation': self.recipe.foundation.steps,
                 'transformer': self.recipe.transformer.steps,
                 'joint': self.recipe.joint.steps,
             },
         }
+
+    def _about_streets(self) -> dict[str, Any]:
+        assert self.streets is not None
+        seeds = self.streets.seeds
+        data = {
+            'streets': len(seeds), 'frames': len(self.streets), 'made_by': self.recipe.synthesize
+        }  # fmt: skip
+        return {'data': data, 'training_seeds': [min(seeds), max(seeds)]}
+
+    def _about_own(self, own: RecordedStore) -> dict[str, Any]:
+        """Of a run on bags also what the weights it began with say of themselves.
+
+        Their thresholds hold until others are calibrated; the map's scale stays what it was.
+        """
+        assert self._origin is not None
+        card = self._origin.card
+        seeds = [*card.get('training_seeds', ()), *(self.streets.seeds if self.streets else ())]
+        data = {
+            'bags': len(own.bags), 'frames': len(own), 'teacher': own.teacher,
+            'streets': len(self.streets.seeds) if self.streets else 0,
+            'started_from': self._origin.name,
+        }  # fmt: skip
+        kept = {name: card[name] for name in INHERITED if name in card}
+        span = {'training_seeds': [min(seeds), max(seeds)]} if seeds else {}
+        return {'data': data, **span, **kept}
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """The weights that a run on bags began with."""
+
+    name: str
+    digest: str
+    card: dict[str, Any]
+
+    @classmethod
+    def of(cls, path: Path) -> _Origin:
+        """Raises ValueError where the weights have no card beside them."""
+        card = read_card(path)
+        return cls(path.name, blake2b(path.read_bytes(), digest_size=6).hexdigest(), card)
 
 
 def start_from_imagenet(model: GaussTR) -> None:

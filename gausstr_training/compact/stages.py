@@ -16,7 +16,7 @@ from gausstr_core.voxels.rules import CalibratedRule
 from gausstr_training.compact.agreement import Agreement
 from gausstr_training.compact.distillation import Distillation
 from gausstr_training.compact.draws import DrawnRigs, DrawnViews, Sample
-from gausstr_training.compact.frames import FrameStore
+from gausstr_training.compact.frames import Store
 from gausstr_training.compact.synced_batch_norm import synced
 from gausstr_training.compact.teacher import RendererTeacher
 from gausstr_training.engine.stage import Stage
@@ -43,7 +43,7 @@ class CompactStage(Stage):
     def __init__(
         self,
         model: GaussTR,
-        store: FrameStore,
+        store: Store,
         teacher: RendererTeacher,
         recipe: CompactRecipe,
         workers: int = 0,
@@ -104,7 +104,8 @@ class FoundationStage(CompactStage):
 
     def prepare(self) -> None:
         """Batch norms over all processes; views instead of rigs."""
-        synced(self.model.foundation)
+        if not self.recipe.frozen_norms:
+            synced(self.model.foundation)
         views = DrawnViews(self.store, self.teacher, self.recipe, self.schedule.views)
         self._views = ReadAhead(views, self._workers)
         self._distilled = self.distillation()
@@ -130,7 +131,7 @@ class FoundationStage(CompactStage):
 
     def loss(self, piece: Sample) -> tuple[Tensor, dict[str, float]]:
         """See `Distillation`."""
-        self.model.foundation.train()
+        self.model.foundation.train(not self.recipe.frozen_norms)
         maps = self.model.foundation(piece.batch.images, piece.batch.rig)
         return self._distilled(maps, piece, everywhere=True)
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gausstr_core.vocabulary.text_encoder import TextEncoder, training_synonyms
+from gausstr_training.compact.batch import Batch, thinned
 from gausstr_training.streets.classes import CLASSES
 
 
@@ -66,10 +67,9 @@ class RendererTeacher:
         view = torch.arange(len(semantics), device=semantics.device)[:, None, None]
         return words[view, semantics.long()].permute(0, 3, 1, 2)
 
-
-def thinned(maps: Tensor, height: int, width: int) -> Tensor:
-    """Every k-th pixel of [N, H, W]: targets at a smaller size without mixing across edges."""
-    device = maps.device
-    rows = ((torch.arange(height, device=device) + 0.5) * maps.shape[1] / height).long()
-    columns = ((torch.arange(width, device=device) + 0.5) * maps.shape[2] / width).long()
-    return maps[:, rows][:, :, columns]
+    def painted(self, batch: Batch, words: Tensor, height: int, width: int) -> Tensor:
+        """Target features [N, C, height, width]: each class's word as much as it is likely."""
+        if batch.likely is None:
+            return self.paint(thinned(batch.semantics, height, width), words)
+        shares = batch.shares(height, width, words.shape[1])
+        return torch.einsum('nkhw,nkc->nchw', shares, words)

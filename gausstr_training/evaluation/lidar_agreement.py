@@ -89,17 +89,38 @@ def agreement(
     return Agreement(_share(hits), _share(in_boxes), _share(free), len(hits), len(in_boxes))
 
 
-def passed_voxels(
+def swept_voxels(
     points: NDArray[np.float64], origin: NDArray[np.float64], grid: VoxelGrid
+) -> Tensor:
+    """bool [X, Y, Z]: voxels that a sweep tells of: rays end in them or pass through them.
+
+    As the lidar mask of Occ3D: what lies behind a surface is in none of them.
+    """
+    swept = passed_voxels(points, origin, grid, margin=0.5)
+    swept[_cells(points[_inside(points, grid)], grid)] = True
+    return swept
+
+
+def passed_voxels(
+    points: NDArray[np.float64],
+    origin: NDArray[np.float64],
+    grid: VoxelGrid,
+    margin: float = MARGIN,
 ) -> Tensor:
     """bool [X, Y, Z]: voxels that some ray passes through well before it ends.
 
     A voxel in which any point lies is left out: grazing rays pass through the ground they hit.
+
+    Args:
+        points: [P, 3] where rays end, metres, ego frame.
+        origin: [3] where they start.
+        grid: where the voxels are.
+        margin: how long before its end a ray says nothing, in diagonals of a voxel.
     """
     step = grid.resolution / 2
     ray = points - origin
     length = np.linalg.norm(ray, axis=1)
-    clear = length - MARGIN * np.sqrt(3) * grid.resolution
+    clear = length - margin * np.sqrt(3) * grid.resolution
     direction = ray / np.maximum(length, 1e-9)[:, None]
     passed = torch.zeros(grid.shape, dtype=torch.bool)
     for distance in np.arange(step, max(clear.max(initial=0), step), step):

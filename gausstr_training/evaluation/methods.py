@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from gausstr_core.contracts import Gaussians, VoxelGrid
 from gausstr_core.encoded_images import EncodedImages
@@ -61,8 +61,8 @@ class Contest:
         return self.sensing.encode(self.pipeline, street, frame)
 
     @torch.inference_mode()
-    def guesses(self, encoded: EncodedImages) -> dict[str, Guess]:
-        """What each of METHODS and HELDOUT says about a frame.
+    def guesses(self, encoded: EncodedImages, heldout: bool = True) -> dict[str, Guess]:
+        """What each of METHODS and, if asked for, HELDOUT says about a frame.
 
         The density of each class is kept of the Gaussians alone: on fine grids it is large.
         """
@@ -74,14 +74,15 @@ class Contest:
             **{
                 name: replace(self._accumulated(ours, words), classes=None)
                 for name, words in self.heldout.items()
+                if heldout
             },
         }
 
     def _start(self, encoded: EncodedImages) -> Gaussians:
-        """Those before training; as the pipeline's, none where measured depth is unknown."""
-        known, rig = encoded.known, encoded.rig
-        found: Gaussians = self.untrained(encoded.maps, rig, measured=known is not None)
-        return found if known is None else found.select(at_known_pixels(found, known, rig))
+        """Those before training; as the pipeline's, only on surfaces where depth is measured."""
+        measured, rig = encoded.known is not None, encoded.rig
+        found: Gaussians = self.untrained(encoded.maps, rig, measured=measured)
+        return found.select(at_known_pixels(found, _shown(encoded), rig)) if measured else found
 
     def _accumulated(self, gaussians: Gaussians, vocabulary: Vocabulary) -> Guess:
         rule, grid = self.pipeline.rule_for(self.sensing.source), self.pipeline.grid
@@ -92,18 +93,22 @@ class Contest:
         grid, maps, rig = self.pipeline.grid, encoded.maps, encoded.rig
         scores = self.vocabulary.scores(maps.features.permute(0, 2, 3, 1))
         height, width = maps.depth.shape[1:]
-        known = encoded.known
-        if known is None:
-            known = torch.ones_like(maps.depth, dtype=torch.bool)
+        shown = _shown(encoded)
         labels = pixel_labels(scores, height, width)
         depth, smooth = upsample_inverse_depth(maps.depth)
-        smooth &= F.interpolate(known[:, None].float(), scale_factor=2)[:, 0] > 0
+        smooth &= F.interpolate(shown[:, None].float(), scale_factor=2)[:, 0] > 0
         strong = pixel_labels(scores, 2 * height, 2 * width)
         doubled = rig.resized(2 * height, 2 * width)
         return {
-            'lift': lift(maps.depth, labels, known, rig, grid),
+            'lift': lift(maps.depth, labels, shown, rig, grid),
             'lift_strong': lift(depth, strong, smooth, doubled, grid),
         }
+
+
+def _shown(encoded: EncodedImages) -> Tensor:
+    """The pixels bool [N, H, W] that show a surface: all of those whose depth was estimated."""
+    shown = encoded.known if encoded.surface is None else encoded.surface
+    return torch.ones_like(encoded.maps.depth, dtype=torch.bool) if shown is None else shown
 
 
 def accumulated(

@@ -6,9 +6,11 @@ import argparse
 from dataclasses import asdict, fields
 from pathlib import Path
 
+from gausstr_core.foundation.released import DEPTH_NETWORKS
 from gausstr_core.presets import PRESETS
 from gausstr_core.process.command_line import Real, Whole
 from gausstr_core.remembering import MemorySettings
+from gausstr_core.surface_preset import WORDS
 from gausstr_training.evaluation.sensing import DEPTHS, LABELS
 from gausstr_training.streets.grids import RESOLUTION
 
@@ -175,6 +177,16 @@ def _add_occ3d(group: argparse._ArgumentGroup) -> None:
         type=Path,
         metavar='DIR',
         help='of --bags: where published weights lie (default: the cache)',
+    )
+    group.add_argument(
+        '--features',
+        choices=list(WORDS),
+        help='of --bags, with --preset surface: feature network (default: maskclip)',
+    )
+    group.add_argument(
+        '--depth-network',
+        choices=DEPTH_NETWORKS,
+        help='of --bags: depth network of published presets and surface (default: its own)',
     )
 
 

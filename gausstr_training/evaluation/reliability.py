@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gausstr_core.voxels.labelling import tempered
+from gausstr_core.voxels.labelling import SMALLEST, tempered
 
 BINS = 15
 # a quarter to eight, in steps of 7 %
 TEMPERATURES = tuple(round(0.25 * 2 ** (0.1 * step), 4) for step in range(51))
+LEAST = math.log(1e-9)  # so wrong may a voxel be: one alone must not decide
 REACHED = 0.05  # density from which a voxel takes part in the fit; the lowest threshold on offer
 
 
@@ -39,11 +40,14 @@ class TemperatureFit:
         """
         named = (truth >= 0) & (truth < class_density.shape[-1])
         where = mask & named & (density > REACHED)
-        shares, index = class_density[where], truth[where][:, None]
+        index = truth[where][:, None]
+        logits = tempered(class_density[where], 1.0).clamp_min(SMALLEST).log()
         for n, temperature in enumerate(TEMPERATURES):
-            true = tempered(shares, temperature).gather(-1, index)
-            self._losses[n] -= true.double().clamp_min(1e-9).log().sum().cpu()
-        self.voxels += len(shares)
+            # the logarithm of `tempered`, which would take its own of the shares each time
+            scaled = logits / temperature
+            true = scaled.gather(-1, index)[:, 0] - scaled.logsumexp(-1)
+            self._losses[n] -= true.double().clamp_min(LEAST).sum().cpu()
+        self.voxels += len(logits)
 
     def best(self) -> float:
         """The temperature under which the truth was most likely.

@@ -14,6 +14,7 @@ from gausstr_training.evaluation.table import Table
 from gausstr_training.evaluation.tally import SCORED, Scores
 
 UNTRAINED_IOU, UNTRAINED_MIOU = 'IoU before training', 'mIoU before training'
+_HELDOUT = {'held-out': 'heldout_vocabulary', 'one word': 'heldout_names'}  # columns
 BASELINES = tuple(name for name in METHODS if name != 'gaussians')
 
 
@@ -22,27 +23,31 @@ def document(
 ) -> dict[str, Any]:
     """The scores as JSON-ready values; percent, with the camera mask unless said otherwise.
 
+    `told` are the scores in those voxels that the source of depth tells of (a lidar's sweep);
     `calibration` says how reliable the confidence of occupied voxels is, at the temperature;
     `road` how thick the road is, see `road.RoadThickness`.
     """
     masked = {n: t.scores(thresholds[threshold_of(n)]) for n, t in tallies.masked.items()}
     unmasked = {n: t.scores(thresholds[threshold_of(n)]) for n, t in tallies.unmasked.items()}
     ours = masked['gaussians']
+    told = tallies.told['gaussians'].scores(thresholds['gaussians'])
     return {
         **ours.as_json(),
+        'told': {'iou': told.as_json()['iou'], 'miou': told.as_json()['miou']},
         'unmasked': unmasked['gaussians'].as_json(),
-        'road': tallies.roads['gaussians'].as_json() if 'gaussians' in tallies.roads else None,
+        'road': tallies.roads['gaussians'].as_json(thresholds['gaussians']),
         'baselines': {
             name: {
                 **masked[name].as_json(),
                 'unmasked': unmasked[name].as_json(),
-                'road': tallies.roads[name].as_json() if name in tallies.roads else None,
+                'road': tallies.roads[name].as_json(thresholds[name]),
             }
             for name in BASELINES
         },
         **{
             name: {**masked[name].as_json(), 'ratio': _ratio(masked[name], ours)}
             for name in HELDOUT
+            if name in masked
         },
         'calibration': None
         if tallies.reliability is None
@@ -62,8 +67,7 @@ def table(scores: Mapping[str, Any]) -> Table:
     columns = {
         'gaussians': scores,
         **scores['baselines'],
-        'held-out': scores['heldout_vocabulary'],
-        'one word': scores['heldout_names'],
+        **{title: scores[name] for title, name in _HELDOUT.items() if name in scores},
         'no mask': scores['unmasked'],
     }
     totals = [

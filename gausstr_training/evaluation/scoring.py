@@ -81,11 +81,12 @@ class Tallies:
     """Counts per method (and per vocabulary never seen)."""
 
     masked: dict[str, Tally]
+    told: dict[str, Tally]  # of the masked voxels those that the source of depth tells of
     unmasked: dict[str, Tally]
     frames: int
-    temperatures: TemperatureFit  # of the Gaussians, camera mask
+    temperatures: TemperatureFit  # of the Gaussians, camera mask; empty where one was given
     reliability: Reliability | None  # of the same; None where no temperature was given
-    roads: dict[str, RoadThickness]  # of the methods with one threshold
+    roads: dict[str, RoadThickness]  # of METHODS
 
 
 def tally(
@@ -94,45 +95,54 @@ def tally(
     thresholds: Mapping[str, Sequence[float]],
     temperature: float | None = None,
     watch: Callable[[str, StreetFrame, Guess], None] | None = None,
+    heldout: bool = True,
 ) -> Tallies:
     """Run every method on every frame and count at the thresholds of each.
 
-    With a temperature, and one threshold for the Gaussians, also how reliable confidence is; of
-    each method with one threshold, also how thick the road is.
-    `watch` is called with each frame, its name, and what the Gaussians say about it.
+    With a temperature, and one threshold for the Gaussians, also how reliable confidence is;
+    without one, which temperature would be best.
+    `watch` is called with each frame, its name, and what the Gaussians say about it; `heldout`
+    asks also with words never seen.
 
     Raises:
         ValueError: a street has no voxel truth, or truth on another grid.
     """
     masked: dict[str, Tally] = {}
+    told: dict[str, Tally] = {}
     unmasked: dict[str, Tally] = {}
     frames, fit = 0, TemperatureFit()
     reliability = None if temperature is None else Reliability()
     grid = contest.pipeline.grid
-    roads = {n: RoadThickness(grid, t[0]) for n, t in thresholds.items() if len(t) == 1}
+    roads = {name: RoadThickness(grid, levels) for name, levels in thresholds.items()}
     for called, street, frame in streets.named_frames():
         if frame.voxels is None or frame.camera_mask is None:
             raise ValueError(f'{called}: expected voxels and camera_mask in its truth, found none')
         device = contest.pipeline.device
         truth = torch.from_numpy(frame.voxels).to(device)
         mask = torch.from_numpy(frame.camera_mask).to(device)
-        everywhere = torch.ones_like(mask)
-        for name, guess in contest.guesses(contest.encode(street, frame)).items():
-            for counts, where in ((masked, mask), (unmasked, everywhere)):
+        known = contest.sensing.told_of(street, frame, grid)
+        places = (
+            (masked, mask),
+            (told, mask if known is None else mask & known.to(device)),
+            (unmasked, torch.ones_like(mask)),
+        )
+        for name, guess in contest.guesses(contest.encode(street, frame), heldout).items():
+            for counts, where in places:
                 if name not in counts:
                     counts[name] = Tally(thresholds[threshold_of(name)])
                 counts[name].add(guess, truth, where)
             if name in roads:
                 roads[name].add(guess, truth, mask)
             if name == 'gaussians' and guess.classes is not None:
-                fit.add(guess.density, guess.classes, truth.long(), mask)
-                if reliability is not None and temperature is not None:
+                if temperature is None:
+                    fit.add(guess.density, guess.classes, truth.long(), mask)
+                elif reliability is not None:
                     level = thresholds['gaussians'][0]
                     measure(reliability, guess, truth, mask, level, temperature)
                 if watch is not None:
                     watch(called, frame, guess)
         frames += 1
-    return Tallies(masked, unmasked, frames, fit, reliability, roads)
+    return Tallies(masked, told, unmasked, frames, fit, reliability, roads)
 
 
 def measure(

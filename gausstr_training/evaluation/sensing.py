@@ -14,15 +14,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gausstr_core.camera.rig import CameraRig
-from gausstr_core.contracts import FoundationMaps
+from gausstr_core.contracts import FoundationMaps, VoxelGrid
 from gausstr_core.encoded_images import EncodedImages
 from gausstr_core.foundation.depth.lidar_depth import depth_from_cloud
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.vocabulary.text_encoder import TextEncoder
 from gausstr_core.voxels.rules import LIDAR, MODEL, TOPIC
+from gausstr_training.evaluation.lidar_agreement import swept_voxels
 from gausstr_training.streets.classes import CLASSES
 from gausstr_training.streets.reader import Street, StreetFrame
-from gausstr_training.streets.sweep import sweep
+from gausstr_training.streets.sweep import Lidar, sweep
 
 TRUE = 'true'
 DEPTHS, LABELS = (MODEL, TRUE, LIDAR), (MODEL, TRUE)
@@ -64,6 +65,17 @@ class Sensing:
             return encoded
         semantics = torch.from_numpy(frame.semantics).to(encoded.maps.codes.device)
         return replace(encoded, maps=with_true_labels(encoded.maps, semantics))
+
+    def told_of(self, street: Street, frame: StreetFrame, grid: VoxelGrid) -> Tensor | None:
+        """bool [X, Y, Z]: the voxels that the source of depth says something about; None: all.
+
+        A sweep shows surfaces and what is before them. Judged by what lies behind them as well,
+        thick maps are best; a lidar's thresholds are chosen by what it can know.
+        """
+        if self.depth != LIDAR:
+            return None
+        origin = np.array(Lidar().position)
+        return swept_voxels(sweep(street, frame).astype(np.float64), origin, grid)
 
     def _measured(
         self, pipeline: OccupancyPipeline, street: Street, frame: StreetFrame

@@ -126,11 +126,15 @@ class Tally:
         """Scores at one of the thresholds."""
         return Scores.of(self.confusion(threshold))
 
-    def best_threshold(self) -> float:
-        """The threshold with the highest IoU + mIoU: neither may be bought with the other."""
+    def best_threshold(self, among: Sequence[float] = ()) -> float:
+        """The threshold with the highest IoU + mIoU: neither may be bought with the other.
+
+        Args:
+            among: those that may be chosen; all where there are none.
+        """
 
         def worth(threshold: float) -> float:
             scores = self.scores(threshold)
             return scores.iou + (0.0 if math.isnan(scores.miou) else scores.miou)
 
-        return max(self.thresholds, key=worth)
+        return max(among or self.thresholds, key=worth)

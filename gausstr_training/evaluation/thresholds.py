@@ -8,6 +8,7 @@ from typing import Any
 
 from gausstr_core.voxels.rules import CalibratedRule
 from gausstr_training.evaluation.methods import METHODS
+from gausstr_training.evaluation.road import RoadThickness
 from gausstr_training.evaluation.tally import Tally
 from gausstr_training.streets.grids import RESOLUTION
 
@@ -30,9 +31,21 @@ CANDIDATES: dict[str, tuple[float, ...]] = {
 }
 
 
-def chosen(tallies: Mapping[str, Tally]) -> dict[str, float]:
-    """The best threshold of each method on the streets that were tallied."""
-    return {name: tallies[name].best_threshold() for name in METHODS}
+def chosen(
+    tallies: Mapping[str, Tally], road: RoadThickness | None = None, most: float = math.inf
+) -> dict[str, float]:
+    """The best threshold of each method on the streets that were tallied.
+
+    Args:
+        tallies: of each of METHODS.
+        road: of the Gaussians, at the same thresholds; None: whatever becomes of it.
+        most: voxels that the road may be thick, if that is possible at all.
+    """
+    found = {name: tallies[name].best_threshold() for name in METHODS}
+    if road is not None:
+        thin = [t for t in tallies['gaussians'].thresholds if (road.voxels(t) or most) <= most]
+        found['gaussians'] = tallies['gaussians'].best_threshold(thin)
+    return found
 
 
 def thresholds_of(

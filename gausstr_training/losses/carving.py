@@ -48,7 +48,8 @@ def carve(
     """Follow the ray of every pixel to its end, and on what stands a little into the body.
 
     Args:
-        depth: [N, H, W] z-depth in metres; 0 where the ray meets nothing (sky).
+        depth: [N, H, W] z-depth in metres; 0 where the ray meets nothing (sky), NaN where it is
+            unknown: such a ray says nothing.
         semantics: [N, H, W] class; rays to classes >= K, the sky, fill nothing.
         weights: [K] > 0; where rays of several classes end, the most by weight name the voxel.
         rig: N cameras at the depth's size.
@@ -56,7 +57,7 @@ def carve(
         ground: the first so many classes lie flat and have no body behind their surface.
     """
     classes, kinds = len(weights), semantics.long()
-    ends = torch.where(kinds < classes, depth, 0.0)
+    ends = torch.where((kinds < classes) & (depth > 0), depth, 0.0)
     inside = torch.where((ends > 0) & (kinds >= ground), ends + BODY, 0.0)
     found = [landing_voxels(reach, rig, grid) for reach in (ends, inside)]
     voxels = torch.cat([voxel for voxel, _ in found])
@@ -68,7 +69,7 @@ def carve(
     named = named.reshape(grid.shape)
     # `observed_voxels` looks half a diagonal past the depth it is given
     margin = half_diagonal(grid) + CLEARANCE
-    through = torch.where(depth > 0, depth - margin, torch.inf)
+    through = torch.where(depth > 0, depth - margin, torch.where(depth.isnan(), 0.0, torch.inf))
     return Carving(named, observed_voxels(through, rig, grid) & (named == EMPTY))
 
 

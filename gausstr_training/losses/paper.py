@@ -111,8 +111,8 @@ def log_depth_loss(
 ) -> tuple[Tensor, Tensor]:
     """Sum of weighted |log z - log z*| and of the weights: over all processes a mean of both.
 
-    The sky (target 0) should lie at `far`, and counts little. A mean absolute error keeps edges
-    sharp, where a squared one would place pixels in between.
+    The sky (target 0) should lie at `far`, and counts little; NaN does not count. A mean absolute
+    error keeps edges sharp, where a squared one would place pixels in between.
 
     Args:
         predicted, target: [N, H, W] metres.
@@ -121,6 +121,6 @@ def log_depth_loss(
         weights: [N, H, W] > 0 how much each pixel counts beside that; None: all the same.
     """
     truth = torch.where(target > 0, target.clamp(0.3, far), far)
-    weight = torch.where(truth < limit, 1.0, FAR_WEIGHT)
+    weight = torch.where(truth < limit, 1.0, FAR_WEIGHT) * ~target.isnan()
     weight = weight if weights is None else weight * weights
     return ((predicted.log() - truth.log()).abs() * weight).sum(), weight.sum()

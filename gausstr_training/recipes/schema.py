@@ -109,6 +109,13 @@ class CompactRecipe(Recipe):
     temporal_weight: float = 0.0  # of the frames before and after; 0: none
     augmentation: AugmentationRecipe = field(default_factory=AugmentationRecipe)
     synthesize: str = ''  # the command that makes the data
+    recorded: float = 0.0  # share of the draws that are frames of one's own bags; 0: no bags
+    frozen_norms: bool = False  # batch norms keep the statistics that the weights came with
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.recorded <= 1:
+            raise ValueError(f'recorded must be a share from 0 to 1, got {self.recorded}')
 
 
 @dataclass(frozen=True)

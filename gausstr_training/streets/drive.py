@@ -18,11 +18,14 @@ from gausstr_training.streets.grids import RESOLUTION
 from gausstr_training.streets.layout import sample_world
 from gausstr_training.streets.render import Stage, View, render_view
 from gausstr_training.streets.rig import StreetRig, sample_rig
+from gausstr_training.streets.styles import STYLES
 from gausstr_training.streets.truth import voxel_truth
 from gausstr_training.streets.variation import varied_rig, varied_world
 
 EPOCH = 1_700_000_000_000_000_000  # ns, when the first cycle of every drive starts
 VARIATION = 1  # keeps the draws of the variation apart from those of the street
+STYLING = 2  # and those of the style from both
+DEVELOPING = 3  # of the style's images
 TF_MARGIN = 100_000_000  # ns of /tf before the first and after the last image
 
 
@@ -60,11 +63,16 @@ def drawn(settings: DriveSettings) -> tuple[StreetRig, Stage]:
         # its own generator: what stands where is as in the plain street of the same seed
         varied = np.random.default_rng([settings.seed, VARIATION])
         rig, world = varied_rig(varied, rig), varied_world(varied, world)
+    if (style := STYLES.get(settings.style)) is not None:
+        styling = np.random.default_rng([settings.seed, STYLING])
+        rig, world = style.rig(styling, rig), style.world(styling, world)
     return rig, Stage(world)
 
 
 def _write(folder: Path, settings: DriveSettings, check: Callable[[], None]) -> None:
     rig, stage = drawn(settings)
+    style = STYLES.get(settings.style)
+    developing = np.random.default_rng([settings.seed, DEVELOPING])
     truth = folder / 'truth'
     truth.mkdir(parents=True)
     bag = DriveWriter(folder / 'bag', rig)
@@ -76,7 +84,8 @@ def _write(folder: Path, settings: DriveSettings, check: Callable[[], None]) -> 
             for camera, stamp in enumerate(stamps)
         ]
         for camera, view in enumerate(views):
-            bag.add_image(camera, int(stamps[camera]), view.image)
+            image = view.image if style is None else style.image(developing, view.image)
+            bag.add_image(camera, int(stamps[camera]), image)
         stamp = int(stamps.max())
         resolutions = settings.resolutions if settings.voxels else ()
         arrays = frame_truth(stage, rig, views, stamps, stamp, resolutions, moving=settings.moving)
@@ -132,9 +141,12 @@ def frame_truth(
 
 
 def _description(settings: DriveSettings, rig: StreetRig) -> dict[str, object]:
-    # streets without variation and other grids read as they did before there were any
-    varied = {'randomise': True} if settings.randomise else {}
-    gridded = {'resolutions': list(settings.resolutions)} if _has_other_grids(settings) else {}
+    # streets without variation, style or other grids read as they did before there were any
+    more: dict[str, object] = {'randomise': True} if settings.randomise else {}
+    if settings.style:
+        more['style'] = settings.style
+    if _has_other_grids(settings):
+        more['resolutions'] = list(settings.resolutions)
     return {
         'format': FORMAT,
         'seed': settings.seed,
@@ -147,11 +159,10 @@ def _description(settings: DriveSettings, rig: StreetRig) -> dict[str, object]:
         'intrinsics': rig.intrinsics.tolist(),
         'base_from_camera': rig.base_from_camera.tolist(),
         'delays_ns': rig.delays.tolist(),
-        **varied,
-        **gridded,
         **({'moving': True} if settings.moving else {}),
         **({'rate': settings.rate} if settings.rate != USUAL_RATE else {}),
         **({'hilly': True} if settings.hilly else {}),
+        **more,
     }
 
 

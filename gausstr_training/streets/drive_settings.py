@@ -21,6 +21,7 @@ class DriveSettings:
     voxels: bool = True
     randomise: bool = False  # domain randomisation, see variation.py
     resolutions: tuple[float, ...] = (RESOLUTION,)  # metres, of the voxel truth; see grids.py
+    style: str = ''  # a name in styles.STYLES; '': as they are
     moving: bool = False  # whether the truth says which voxels belong to what moves
     rate: float = USUAL_RATE  # cycles a second
     hilly: bool = False  # slopes and a turn

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from gausstr_training.targets.frames import FrameSource, TargetFrame
 from gausstr_training.targets.masks import StoredMasks
 from gausstr_training.targets.networks import TeacherSpec
 from gausstr_training.targets.online import KEPT, MaskSource, Teacher
+from gausstr_training.targets.sights import LIDAR, RENDERER, Sight, lidar_sight, street_sight
 
 FAILED = 'failed'
 
@@ -30,6 +32,7 @@ class FillSpec:
     device: str = 'cpu'
     threads: int = 1  # of torch in each worker: sums depend on it in the last bit
     masks: Path | None = None  # folder of label maps
+    bags: Mapping[str, Path] = field(default_factory=dict)  # where the bag of each name lies
     verify: bool = False  # read the images of frames that are there, to see whether they changed
 
 
@@ -92,9 +95,15 @@ class Filler:
             frame = self._spec.frames[index]
         except OSError as error:  # of the bag's disk: those of the cache end the work
             raise ValueError(str(error)) from error
-        how = teacher.packed_for(key, frame.images, frame.rig, self._masks_of(frame))[1]
+        masks, sight = self._masks_of(frame), self._sight_of(frame)
+        how = teacher.packed_for(key, frame.images, frame.rig, masks, sight)[1]
         how, _, note = how.partition(': ')
         return how, note, cache.check(key)
+
+    def _sight_of(self, frame: TargetFrame) -> Sight | None:
+        if self._spec.teacher.name == RENDERER:
+            return street_sight(frame, self._spec.bags)
+        return lidar_sight(frame) if self._spec.teacher.depth == LIDAR else None
 
     def _masks_of(self, frame: TargetFrame) -> MaskSource | None:
         if self._masks is None:

@@ -15,16 +15,23 @@ from torch import nn
 
 from gausstr_core.foundation.combined import CombinedFoundation
 from gausstr_core.foundation.interface import DepthNetwork, FeatureNetwork, FoundationNetwork
-from gausstr_core.foundation.onnx_network import OnnxNetwork
-from gausstr_core.foundation.released import FEATURES
+from gausstr_core.foundation.onnx_network import OnnxGraph
+from gausstr_core.foundation.released import FEATURES, NO_DEPTH
 from gausstr_core.presets import UNTRAINED
 from gausstr_core.process.device import present_device
 from gausstr_core.transformer.build import COMPACT_PRESETS, build
 from gausstr_core.weights import load_weights, shipped_weights
 from gausstr_training.targets.codec import CodecSettings
 from gausstr_training.targets.container import MAGIC
+from gausstr_training.targets.sights import LIDAR, RENDERER, RendererNetwork
 
-TEACHERS = (*FEATURES, *COMPACT_PRESETS)
+TEACHERS = (*FEATURES, *COMPACT_PRESETS, RENDERER)
+# whose words the features of a teacher are compared with, see `words_of`
+CLIP, TALK2DINO, MINILM = 'clip', 'talk2dino', 'minilm'
+WORDS = {
+    'talk2dino': TALK2DINO, 'featup': CLIP, 'maskclip': CLIP,
+    **dict.fromkeys((*COMPACT_PRESETS, RENDERER), MINILM),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,8 @@ class TeacherSpec:
 
     name: str
     folder: Path | None = None  # of the published files; None fetches them
-    depth: str = 'metric3d'  # of the published teachers: a name in `released.DEPTH_NETWORKS`
+    # of the published teachers: a name in `released.DEPTH_NETWORKS`; of all: 'lidar'
+    depth: str = 'metric3d'
     weights: Path | str | None = None  # of our own; None: those that ship, or 'untrained'
 
     def __post_init__(self) -> None:
@@ -47,6 +55,13 @@ class TeacherSpec:
             raise ValueError(f'{self.name} reads its weights from a folder, got {self.weights}')
         if self.name not in FEATURES and self.folder is not None:
             raise ValueError(f'{self.name} needs no published files, got folder {self.folder}')
+        if self.name == RENDERER and (self.depth == LIDAR or self.weights is not None):
+            raise ValueError('the renderer has exact depth and no weights')
+
+    @property
+    def label(self) -> str:
+        """What its folder in a cache is called, before the digest."""
+        return f'{self.name}-{LIDAR}' if self.depth == LIDAR else self.name
 
     def load(self, device: torch.device | str = 'cpu') -> FoundationNetwork:
         """Load the networks.
@@ -56,7 +71,10 @@ class TeacherSpec:
         """
         present_device(device)
         if self.name in FEATURES:
-            return cast(FoundationNetwork, FEATURES[self.name](self.folder, self.depth).to(device))
+            depth = NO_DEPTH if self.depth == LIDAR else self.depth
+            return cast(FoundationNetwork, FEATURES[self.name](self.folder, depth).to(device))
+        if self.name == RENDERER:
+            return RendererNetwork().to(device)
         model = build(self.name)
         if self.weights != UNTRAINED:
             path = Path(self.weights) if self.weights else shipped_weights(self.name)
@@ -79,7 +97,7 @@ def identity(name: str, network: FoundationNetwork, settings: CodecSettings) -> 
         digest.update(f'{parameter} {value.dtype} {tuple(value.shape)}'.encode())
         digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     for module in network.modules():
-        if isinstance(module, OnnxNetwork):
+        if isinstance(module, OnnxGraph):
             # large graphs keep their weights in a file beside them
             for ending in ('', '_data', '.data'):
                 path = module.path.with_name(module.path.name + ending)
@@ -88,8 +106,8 @@ def identity(name: str, network: FoundationNetwork, settings: CodecSettings) -> 
     return f'{name}-{digest.hexdigest()}'
 
 
-def card(network: FoundationNetwork, settings: CodecSettings) -> dict[str, Any]:
-    """What people should know of a teacher."""
+def card(name: str, network: FoundationNetwork, settings: CodecSettings) -> dict[str, Any]:
+    """What people should know of a teacher; `name` as in `TeacherSpec.label`."""
     parts: list[FeatureNetwork | DepthNetwork] = []
     if isinstance(network, CombinedFoundation):
         parts = [network.features, *([network.depth] if network.depth else [])]
@@ -97,8 +115,29 @@ def card(network: FoundationNetwork, settings: CodecSettings) -> dict[str, Any]:
         'networks': [part.name for part in parts],
         'input_size': list(network.input_size),
         'feature_dim': network.feature_dim,
+        'words': WORDS.get(name.removesuffix(f'-{LIDAR}')),
         'codec': asdict(settings),
     }
+
+
+def words_of(card: Mapping[str, Any]) -> str:
+    """Whose words the features of a folder are compared with: a value of `WORDS`.
+
+    Folders that were filled before cards said so are known by their names.
+
+    Raises:
+        ValueError: the card does not say, or names words that nobody here can encode.
+    """
+    teacher = str(card['teacher'])
+    found = card.get('words') or WORDS.get(
+        teacher.rpartition('-')[0].removesuffix(f'-{LIDAR}'), 'nothing'
+    )
+    if found not in WORDS.values():
+        raise ValueError(
+            f'the features of {teacher} are of a space whose words are unknown: expected one of '
+            f'{", ".join(sorted(set(WORDS.values())))} under words in its card, got {found}'
+        )
+    return str(found)
 
 
 def sizes_of(card: Mapping[str, Any]) -> tuple[tuple[int, int], int]:

@@ -23,6 +23,7 @@ from gausstr_training.targets.codec import CodecSettings, PackedTargets, encode
 from gausstr_training.targets.container import DamagedFile
 from gausstr_training.targets.inputs import Inputs
 from gausstr_training.targets.networks import TeacherSpec, card, identity, sizes_of
+from gausstr_training.targets.sights import Sight
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ class Teacher:
             ValueError: a file of weights is missing or does not fit.
             OSError: the folder cannot be written.
         """
-        return cls.of(spec.name, spec.load(device), root, settings, device)
+        return cls.of(spec.label, spec.load(device), root, settings, device)
 
     @classmethod
     def of(
@@ -111,7 +112,7 @@ class Teacher:
         if root is None:
             return cls(network, None, settings, device)
         named = identity(name, network, settings)
-        cache = TargetCache.of(root, named, card(network, settings))
+        cache = TargetCache.of(root, named, card(name, network, settings))
         return cls(network, cache, settings, device)
 
     @property
@@ -150,8 +151,13 @@ class Teacher:
         images: Sequence[Tensor],
         rig: CameraRig,
         masks: MaskSource | None = None,
+        sight: Sight | None = None,
     ) -> tuple[PackedTargets, str]:
         """The targets of a frame as they are stored, and how they were come by; see `maps_for`.
+
+        Args:
+            key, images, rig, masks: as there.
+            sight: in place of the network's own look at the images.
 
         Returns:
             The targets on the CPU, and 'kept', 'made', or 'made again: ' with the reason.
@@ -163,7 +169,7 @@ class Teacher:
             return found, KEPT
         if fault:
             log.warning('%s: made again', fault)
-        packed = self._made(key, images, rig, inputs, masks)
+        packed = self._made(key, images, rig, inputs, masks, sight)
         self.counts[AGAIN if fault else MADE] += 1
         return packed, f'{AGAIN}: {fault}' if fault else MADE
 
@@ -191,6 +197,7 @@ class Teacher:
         rig: CameraRig,
         inputs: Inputs,
         masks: MaskSource | None,
+        sight: Sight | None,
     ) -> PackedTargets:
         if self._network is None:
             assert self._cache is not None
@@ -198,7 +205,10 @@ class Teacher:
                 f'{self._cache.path(key)} is missing or not usable, and there is no network to '
                 'make it: fill the cache with gausstr-make-targets'
             )
-        maps, _ = self._network.encode(images, rig, self._device)
+        if sight is None:
+            maps, _ = self._network.encode(images, rig, self._device)
+        else:
+            maps = sight(self._network, self._device)
         size = (maps.depth.shape[1], maps.depth.shape[2])
         labels = masks(size) if masks else None
         teacher = self._cache.teacher if self._cache else ''

@@ -12,7 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gausstr_core.camera.rig import CameraRig
-from gausstr_core.foundation.depth.depth_anything import DepthAnythingDepth, fitting_size
+from gausstr_core.foundation.depth.depth_anything import (
+    TRAINED_FOCAL,
+    DepthAnythingDepth,
+    fitting_size,
+)
 from gausstr_core.foundation.depth.depth_pro import DepthProDepth
 from gausstr_core.foundation.depth.lidar_depth import (
     LidarSettings,
@@ -104,6 +108,23 @@ def test_metric3d_depth_scales_with_the_focal_length(tmp_path):
     torch.testing.assert_close(depth, torch.full((1, 450, 800), 2.66))
 
 
+def test_a_smaller_letter_box_for_metric3d(tmp_path):
+    """Where the graph takes any size: half of it gives the same metres."""
+    pytest.importorskip('onnx')
+    pytest.importorskip('onnxruntime')
+    path = files.write_metric3d(tmp_path, None)
+    images, cameras = photographs(1, 90, 160), rig(1, 90, 160)
+    assert Metric3DDepth.from_onnx(path).input_size == (616, 1064)
+    half = Metric3DDepth.from_onnx(path, input_size=(308, 532))
+    stand_in = Metric3DDepth(lambda planes: planes.mean(1) + 5, (308, 532))
+    torch.testing.assert_close(half(images, cameras), stand_in(images, cameras))
+    with pytest.raises(ValueError, match=r'depth_size must be two multiples of 28.*\[308, 532\]'):
+        Metric3DDepth.from_onnx(path, input_size=(300, 532))
+    fixed = files.write_metric3d(tmp_path, (56, 112))
+    with pytest.raises(ValueError, match=r'large\.onnx takes \[56, 112\] only'):
+        Metric3DDepth.from_onnx(fixed, input_size=(308, 532))
+
+
 def test_metric3d_faults_are_named(tmp_path, monkeypatch):
     pytest.importorskip('onnxruntime')
     with pytest.raises(ValueError, match=r'metric3d_vit_large\.onnx is not in'):
@@ -131,8 +152,45 @@ def test_depth_anything_from_the_published_folder(tmp_path):
     small = resize_images(list(images), 56, 98, 'bicubic')
     inside = other(pixel_values=normalised(small)).predicted_depth
     expected = F.interpolate(inside[:, None], (45, 80), mode='bilinear')[:, 0]
-    depth = network(images, rig(2, 45, 80))
-    torch.testing.assert_close(depth, expected)
+    cameras = rig(2, 45, 80)
+    factor = cameras.intrinsics[:, 1, 1] / 45 / TRAINED_FOCAL
+    torch.testing.assert_close(network(images, cameras), expected * factor[:, None, None])
+
+
+class Metres(torch.nn.Module):
+    """A depth network that answers the same to every image."""
+
+    def forward(self, planes):
+        self.size = tuple(planes.shape[2:])
+        return torch.full((len(planes), *self.size), 10.0)
+
+
+@pytest.mark.parametrize(
+    ('size', 'focal', 'metres'),
+    [
+        ((375, 1242), 725.0087, 10.0),  # a camera of its training
+        ((900, 1600), 1266.4, 7.278),  # nuScenes: 1266.4 / 900 = 1.4071 heights, of 1.93336
+        ((450, 800), 633.2, 7.278),  # the same camera, its images halved
+        ((1600, 900), 1266.4, 7.278),  # and turned
+        ((900, 1600), 2532.8, 14.556),  # twice the focal length: all is twice as far as it looks
+    ],
+)
+def test_the_focal_length_that_depth_anything_is_not_told(size, focal, metres):
+    network = DepthAnythingDepth(Metres())
+    height, width = size
+    k = [[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]]
+    camera = CameraRig(('front',), torch.tensor([k]), torch.eye(4)[None], (size,))
+    depth = network(torch.zeros(1, *size, 3, dtype=torch.uint8), camera)
+    torch.testing.assert_close(depth, torch.full((1, *size), metres), atol=2e-3, rtol=0)
+
+
+def test_depth_anything_looks_at_the_size_asked_for():
+    inside = Metres()
+    network = DepthAnythingDepth(inside, size=(28, 56))
+    network(photographs(1, 45, 80), rig(1, 45, 80))
+    assert inside.size == (28, 56)
+    with pytest.raises(ValueError, match=r'depth_size must be two multiples of 14.*\[28, 56\]'):
+        DepthAnythingDepth(inside, size=(30, 56))
 
 
 def test_depth_anything_looks_at_the_size_that_its_own_processor_chooses():

@@ -97,7 +97,9 @@ def test_other_depth_networks_are_chosen_by_name(tmp_path):
     files.write_depth_anything(tmp_path)
     both = released.talk2dino(tmp_path, depth='depth-anything')
     assert both.depth.name.startswith('Depth Anything')
-    with pytest.raises(ValueError, match='depth must be one of metric3d, depth-anything'):
+    with pytest.raises(
+        ValueError, match=r'depth must be one of metric3d, .*, depth-anything, .*, none'
+    ):
         released.talk2dino(tmp_path, depth='sonar')
 
 
@@ -124,9 +126,17 @@ def test_full_size_on_a_gpu(preset):
 
 
 @pytest.mark.weights
-@pytest.mark.parametrize('preset', ['talk2dino', 'featup'])
-def test_published_weights_load(preset):
-    both = getattr(released, preset)()
+@pytest.mark.parametrize(
+    ('features', 'depth'),
+    [
+        ('talk2dino', 'metric3d'),
+        ('featup', 'metric3d'),
+        ('maskclip', 'metric3d-small'),
+        ('talk2dino', 'depth-anything'),
+    ],
+)
+def test_published_weights_load(features, depth):
+    both = released.foundation(features, depth=depth)
     images = [torch.randint(0, 256, (900, 1600, 3), dtype=torch.uint8)]
     maps, _ = both.encode(images, rig([(900, 1600)]))
     assert torch.isfinite(maps.features).all() and (maps.depth > 0).all()

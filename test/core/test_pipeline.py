@@ -11,6 +11,7 @@ from gausstr_core.contracts import VoxelGrid
 from gausstr_core.device_memory import DeviceMemory
 from gausstr_core.measured_depth import with_measured_depth
 from gausstr_core.pipeline import OccupancyPipeline
+from gausstr_core.transformer.reference_points import QueryGrid
 from gausstr_core.transformer.surface_gaussians import SurfaceGaussians
 from gausstr_core.transformer.transformer import GaussianTransformer
 from gausstr_core.vocabulary.text_encoder import TextEncoder
@@ -122,6 +123,15 @@ def test_below_zero_the_view_is_free_and_nothing_starts(
     occupied = seen.occupancy.labels >= 0
     assert free.occupancy.observed.any() and (free.occupancy.labels == -1).all()
     assert torch.equal(free.occupancy.observed | occupied, seen.occupancy.observed)
+
+
+def test_a_finer_lattice_has_more_gaussians(vocabulary: Vocabulary) -> None:
+    fine = OccupancyPipeline.from_preset(
+        'tiny', grid=GRID, weights='untrained', lattice=QueryGrid(20, 30, 5)
+    )
+    everywhere = [np.full(size, 4.0, np.float32) for size in SIZES]
+    encoded = fine.encode(images(), rig(), depth=everywhere)
+    assert len(fine.gaussians(encoded)) == 2 * 20 * 30 * 25
 
 
 def test_the_measured_start_is_the_untrained_transformer(pipeline: OccupancyPipeline) -> None:
@@ -266,3 +276,14 @@ def test_leaving_the_device_frees_its_memory_and_coming_back_changes_nothing(pre
     assert left < 2**20
     memory.enter()
     assert torch.equal(made.run(images(), rig(), words).occupancy.labels.cpu(), before)
+
+
+@pytest.mark.parametrize(('resolution', 'count'), [(0.4, 2 * 24 * 4), (0.2, 2 * 315 * 16)])
+def test_fine_voxels_get_the_surface_that_the_network_sees(resolution: float, count: int) -> None:
+    """The transformer learned to thicken surfaces for voxels of 0.4 m."""
+    grid = VoxelGrid((-4, -4, -1), (4, 4, 3), resolution)
+    fine = OccupancyPipeline.from_preset('tiny', weights='untrained', grid=grid)
+    encoded = fine.encode(images(), rig())
+    assert encoded.known is None and len(fine.gaussians(encoded)) == count
+    assert len(fine.gaussians(encoded, 0.2)) == 2 * 315 * 16
+    fine.map(encoded, fine.load_vocabulary())

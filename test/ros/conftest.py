@@ -208,6 +208,7 @@ def jpeg(seed=0, size=SIZE):
 Tester.start = START
 Tester.camera_info = staticmethod(camera_info)
 Tester.camera_pose = staticmethod(camera_pose)
+Tester.header = staticmethod(header_message)
 Tester.jpeg = staticmethod(jpeg)
 Tester.transform = staticmethod(transform)
 

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gausstr_ros.sets.arrivals import SETS_AHEAD, Arrivals
+from gausstr_ros.sets.image_sets import ImageSet
 from gausstr_ros.sets.limits import Grouping
 from gausstr_ros.sets.synchroniser import Synchroniser
-from gausstr_ros.sets.waiting import SUPERSEDED, NotReady, TakenSet
+from gausstr_ros.sets.waiting import SUPERSEDED, NotReady, TakenSet, WaitingSet
 
 MS = 1_000_000
 PERIOD, TOLERANCE, TIMEOUT, PATIENCE = 100, 40, 150, 120  # milliseconds
@@ -409,3 +410,22 @@ def test_the_cameras_that_came_are_encoded_while_the_last_one_is_late(request):
     tester.wait_for_text('sets skipped, of the last 100 [%]=0')
     tester.wait_for_text('queue: images encoded ahead=0')
     tester.wait_for_text('sets complete=1')
+
+
+@pytest.mark.parametrize('final', [False, True])
+def test_what_cannot_come_any_more_is_not_waited_for(final):
+    """As a cloud that is too old while younger ones have come."""
+    images = ImageSet(1, {'left': 1, 'right': 1}, {'left': 'image', 'right': 'image'}, ())
+
+    def prepare(camera, _):
+        if camera == 'right':
+            raise NotReady('cloud too old', 'camera right: cloud too old', final=final)
+        return camera
+
+    waiting = WaitingSet(images, 0.0)
+    assert waiting.gather(prepare, lambda *_: True, 1) == final
+    assert waiting.faults == ({'right': 'camera right: cloud too old'} if final else {})
+    if final:
+        with pytest.raises(NotReady, match=r'sync\.min_cameras is 2') as raised:
+            WaitingSet(images, 0.0).gather(prepare, lambda *_: True, 2)
+        assert raised.value.reason == 'cloud too old'

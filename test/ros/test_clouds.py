@@ -81,6 +81,14 @@ def test_an_old_scan_is_none():
     assert never.reason == NO_CLOUD and never.newest is None
 
 
+def test_at_the_end_of_a_recording_nothing_is_waited_for():
+    made = clouds(0)
+    assert chosen(made, 90).reason == NO_CLOUD
+    made.end()
+    assert chosen(made, 90) == [[0]]
+    assert chosen(made, 200).reason == TOO_OLD
+
+
 def test_sweeps_are_the_last_scans_before_the_nearest():
     made = clouds(0, 100, 200, 300, sweeps=3)
     assert chosen(made, 210) == [[200, 100, 0]]

@@ -115,6 +115,11 @@ def test_topics_services_types_and_qos_are_as_pinned(ros):
             '/d/compressedDepth',
             ('sensor_msgs/msg/CompressedImage', BEST_EFFORT),
         ),
+        (
+            {'depth_source': 'lidar', 'lidar__topic': '/front/points /rear/points'},
+            '/rear/points',
+            ('sensor_msgs/msg/PointCloud2', BEST_EFFORT),
+        ),
     ],
 )
 def test_parameters_that_change_an_input_change_it_as_pinned(ros, parameters, topic, expected):

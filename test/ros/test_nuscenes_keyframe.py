@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import foundation_files as files
 import numpy as np
 import pytest
@@ -10,11 +12,22 @@ pytestmark = pytest.mark.ros
 pytest.importorskip('rclpy')
 pytest.importorskip('scipy')
 
-from nuscenes_keyframe import FRAME, KeyframePublisher, moved, read_frame, stamps_of
+from cloud_messages import cloud
+from nuscenes_keyframe import (
+    FRAME,
+    LIDAR_TIME,
+    KeyframePublisher,
+    moved,
+    read_frame,
+    stamps_of,
+)
 from sensor_msgs.msg import PointCloud2
 from sensor_msgs_py.point_cloud2 import read_points
+from tf2_msgs.msg import TFMessage
 
 from gausstr_core.contracts import VoxelGrid
+from gausstr_core.foundation.exported import write_exported
+from gausstr_core.foundation.released import exportable
 from gausstr_core.process.memory import peak_memory
 from gausstr_core.weights import FOLDER as WEIGHTS
 
@@ -101,6 +114,54 @@ def test_full_size_talk2dino_maps_it(frame, start_node, tester, tmp_path, tell, 
     assert len(cloud) > 100 and np.isfinite(cloud['confidence']).all()
     assert set(np.unique(cloud['label'])) <= set(range(15))  # 15 categories before the sky
     assert tester.wait_for_text('peak memory=') and node.fault == ''
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_full_size_surface_maps_it_with_its_lidar(frame, start_node, tester, tmp_path, tell):
+    """Networks of one's own at full width, exported, and the real sweep; random weights."""
+    for library in ('onnx', 'onnxruntime', 'open_clip'):
+        pytest.importorskip(library)
+    calibration, points = frame
+    size = (224, 400)
+    files.write_clip(tmp_path, **files.FULL_CLIP)
+    _, share = write_exported(*exportable('maskclip', tmp_path, size), tmp_path)
+    tester.listen('/gausstr/voxels', PointCloud2)
+    keyframe = KeyframePublisher(tester, calibration, depth_topics=False)
+    lidar = tester.publisher(PointCloud2, '/lidar_top/points')
+    started = time.perf_counter()
+    node = start_node(
+        preset='surface',
+        weights='',
+        weights_folder=str(tmp_path),
+        input_size=list(size),
+        engine='onnxruntime',
+        depth_source='lidar',
+        cameras=keyframe.names,
+        fixed_frame='map',
+        **GRID,
+        **PATIENT,
+    )
+    configured = time.perf_counter()
+    keyframe.wait_matched()
+    tester.wait(lidar.get_subscription_count, what='a subscription to the lidar')
+    ego = np.array(calibration['ego2global'])
+    moving = tester.transform('map', 'base_link', LIDAR_TIME, ego)
+    tester.tf.publish(TFMessage(transforms=[moving]))
+    lidar.publish(cloud(points, stamp=LIDAR_TIME, frame='base_link'))
+    published = time.perf_counter()
+    keyframe.publish()
+    tester.wait(lambda: tester.heard['/gausstr/voxels'], 300, 'voxels')
+    found = read_points(tester.heard['/gausstr/voxels'][0])
+    tell(
+        f'surface, maskclip 224x400 in onnxruntime ({share:.1e} from torch), lidar: '
+        f'{len(found)} occupied voxels, {configured - started:.0f} s until it is active, '
+        f'{time.perf_counter() - published:.1f} s from images to voxels, '
+        f'peak memory {peak_memory("cpu")}'
+    )
+    centers = np.stack([found['x'], found['y'], found['z']], -1)
+    in_view, _ = share_near(points[seen_by_a_camera(points, calibration)], centers)
+    assert in_view > 0.5 and node.fault == ''
 
 
 def own_roof(points):

@@ -13,6 +13,7 @@ from node_graph import active_node
 from rclpy.parameter import Parameter
 
 from gausstr_core.contracts import VoxelGrid
+from gausstr_core.surface_preset import NetworkOptions
 from gausstr_ros.sets.synchroniser import Synchroniser
 from gausstr_ros.settings.parameters import CAMERA_PARAMETERS, PARAMETERS
 from gausstr_ros.settings.settings import read_settings
@@ -50,6 +51,18 @@ def test_the_inputs_of_a_camera_are_chosen_by_its_parameters():
     assert sync.offsets['CAM_BACK'] == pytest.approx(0.048)
 
 
+def test_the_networks_of_preset_surface_are_parameters():
+    settings = read_settings(
+        {
+            'preset': 'surface', 'features': 'talk2dino', 'depth_network': 'metric3d-small',
+            'input_size': [252, 448], 'engine': 'onnxruntime', 'word_temperature': 0.02,
+        }
+    )  # fmt: skip
+    assert settings.networks == NetworkOptions('talk2dino', (252, 448), None, 'onnxruntime')
+    assert settings.word_temperature == 0.02
+    assert read_settings({}).networks == NetworkOptions()
+
+
 @pytest.mark.parametrize(
     ('values', 'named'),
     [
@@ -64,6 +77,16 @@ def test_the_inputs_of_a_camera_are_chosen_by_its_parameters():
         ({'grid.resolution': 0.3}, ['grid.resolution', 'whole number']),
         ({'base_frame': 'odom'}, ['base_frame', 'fixed_frame']),
         ({'threads': 'many'}, ['threads', 'int']),
+        ({'features': 'sonar'}, ['features', 'maskclip', "'sonar'"]),
+        ({'engine': 'tensorrt'}, ['engine', 'onnxruntime', "'tensorrt'"]),
+        ({'depth_network': 'sonar'}, ['depth_network', 'metric3d-small', "'sonar'"]),
+        ({'input_size': [224]}, ['input_size', '[224]']),
+        ({'input_size': [224, 0]}, ['input_size', '[224, 0]']),
+        ({'depth_size': [-14, 28]}, ['depth_size', '[-14, 28]']),
+        ({'surface.lattice': [15, 21]}, ['surface.lattice', '[15, 21]']),
+        ({'surface.lattice': [15, 0, 4]}, ['surface.lattice', '15, 0, 4']),
+        ({'surface.lattice': [600, 800, 4]}, ['surface.lattice', 'at most']),
+        ({'input_size': [224.5, 448.5]}, ['input_size', 'int']),
         ({'cameras.CAM_X.time_offset': 0.1}, ['cameras.CAM_X.time_offset', 'CAM_FRONT']),
         (
             {'cameras.CAM_BACK.image_topic': '/CAM_FRONT/image_raw'},

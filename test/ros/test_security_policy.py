@@ -47,6 +47,7 @@ def allowed(text):
                 'cameras__left__camera_info_topic': '/elsewhere/info',
             },
         ),
+        ('/robot', {'depth_source': 'lidar', 'lidar__topic': '/front/points /rear/points'}),
     ],
 )
 @pytest.mark.ros

@@ -15,11 +15,12 @@ pytestmark = [pytest.mark.ros, pytest.mark.slow]
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def test_every_fault_shows_within_a_second_and_is_recovered_from():
+@pytest.mark.parametrize('options', [[], ['--lidar']], ids=['cameras', 'lidar'])
+def test_every_fault_shows_within_a_second_and_is_recovered_from(options):
     paths = [str(REPOSITORY), os.environ.get('PYTHONPATH', '')]
     done = subprocess.run(
         # other tests may run beside it: where the node has no time, sets are skipped whole
-        [sys.executable, 'test/soak', '--minutes', '1', '--recovery-cycles', '4'],
+        [sys.executable, 'test/soak', '--minutes', '1', '--recovery-cycles', '4', *options],
         cwd=REPOSITORY,
         env={**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, paths))},
         capture_output=True,

@@ -39,10 +39,10 @@ def _run(options: argparse.Namespace, log: Path) -> int:
     seed = options.seed
     rclpy.init()
     helper = rclpy.create_node('soak')
-    cameras = Cameras(helper, seed)
+    cameras = Cameras(helper, seed, lidar=options.lidar)
     watcher = Watcher(helper, cameras)
     spinning = SpinningThread(helper)
-    node = NodeProcess(log)
+    node = NodeProcess(log, lidar=options.lidar)
     soak = Soak(cameras, watcher, node, seed)
     try:
         soak.warm_up()
@@ -83,6 +83,11 @@ def _parser() -> argparse.ArgumentParser:
         default=1,
         help='after the first without the fault in which the map must be right again at the '
         'latest; more where other work makes the node skip sets (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--lidar',
+        action='store_true',
+        help='take depth from a lidar at 20 Hz, and let that fail',
     )
     parser.add_argument(
         '--log', type=Path, help='keep here what the node prints (default: nowhere)'

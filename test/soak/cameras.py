@@ -1,4 +1,4 @@
-"""Synthetic cameras at 10 Hz, with their calibrations and transforms, over real DDS."""
+"""Synthetic cameras at 10 Hz and a lidar, with all that goes with them, over real DDS."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ import cv2
 import numpy as np
 from faults import Delivery, Fault
 from geometry_msgs.msg import TransformStamped
+from lidar import FRAME, HEIGHT, TOPIC, Lidar
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from sensor_msgs.msg import CameraInfo, CompressedImage
+from sensor_msgs.msg import CameraInfo, CompressedImage, PointCloud2
 from tf2_msgs.msg import TFMessage
 from tf_transformations import quaternion_from_matrix
 
@@ -41,7 +42,7 @@ def picture(seed: int, size: tuple[int, int] = SIZE) -> bytes:
 class Cameras:
     """Publishes one cycle after the other; `cycle` is the number of the next one."""
 
-    def __init__(self, node: Node, seed: int) -> None:
+    def __init__(self, node: Node, seed: int, *, lidar: bool = False) -> None:
         self._images = {
             c: node.create_publisher(CompressedImage, f'/{c}/image_raw/compressed', 10)
             for c in CAMERAS
@@ -49,13 +50,15 @@ class Cameras:
         self._infos = {
             c: node.create_publisher(CameraInfo, f'/{c}/camera_info', 10) for c in CAMERAS
         }
+        self.lidar = Lidar() if lidar else None
+        self._clouds = [node.create_publisher(PointCloud2, TOPIC, 10)] if lidar else []
         self._tf = node.create_publisher(TFMessage, '/tf', 10)
         self._tf_static = node.create_publisher(TFMessage, '/tf_static', LATCHED)
         self._pictures = {
             c: [picture(100 * n + i) for i in range(PICTURES)] for n, c in enumerate(CAMERAS)
         }
         self._chance = random.Random(seed)
-        self._due: list[tuple[float, int, Delivery]] = []
+        self._due: list[tuple[float, int, Delivery | PointCloud2]] = []
         self._order = itertools.count()
         self._never = threading.Event()
         self._shift = 0  # nanoseconds from the wall clock to the stamps
@@ -67,19 +70,24 @@ class Cameras:
         self._epoch = time.time_ns()
         self._node = node
         self._latched: dict[str, Any] = {}  # camera -> publisher of its only CameraInfo
+        roof = np.eye(4)
+        roof[2, 3] = HEIGHT
         self._tf_static.publish(
             TFMessage(
                 transforms=[
-                    mount
-                    for camera, yaw in zip(CAMERAS, YAWS, strict=True)
-                    for mount in (_mounted(camera, yaw), _body(f'{camera}_link', yaw))
+                    _link('base_link', FRAME, 0, roof),
+                    *(
+                        mount
+                        for camera, yaw in zip(CAMERAS, YAWS, strict=True)
+                        for mount in (_mounted(camera, yaw), _body(f'{camera}_link', yaw))
+                    ),
                 ]
             )
         )
 
     def matched(self) -> bool:
         """Whether the node listens to everything."""
-        publishers = [*self._images.values(), *self._infos.values(), self._tf]
+        publishers = [*self._images.values(), *self._infos.values(), self._tf, *self._clouds]
         publishers += self._latched.values()
         return all(p.get_subscription_count() for p in publishers)
 
@@ -113,6 +121,8 @@ class Cameras:
                 self._tf.publish(
                     TFMessage(transforms=[_link('odom', 'base_link', stamp, self._ego)])
                 )
+        for after, cloud in self.lidar.scans(base) if self.lidar else ():
+            heapq.heappush(self._due, (due + after / 1e9, next(self._order), cloud))
         effect = None
         for number, name in enumerate(CAMERAS):
             stamp = base + number * STAGGER
@@ -137,7 +147,10 @@ class Cameras:
             self._send(delivery)
         self._never.wait(max(0.0, end - time.monotonic()))
 
-    def _send(self, delivery: Delivery) -> None:
+    def _send(self, delivery: Delivery | PointCloud2) -> None:
+        if isinstance(delivery, PointCloud2):
+            self._clouds[0].publish(delivery)
+            return
         if delivery.camera not in self._latched:
             info = _info(delivery.camera, delivery.stamp, delivery.focal)
             self._infos[delivery.camera].publish(info)

@@ -44,6 +44,10 @@ MISSING = Sign('', counter='sets without it')
 ANOTHER_CLOCK = Sign('', counter='dropped: stamp far from the other cameras')
 AHEAD = Sign('', counter='dropped: stamp ahead of the images after it')
 LATE = Sign('', counter='dropped: late')
+# the first by the last good cloud, which is not old yet
+NO_CLOUD = tuple(
+    Sign('pipeline', counter=f'sets dropped: {reason}') for reason in ('no cloud', 'cloud too old')
+)
 
 
 def _halved(delivery: Delivery, _: random.Random) -> list[Delivery]:
@@ -60,18 +64,25 @@ def _dropped(delivery: Delivery, chance: random.Random) -> list[Delivery]:
     return [] if chance.random() < 0.5 else [delivery]
 
 
-def faults(still: bytes, large: bytes) -> list[Fault]:
+def faults(still: bytes, large: bytes, *, lidar: bool = False) -> list[Fault]:
     """All faults.
 
     Args:
         still: the picture of a camera that is frozen.
         large: a picture of another size than the calibration says.
+        lidar: whether depth comes from one; then its own faults and those of time and transforms,
+            which its clouds share with the images.
     """
 
     def stamped(seconds: float) -> Callable[[Delivery, random.Random], list[Delivery]]:
         return lambda d, _: [replace(d, stamp=d.stamp + round(seconds * SECOND))]
 
-    return [
+    of_lidar = [
+        Fault('lidar silent', NO_CLOUD, 20),
+        Fault('lidar old', NO_CLOUD, 20),
+        Fault('lidar all NaN', (Sign('pipeline', 'points is finite'),)),
+    ]
+    every = [
         Fault('drop', (MISSING,), change=_dropped),
         Fault('freeze (silent)', (MISSING,), 25, lambda d, _: []),
         Fault(
@@ -111,6 +122,8 @@ def faults(still: bytes, large: bytes) -> list[Fault]:
         Fault('bag loop', (Sign('pipeline', counter='clock jumps back'),), 1),
         Fault('5 vocabularies/s', (Sign('pipeline', counter='vocabulary'),), 30),
     ]
+    shared = ('drop', 'TF gap', 'node restart', 'bag loop')
+    return [*of_lidar, *(f for f in every if f.name in shared)] if lidar else every
 
 
 def schedule(every: list[Fault], seed: int) -> Iterator[Fault]:

@@ -27,9 +27,10 @@ PARAMETERS = (
 class NodeProcess:
     """Starts the node; what it prints goes into a file."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, *, lidar: bool = False) -> None:
         self._log = log
-        words = [word for parameter in PARAMETERS for word in ('-p', parameter)]
+        parameters = [*PARAMETERS, f'depth_source:={"lidar" if lidar else "model"}']
+        words = [word for parameter in parameters for word in ('-p', parameter)]
         with log.open('w') as output:
             self._process = subprocess.Popen(
                 [sys.executable, '-m', 'gausstr_ros.node.process', '--ros-args', *words],

@@ -44,7 +44,8 @@ class Soak:
         self._watcher = watcher
         self._node = node
         self._chance = random.Random(seed)
-        every = faults(picture(900), picture(901, (120, 200)))
+        lidar = cameras.lidar is not None
+        every = faults(picture(900), picture(901, (120, 200)), lidar=lidar)
         self.count = len(every)
         self._schedule = schedule(every, seed)
         self.outcomes: list[Outcome] = []
@@ -125,6 +126,8 @@ class Soak:
         """Start what changes no image; when it took effect."""
         if fault.name == 'TF gap':
             self._cameras.transforms = False
+        elif fault.name.startswith('lidar '):
+            self._set_lidar_fault(fault.name)
         elif fault.name == 'bag loop':
             self._cameras.loop_back(LOOP)
         elif fault.name == 'odometry jump':
@@ -148,6 +151,8 @@ class Soak:
     def _end(self, fault: Fault) -> None:
         if fault.name == 'TF gap':
             self._cameras.transforms = True
+        elif fault.name.startswith('lidar '):
+            self._set_lidar_fault('')
         elif fault.name == 'node restart':
             for label in RESTART[1:]:
                 self._transition(label)
@@ -160,6 +165,10 @@ class Soak:
             self._play_until(self._all_refused, 200, 'an impossible transition gets no reply')
         elif fault.name == '5 vocabularies/s':
             self.use_first_words()
+
+    def _set_lidar_fault(self, name: str) -> None:
+        assert self._cameras.lidar is not None
+        self._cameras.lidar.fault = name
 
     def _all_refused(self) -> bool:
         if not all(future.done() for future in self._refused):

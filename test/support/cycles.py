@@ -74,7 +74,7 @@ def cycle(
     return OccupancyResult(
         Occupancy(grid, density, labels, confidence, observed),
         gaussians,
-        torch.zeros(count, 4),
+        torch.nn.functional.one_hot(labels[occupied], 4).float(),
         FoundationMaps(torch.zeros(1, CHANNELS, 3, 4), images),
         front_rig(),
     )

@@ -107,6 +107,11 @@ def write_featup(folder, channels=32):
     return path
 
 
+FULL_CLIP = {
+    'vision': 768, 'text': 512, 'out': 512, 'layers': 12, 'grid': 14, 'context': 77,
+}  # fmt: skip
+
+
 def write_clip(folder, **sizes):
     path = folder / 'clip-vit-b-16' / 'open_clip_model.safetensors'
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -177,15 +182,30 @@ TINY_VIT = {
 }  # fmt: skip
 
 
-def write_depth_anything(folder, kind='metric'):
+VIT_SMALL = {
+    'model_type': 'dinov2', 'image_size': 518, 'patch_size': 14, 'hidden_size': 384,
+    'num_hidden_layers': 12, 'num_attention_heads': 6,
+}  # fmt: skip
+# of Depth Anything V2 Small, as its config.json has them
+SMALL_HEAD = {
+    'reassemble_hidden_size': 384, 'neck_hidden_sizes': [48, 96, 192, 384],
+    'fusion_hidden_size': 64, 'head_hidden_size': 32,
+}  # fmt: skip
+TINY_HEAD = {
+    'reassemble_hidden_size': 24, 'neck_hidden_sizes': [8, 8, 8, 8], 'fusion_hidden_size': 8,
+    'head_hidden_size': 4,
+}  # fmt: skip
+
+
+def write_depth_anything(folder, kind='metric', full=False):
     from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation
 
-    stages = {'out_features': ['stage1', 'stage2', 'stage3', 'stage4'],
+    layers = (3, 6, 9, 12) if full else (1, 2, 3, 4)
+    stages = {'out_features': [f'stage{layer}' for layer in layers],
               'reshape_hidden_states': False, 'apply_layernorm': True}  # fmt: skip
     config = DepthAnythingConfig(
-        backbone_config=TINY_VIT | stages, reassemble_hidden_size=24, patch_size=14,
-        neck_hidden_sizes=[8, 8, 8, 8], fusion_hidden_size=8, head_hidden_size=4,
-        depth_estimation_type=kind, max_depth=80,
+        backbone_config=(VIT_SMALL if full else TINY_VIT) | stages, patch_size=14,
+        depth_estimation_type=kind, max_depth=80, **(SMALL_HEAD if full else TINY_HEAD),
     )  # fmt: skip
     path = folder / 'depth-anything-v2-metric-outdoor-small'
     DepthAnythingForDepthEstimation(config).save_pretrained(path)
@@ -206,7 +226,9 @@ def write_depth_pro(folder):
     return path
 
 
-def write_metric3d(folder, size=(616, 1064), output='predicted_depth', half=False, offset=5.0):
+def write_metric3d(
+    folder, size=(616, 1064), output='predicted_depth', half=False, offset=5.0, variant='large'
+):
     """An ONNX graph in the form of the public ones: pixels 0..255 in, normalised inside.
 
     Its depth is the mean over the normalised channels plus `offset`; 5 is the stand-in of
@@ -230,15 +252,16 @@ def write_metric3d(folder, size=(616, 1064), output='predicted_depth', half=Fals
     graph = helper.make_graph(
         nodes,
         'metric3d',
-        [helper.make_tensor_value_info('pixel_values', kind, [1, 3, *size])],
+        # None: whatever comes, as the public pages say of theirs
+        [helper.make_tensor_value_info('pixel_values', kind, [1, 3, *(size or 'hw')])],
         [
-            helper.make_tensor_value_info('predicted_normal', kind, [1, 1, *size]),
-            helper.make_tensor_value_info(output, kind, [1, 1, *size]),
+            helper.make_tensor_value_info('predicted_normal', kind, [1, 1, *(size or 'hw')]),
+            helper.make_tensor_value_info(output, kind, [1, 1, *(size or 'hw')]),
         ],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 13)], ir_version=8)
-    path = folder / 'metric3d' / 'metric3d_vit_large.onnx'
+    path = folder / 'metric3d' / f'metric3d_vit_{variant}.onnx'
     path.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, path)
     return path
@@ -281,12 +304,22 @@ def write_tiny(folder):
     return folder
 
 
+def write_tiny_surface(folder):
+    """Everything that preset surface reads, small."""
+    write_dinov2(folder)
+    write_clip(folder)
+    write_talk2dino(folder)
+    write_depth_anything(folder)
+    write_metric3d(folder, None, offset=100.0, variant='small')  # some metres at small focals
+    return folder
+
+
 def write_full_size(folder, presets=('talk2dino', 'featup')):
     """Random weights of the released sizes; about 1 GB of files.
 
     Only Metric3D stays the stand-in of `write_metric3d`: the form is right, the size is not.
     """
-    write_clip(folder, vision=768, text=512, out=512, layers=12, grid=14, context=77)
+    write_clip(folder, **FULL_CLIP)
     write_metric3d(folder)
     if 'talk2dino' in presets:
         write_dinov2(folder, dim=768, layers=12, heads=12, grid=37)
@@ -296,3 +329,45 @@ def write_full_size(folder, presets=('talk2dino', 'featup')):
     for preset in presets:
         write_gausstr(folder, preset)
     return folder
+
+
+def write_full_size_surface(folder):
+    """Random weights at the full width of all that preset surface reads; 1.2 GB of files.
+
+    Of Metric3D it is the encoder, ViT-S with registers; its decoder is a linear layer here.
+    """
+    write_clip(folder, **FULL_CLIP)
+    write_dinov2(folder, dim=768, layers=12, heads=12, grid=37)
+    write_talk2dino(folder, width=512, out=768)
+    write_depth_anything(folder, full=True)
+    write_metric3d_encoder(folder)
+    return folder
+
+
+def write_metric3d_encoder(folder, size=(616, 1064)):
+    """An ONNX graph with the encoder of the small Metric3D: pixels 0..255 in, metres out."""
+    from gausstr_core.foundation.exported import export_graph
+
+    path = folder / 'metric3d' / 'metric3d_vit_small.onnx'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        network = _SmallMetric3D().eval()
+    export_graph(network, torch.zeros(1, 3, *size), path, ('pixel_values', 'predicted_depth'))
+    return path
+
+
+class _SmallMetric3D(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        from transformers import Dinov2WithRegistersConfig, Dinov2WithRegistersModel
+
+        options = {k: v for k, v in VIT_SMALL.items() if k != 'model_type'}
+        self.encoder = Dinov2WithRegistersModel(Dinov2WithRegistersConfig(**options))
+        self.decoder = torch.nn.Linear(384, 14 * 14)
+
+    def forward(self, pixels):
+        rows, columns = (int(side) // 14 for side in pixels.shape[2:])
+        tokens = self.encoder(pixel_values=(pixels - 118) / 58).last_hidden_state[:, 5:]
+        patches = self.decoder(tokens).transpose(1, 2).reshape(1, -1, rows, columns)
+        return 20 * F.pixel_shuffle(patches, 14)[:, 0].sigmoid() + 2

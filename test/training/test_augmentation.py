@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gausstr_core.camera.rig import CameraRig
 from gausstr_training.bags import photometry
 from gausstr_training.compact.augmentation import augmented, mirrored, zoomed
-from gausstr_training.compact.frames import Batch
+from gausstr_training.compact.batch import Batch
 from gausstr_training.recipes import AugmentationRecipe
 
 HEIGHT, WIDTH = 90, 120

@@ -10,8 +10,9 @@ import torch
 from gausstr_core.transformer.build import build
 from gausstr_core.vocabulary.text_encoder import TextEncoder
 from gausstr_training import synthesize
+from gausstr_training.compact.batch import Batch
 from gausstr_training.compact.draws import DrawnRigs
-from gausstr_training.compact.frames import Batch, FrameStore
+from gausstr_training.compact.frames import FrameStore
 from gausstr_training.compact.stages import TransformerStage
 from gausstr_training.compact.teacher import RendererTeacher
 from gausstr_training.losses.temporal import seen_from

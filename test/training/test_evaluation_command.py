@@ -18,7 +18,7 @@ from gausstr_core.vocabulary.text_encoder import TextEncoder
 from gausstr_core.vocabulary.vocabulary import Vocabulary
 from gausstr_core.voxels.rules import CalibratedRule
 from gausstr_training import evaluate
-from gausstr_training.compact.teacher import thinned
+from gausstr_training.compact.batch import thinned
 from gausstr_training.evaluation.methods import HELDOUT, METHODS, Contest
 from gausstr_training.evaluation.tally import SCORED, Tally
 from gausstr_training.streets.classes import SKY

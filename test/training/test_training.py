@@ -16,14 +16,15 @@ from gausstr_core.vocabulary.text_encoder import TextEncoder
 from gausstr_core.weights import load_weights
 from gausstr_training import synthesize, train
 from gausstr_training.compact.augmentation import mirrored
-from gausstr_training.compact.frames import Batch, FrameStore
+from gausstr_training.compact.batch import Batch, thinned
+from gausstr_training.compact.frames import FrameStore
 from gausstr_training.compact.stages import (
     CompactStage,
     FoundationStage,
     JointStage,
     TransformerStage,
 )
-from gausstr_training.compact.teacher import RendererTeacher, thinned
+from gausstr_training.compact.teacher import RendererTeacher
 from gausstr_training.engine.schedules import learning_rate
 from gausstr_training.losses import paper
 from gausstr_training.recipes import StageRecipe, read_recipe
@@ -122,7 +123,8 @@ def test_losses_fall(streets: Path) -> None:
 
 def test_no_voxel_truth_is_needed_or_kept(streets: Path) -> None:
     frame = FrameStore([streets], 48, 80)[0]
-    assert set(vars(frame)) == {'images', 'depth', 'semantics', 'rig'}
+    assert set(vars(frame)) == {'images', 'depth', 'semantics', 'rig', 'likely'}
+    assert frame.likely is None
 
 
 def test_every_epoch_visits_every_frame_once(streets: Path) -> None:

@@ -16,13 +16,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gausstr_core.camera.rig import CameraRig
-from gausstr_core.foundation.interface import normalised
+from gausstr_core.foundation.interface import check_size, normalised
 from gausstr_core.foundation.onnx_network import OnnxNetwork
 from gausstr_core.weights.catalogue import METRIC3D
-from gausstr_core.weights.fetch import locate
+from gausstr_core.weights.fetch import RemoteFile, locate
 
 CANONICAL_FOCAL = 1000.0  # pixels
 MIN_DEPTH, MAX_DEPTH = 1e-3, 300.0  # metres; the authors cut at 300
+LETTER_BOX = (616, 1064)  # of the ViT variants, as the authors evaluate them
+STRIDE = 28  # two patches: the decoder halves the map of patches once
 
 CanonicalNetwork = Callable[[Tensor], Tensor]
 
@@ -30,10 +32,11 @@ CanonicalNetwork = Callable[[Tensor], Tensor]
 class Metric3DDepth(nn.Module):
     """uint8 images [N, H, W, 3], rig -> z-depth [N, H, W] in metres."""
 
-    name = 'Metric3D v2 ViT-L'
-
     def __init__(
-        self, network: CanonicalNetwork, input_size: tuple[int, int] = (616, 1064)
+        self,
+        network: CanonicalNetwork,
+        input_size: tuple[int, int] = LETTER_BOX,
+        name: str = 'Metric3D v2 ViT-L',
     ) -> None:
         """Wrap a network.
 
@@ -41,23 +44,45 @@ class Metric3DDepth(nn.Module):
             network: normalised images [N, 3, h, w] at `input_size` -> depth [N, h, w] for the
                 canonical focal length.
             input_size: (h, w) of the letter-box; 544x1216 for the ConvNeXt variants.
+            name: which variant it is, for people.
         """
         super().__init__()
-        self.network, self.input_size = network, input_size
+        self.network, self.input_size, self.name = network, input_size, name
 
     @classmethod
-    def from_onnx(cls, path: Path | str | None = None) -> Metric3DDepth:
-        """Run an ONNX file; None fetches it. The letter-box is what the graph asks for.
+    def from_onnx(
+        cls,
+        path: Path | str | None = None,
+        published: RemoteFile = METRIC3D,
+        name: str = 'Metric3D v2 ViT-L',
+        input_size: tuple[int, int] | None = None,
+    ) -> Metric3DDepth:
+        """Run an ONNX file.
+
+        Args:
+            path: the file, or a folder with the published one; None fetches it.
+            published: which published file.
+            name: of the variant.
+            input_size: (h, w) of the letter-box, multiples of 28: a smaller one costs less. None:
+                what the graph asks for, 616x1064 where it takes any.
 
         Raises:
-            ValueError: onnxruntime is missing, or the file is missing or another network.
+            ValueError: onnxruntime is missing, the file is missing or another network, or it does
+                not take that size.
         """
         file = Path(path) if path else None
         if file is None or file.is_dir():
-            file = locate(METRIC3D, file)
+            file = locate(published, file)
         # both public exports normalise inside the graph, so it wants pixels 0..255
         network = OnnxNetwork(file, pixels_in=True)
-        return cls(network, network.image_size or (616, 1064))
+        own = network.image_size
+        if input_size and own and input_size != own:
+            raise ValueError(
+                f'depth_size {list(input_size)}: the graph of {file} takes {list(own)} only'
+            )
+        if input_size and not own:
+            check_size(input_size, STRIDE, 'depth_size', name)
+        return cls(network, input_size or own or LETTER_BOX, name)
 
     @torch.no_grad()
     def forward(self, images: Tensor, rig: CameraRig) -> Tensor:

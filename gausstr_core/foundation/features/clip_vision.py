@@ -63,13 +63,14 @@ class ClipVision(nn.Module):
             tokens = block(tokens)
         last = cast(_Block, blocks[-1])
         values = self.ln_post(last.value(tokens)[:, 1:]) @ self.proj
-        rows, columns = images.shape[2] // self.patch, images.shape[3] // self.patch
+        rows, columns = (int(side) // self.patch for side in images.shape[2:])
         return values.transpose(1, 2).unflatten(2, (rows, columns))
 
     def _embed(self, images: Tensor) -> Tensor:
         """Tokens [N, 1 + patches, width], the class token first."""
         patches = self.conv1(images)
-        rows, columns = patches.shape[2:]
+        # whole numbers, not what an export traces: an exported file has one size
+        rows, columns = map(int, patches.shape[2:])
         patches = patches.flatten(2).transpose(1, 2)
         start = self.class_embedding.expand(len(images), 1, -1)
         tokens = torch.cat([start, patches], 1) + self._positions(rows, columns)

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from gausstr_core.camera.rig import CameraRig
-from gausstr_core.foundation.interface import check_patches, normalised
+from gausstr_core.foundation.interface import check_patches, check_size, normalised
 from gausstr_core.foundation.pretrained import load_pretrained
 from gausstr_core.weights.catalogue import DINOV2, locate_folder
 
@@ -27,7 +27,9 @@ class DinoV2Features(nn.Module):
     def __init__(self, network: Any, input_size: tuple[int, int] = (504, 896)) -> None:
         super().__init__()
         self.network = network.eval()
-        self.input_size, self.feature_dim = input_size, int(network.config.hidden_size)
+        patch = network.config.patch_size
+        self.input_size = check_size(input_size, patch, 'input_size', self.name)
+        self.feature_dim = int(network.config.hidden_size)
 
     @classmethod
     def from_folder(
@@ -36,7 +38,8 @@ class DinoV2Features(nn.Module):
         """Load config.json and model.safetensors; None fetches them.
 
         Raises:
-            ValueError: transformers is missing, or the files are missing or do not fit.
+            ValueError: transformers is missing, the files are missing or do not fit, or
+                `input_size` is no multiple of the patch.
         """
         path = locate_folder(DINOV2, folder)
         return cls(load_pretrained('Dinov2WithRegistersModel', path), input_size)
@@ -47,8 +50,14 @@ class DinoV2Features(nn.Module):
         Raises:
             ValueError: the sides are no multiples of the patch.
         """
+        check_patches(images, self.network.config.patch_size, self.name)
+        return self.dense(normalised(images))
+
+    def dense(self, planes: Tensor) -> Tensor:
+        """The part that an engine may run: normalised images [N, 3, H, W] -> as `forward`."""
         config = self.network.config
-        rows, columns = check_patches(images, config.patch_size, self.name)
-        tokens = self.network(pixel_values=normalised(images)).last_hidden_state
+        # whole numbers, not what an export traces: an exported file has one size
+        rows, columns = (int(side) // config.patch_size for side in planes.shape[2:])
+        tokens = self.network(pixel_values=planes).last_hidden_state
         patches = tokens[:, 1 + config.num_register_tokens :]
         return patches.transpose(1, 2).unflatten(2, (rows, columns)).contiguous()

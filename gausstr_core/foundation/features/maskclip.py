@@ -21,6 +21,7 @@ from gausstr_core.foundation.interface import (
     CLIP_MEAN,
     CLIP_STD,
     check_patches,
+    check_size,
     normalised,
 )
 from gausstr_core.weights.catalogue import CLIP, FEATUP
@@ -44,8 +45,9 @@ class MaskClipFeatures(nn.Module):
             raise ValueError(f'FeatUp enlarges by {ENLARGEMENT}, the tower has {tower.patch}')
         self.tower = tower.eval()
         self.upsampler = None if upsampler is None else upsampler.eval()
-        self.input_size, self.feature_dim = input_size, tower.out
+        self.feature_dim = tower.out
         self.name = 'MaskCLIP ViT-B/16' + (' with FeatUp' if upsampler is not None else '')
+        self.input_size = check_size(input_size, tower.patch, 'input_size', self.name)
 
     @classmethod
     def from_folder(
@@ -57,7 +59,8 @@ class MaskClipFeatures(nn.Module):
         """Load the published files, that of FeatUp only where `sharpened`; None fetches them.
 
         Raises:
-            ValueError: a file is missing or does not fit; the message names it.
+            ValueError: a file is missing or does not fit, or `input_size` is no multiple of 16;
+                the message names it.
         """
         tower = ClipVision.from_file(locate(CLIP, folder))
         if not sharpened:
@@ -78,8 +81,12 @@ class MaskClipFeatures(nn.Module):
         # one image at a time: the last step holds maps of the full image size
         for image in images:
             planes = normalised(image[None], CLIP_MEAN, CLIP_STD)
-            dense = self.tower.dense(planes)
+            dense = self.dense(planes)
             if self.upsampler is not None:
                 dense = self.upsampler.pooled(dense, planes, self.tower.patch)
             maps.append(dense)
         return torch.cat(maps)
+
+    def dense(self, planes: Tensor) -> Tensor:
+        """The part that an engine may run: normalised images [N, 3, H, W] -> patches."""
+        return self.tower.dense(planes)
