@@ -11,6 +11,7 @@ from gausstr_ros.settings.settings import CameraSettings, Settings
 
 _NODE = '/gausstr/'  # in the shipped file
 _FRONT = NUSCENES_CAMERAS[0]
+_POINTS, _CUBES = 'Voxels', 'Voxels by category'  # displays
 
 
 def fitted(shipped: Mapping[str, Any], settings: Settings, node: str) -> dict[str, Any]:
@@ -26,6 +27,7 @@ def fitted(shipped: Mapping[str, Any], settings: Settings, node: str) -> dict[st
     manager['Global Options']['Fixed Frame'] = settings.base_frame
     for view in (manager['Views']['Current'], *manager['Views']['Saved']):
         view['Target Frame'] = settings.base_frame
+    _show_memory(manager['Displays'], settings)
     for display in manager['Displays']:
         if 'Displays' in display:
             display['Displays'] = [
@@ -38,6 +40,14 @@ def fitted(shipped: Mapping[str, Any], settings: Settings, node: str) -> dict[st
             topic = display['Topic']
             topic['Value'] = topic['Value'].replace(_NODE, f'{node}/', 1)
     return made
+
+
+def _show_memory(displays: list[dict[str, Any]], settings: Settings) -> None:
+    """With a memory the cubes are on: points have one alpha for what is seen and remembered."""
+    if settings.memory is not None:
+        for display in displays:
+            if display['Name'] in (_POINTS, _CUBES):
+                display['Enabled'] = display['Name'] == _CUBES
 
 
 def _for_camera(

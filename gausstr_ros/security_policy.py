@@ -28,6 +28,7 @@ _PUBLISHED = ('/diagnostics', '/parameter_events', '/rosout', '~/categories', '~
 _HEARD = ('/tf', '/tf_static')
 _SERVICES = (
     'change_state',
+    'clear_memory',
     'describe_parameters',
     'get_available_states',
     'get_available_transitions',

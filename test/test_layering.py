@@ -16,7 +16,7 @@ PACKAGES = ('gausstr_core', 'gausstr_ros', 'gausstr_training')
 ROS = {
     'ament_index_python', 'builtin_interfaces', 'cv_bridge', 'diagnostic_msgs', 'gausstr_msgs',
     'geometry_msgs', 'launch', 'launch_ros', 'lifecycle_msgs', 'nav_msgs', 'rcl_interfaces',
-    'rclpy', 'sensor_msgs', 'sensor_msgs_py', 'std_msgs', 'tf2_msgs', 'tf2_ros',
+    'rclpy', 'sensor_msgs', 'sensor_msgs_py', 'std_msgs', 'std_srvs', 'tf2_msgs', 'tf2_ros',
     'tf_transformations', 'visualization_msgs',
 }  # fmt: skip
 FORBIDDEN = {

@@ -18,7 +18,7 @@ from gausstr_core.remembering.evidence import Evidence
 from gausstr_core.remembering.looking import Cycle, Present, looks
 from gausstr_core.remembering.movements import GRID, checked_pose, reset_reason
 from gausstr_core.remembering.naming import Names, names_of, rename
-from gausstr_core.remembering.ring import Ring
+from gausstr_core.remembering.ring import NEVER, Ring
 from gausstr_core.remembering.settings import MemorySettings
 from gausstr_core.vocabulary.vocabulary import Vocabulary
 
@@ -264,7 +264,9 @@ class Memory:
             named = self._ring.named.copy()
         if compression is None:
             return
-        label, share = names_of(codes, compression, vocabulary)
+        label, share = np.zeros((2, len(codes)), np.uint8)
+        used = np.flatnonzero(named != NEVER)  # what is not needs no name
+        label[used], share[used] = names_of(codes[used], compression, vocabulary)
         with self._lock:
             if self._compression is compression:
                 self._prepared = Names(vocabulary.id, label, share, named)

@@ -16,6 +16,7 @@ from pathlib import Path
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from nav_msgs.msg import OccupancyGrid
 from rclpy.qos import QoSProfile
+from std_srvs.srv import Trigger
 
 from gausstr_core.process.command_line import Real
 from gausstr_core.process.reasons import told
@@ -40,6 +41,7 @@ examples:
   gausstr-call set 'van=van,delivery van,minibus' ground=road,pavement:ground
   gausstr-call set --file words.yaml
   gausstr-call get
+  gausstr-call clear-memory
   gausstr-call diagnostics
   gausstr-call save-map maps/now
   gausstr-call get --node /robot/gausstr
@@ -72,6 +74,15 @@ def get_words(asker: Asker, options: argparse.Namespace) -> int:
     if not found.categories:
         raise ValueError(f'{asker.name} has no vocabulary: the node is not configured')
     print(table(found))
+    return 0
+
+
+def clear_memory(asker: Asker, options: argparse.Namespace) -> int:
+    """Have the node forget what it remembers."""
+    reply = asker.call('clear_memory', Trigger, Trigger.Request())
+    if not reply.success:
+        raise ValueError(f'{asker.name} refuses: {reply.message}')
+    print('the memory is empty')
     return 0
 
 
@@ -150,6 +161,7 @@ def parser() -> argparse.ArgumentParser:
 
     _add_words(verb('set', set_words, 'replace the vocabulary'))
     verb('get', get_words, 'print the vocabulary in force')
+    verb('clear-memory', clear_memory, 'forget what was seen before')
     _add_listening(
         verb('diagnostics', diagnostics, 'print the health; exit code 1 if a status is ERROR')
     )

@@ -10,8 +10,10 @@ import torch
 from gausstr_core.camera.rig import CameraRig
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.process.parallel import use_threads
+from gausstr_core.stamps import SECOND
 from gausstr_core.vocabulary.vocabulary import Vocabulary
 from gausstr_core.voxels.rules import CalibratedRule, ReleasedRule, Rule
+from gausstr_ros.cycle.past import Past, Remembering
 from gausstr_ros.cycle.steps import MappedSet
 from gausstr_ros.settings.settings import Settings
 
@@ -57,6 +59,22 @@ def rule_in_force(pipeline: OccupancyPipeline, settings: Settings) -> Rule:
     return rule
 
 
+def remembering_in_force(
+    pipeline: OccupancyPipeline, settings: Settings, rule: Rule
+) -> Remembering | None:
+    """By what is remembered; None where nothing shall be.
+
+    Raises:
+        ValueError: there is no evidence for the rule, or the weights' card is damaged.
+    """
+    if settings.memory is None:
+        return None
+    try:
+        return Remembering(settings.memory, pipeline.evidence_for(settings.depth_source, rule))
+    except ValueError as error:
+        raise ValueError(f'memory.seconds is {settings.memory.seconds:g}: {error}') from error
+
+
 def warm_up(pipeline: OccupancyPipeline, settings: Settings, vocabulary: Vocabulary) -> MappedSet:
     """Map grey images, so that kernels compile before the first set; what came out of them."""
     count = len(settings.cameras)
@@ -74,3 +92,12 @@ def warm_up(pipeline: OccupancyPipeline, settings: Settings, vocabulary: Vocabul
     # no network may be there that could estimate what will be measured
     depth = [np.full((180, 320), 8.0, np.float32)] * count if settings.measured_depth else None
     return MappedSet(0, pipeline.run(grey, rig, vocabulary, depth), vocabulary, {})
+
+
+def warm_memory(how: Remembering | None, mapped: MappedSet) -> MappedSet:
+    """A set as a memory of its own gives it again, so that its kernels are compiled."""
+    past = Past()
+    for number in range(2):  # the second finds something to recall
+        later = replace(mapped, stamp=mapped.stamp + number * SECOND)
+        remembered = past.remember(later, how, np.eye(4))
+    return replace(remembered, stamp=mapped.stamp)

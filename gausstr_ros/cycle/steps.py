@@ -79,6 +79,8 @@ class MappedSet:
     result: OccupancyResult
     vocabulary: Vocabulary
     seconds: dict[str, float]  # wall time per stage
+    # [X, Y, Z] seconds since a voxel was seen, 0 where it is now; None: nothing is remembered
+    age: Tensor | None = None
 
 
 def encode_images(

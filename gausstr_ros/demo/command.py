@@ -56,7 +56,7 @@ def run_demo(options: argparse.Namespace) -> Path:
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
         recorder, change, sent = record_drive(
-            drive, logs, rate=options.rate, weights=options.weights
+            drive, logs, rate=options.rate, weights=options.weights, memory=options.memory
         )
     finally:
         rclpy.try_shutdown()
@@ -249,6 +249,14 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         metavar='DIR',
         help='play this folder of gausstr-synthesize instead (default: synthesise one)',
+    )
+    result.add_argument(
+        '--memory',
+        type=Real(0.0, 3600.0),
+        default=0.0,
+        metavar='S',
+        help='seconds for which the node remembers what it saw; 0: not at all '
+        '(default: %(default)s)',
     )
     result.add_argument(
         '--weights', default='', help="a file, or 'untrained' (default: the shipped ones)"

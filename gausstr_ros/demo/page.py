@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gausstr_core.drawing.encoding import jpeg
 from gausstr_core.drawing.maps import top_view
 from gausstr_core.drawing.page import around, render, write_files
-from gausstr_ros.demo.pictures import camera_card, grid_view
+from gausstr_ros.demo.pictures import camera_card, grid_view, paled
 from gausstr_ros.demo.result import LOWER, RESOLUTION, Frame, Words
 from gausstr_ros.demo.voxel_view import draw_voxels
 
@@ -94,6 +94,7 @@ def write_page(folder: Path, frames: Sequence[Frame], report: Report) -> Path:
         report=report,
         frames=frames,
         change=change,
+        remembers=any(frame.ages is not None for frame in frames),
         shown=change // 2,
         captions=[_caption(i, frame, frames) for i, frame in enumerate(frames)],
         cameras=around(frames[0].depth),
@@ -115,10 +116,11 @@ def _draw_frame(
     classes: tuple[str, ...],
 ) -> None:
     truth = np.where(frame.truth.camera_mask, frame.truth.labels, np.int16(-1))
+    shown = paled(frame.labels, frame.ages, frame.words.colors)
     drawn = {
-        'map3d': draw_voxels(frame.labels, frame.words.colors, LOWER, RESOLUTION),
+        'map3d': draw_voxels(*shown, LOWER, RESOLUTION),
         'truth3d': draw_voxels(truth, true_colors(frame.words, first, classes), LOWER, RESOLUTION),
-        'above': top_view(frame.labels, frame.words.colors, RESOLUTION),
+        'above': top_view(*shown, RESOLUTION),
         'grid': grid_view(frame.cells, RESOLUTION),
     }
     for camera, depth in frame.depth.items():

@@ -10,6 +10,7 @@ from gausstr_core.drawing.encoding import shrink
 from gausstr_core.drawing.maps import BACKGROUND, Image, finished_map
 
 _UNKNOWN, _FREE, _OCCUPIED = (24, 30, 42), (62, 76, 100), (255, 176, 84)
+_PALE, _PALE_COLOR = 0.6, (214, 220, 230)  # share of that colour in what is remembered
 _NEAR, _FAR = 2.0, 60.0  # metres, the ends of the depth colours
 
 
@@ -36,6 +37,27 @@ def camera_card(
     top = shrink(image, width)
     seam = np.full((4, width, 3), BACKGROUND, np.uint8)
     return np.concatenate([top, seam, np.concatenate([below[0], gap, below[1]], 1)])
+
+
+def paled(
+    labels: NDArray[np.int16], ages: NDArray[np.float32] | None, colors: NDArray[np.uint8]
+) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
+    """Labels and colours by which what is remembered is drawn paler than what is seen.
+
+    Args:
+        labels: [X, Y, Z], -1 where there is nothing.
+        ages: [X, Y, Z] seconds since a voxel was seen; None: all is seen.
+        colors: [K, 3] RGB.
+
+    Returns:
+        Labels below 2 K and as many colours.
+    """
+    if ages is None:
+        return labels, colors
+    remembered = (labels >= 0) & (ages > 0)
+    shown = np.where(remembered, labels + np.int16(len(colors)), labels).astype(np.int16)
+    pale = _PALE * np.asarray(_PALE_COLOR) + (1 - _PALE) * colors
+    return shown, np.concatenate([colors, pale.round().astype(np.uint8)])
 
 
 def grid_view(cells: NDArray[np.int8], resolution: float) -> Image:

@@ -44,6 +44,8 @@ class Frame:
     semantics: dict[str, NDArray[np.uint8]]  # per camera, RGB
     ellipsoids: int  # Gaussians in the markers
     seconds: float  # from sending the last image to receiving the voxels
+    # [X, Y, Z] seconds since a voxel was seen; None: the cloud does not say
+    ages: NDArray[np.float32] | None = None
 
 
 def words_of(message: Categories) -> Words:
@@ -105,6 +107,7 @@ def _frame(
         {c: rgb_image(outputs[f'{NODE}/{c}/semantics']) for c in cameras},
         len(outputs[f'{NODE}/gaussians'].markers) - 1,  # the first one clears the old
         seconds,
+        voxel_ages(outputs[f'{NODE}/voxels']),
     )
 
 
@@ -128,10 +131,24 @@ def voxel_labels(cloud: Any, words: Words) -> NDArray[np.int16]:
         raise DemoError(
             f'{NODE}/voxels at {stamp}: expected the colours of vocabulary {words.id}, got others'
         )
-    places = np.stack([points[axis] for axis in 'xyz'], -1)
-    index = np.floor((places - LOWER) / RESOLUTION).astype(np.int64)
-    labels[tuple(index.T)] = points['label']
+    labels[_cells(points)] = points['label']
     return labels
+
+
+def voxel_ages(cloud: Any) -> NDArray[np.float32] | None:
+    """[X, Y, Z] seconds since the voxels of a cloud were seen; None where it does not say."""
+    if all(field.name != 'age' for field in cloud.fields):
+        return None
+    points = read_points(cloud)
+    ages = np.zeros(SHAPE, np.float32)
+    ages[_cells(points)] = points['age']
+    return ages
+
+
+def _cells(points: NDArray[Any]) -> tuple[NDArray[np.int64], ...]:
+    """Indices along x, y and z of the voxels of points."""
+    places = np.stack([points[axis] for axis in 'xyz'], -1)
+    return tuple(np.floor((places - LOWER) / RESOLUTION).astype(np.int64).T)
 
 
 def score(frames: list[Frame], classes: tuple[str, ...]) -> tuple[float, float]:

@@ -38,7 +38,7 @@ class Change:
 
 
 def record_drive(
-    drive: Drive, logs: Path, *, rate: float, weights: str
+    drive: Drive, logs: Path, *, rate: float, weights: str, memory: float = 0.0
 ) -> tuple[Recorder, Change, dict[int, float]]:
     """Start the processes, play, change the words halfway, wait for the last outputs.
 
@@ -47,6 +47,7 @@ def record_drive(
         logs: folder of the processes' logs.
         rate: 1 is the drive's own speed.
         weights: parameter of the node.
+        memory: likewise, memory.seconds.
 
     Returns:
         what was heard, the change, and when the last image of each set was sent, by stamp.
@@ -57,7 +58,7 @@ def record_drive(
     with ExitStack() as stack:
         recorder = Recorder(drive.cameras)
         stack.callback(recorder.close)
-        node = _start_node(weights, logs)
+        node = _start_node(weights, memory, logs)
         stack.callback(node.stop)
         recorder.wait(
             recorder.ready,
@@ -91,9 +92,9 @@ def record_drive(
         return recorder, change, _sent(sent, drive)
 
 
-def _start_node(weights: str, logs: Path) -> Child:
+def _start_node(weights: str, memory: float, logs: Path) -> Child:
     say('starting the node')
-    settings = {'diagnostics_period': 0.2, 'weights': weights}
+    settings = {'diagnostics_period': 0.2, 'weights': weights, 'memory.seconds': memory}
     given = [f'{name}:={value}' for name, value in settings.items() if value]
     arguments = [argument for value in given for argument in ('-p', value)]
     return Child('node', ['gausstr_ros.node.process', '--ros-args', *arguments], logs)

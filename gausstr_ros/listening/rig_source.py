@@ -15,7 +15,12 @@ from gausstr_ros.listening.calibrations import Calibrations
 from gausstr_ros.listening.clouds import Clouds, Scan
 from gausstr_ros.listening.depth_pairing import Shot
 from gausstr_ros.listening.mounts import wrong_axis
-from gausstr_ros.listening.transforms import Outrun, ego_from_camera, ego_from_cloud
+from gausstr_ros.listening.transforms import (
+    Outrun,
+    ego_from_camera,
+    ego_from_cloud,
+    fixed_from_ego,
+)
 from gausstr_ros.sets.image_sets import ImageSet
 from gausstr_ros.sets.waiting import NotReady
 from gausstr_ros.settings.settings import Settings
@@ -111,6 +116,11 @@ class RigSource:
             raise
         self.outrun.succeeded()
         return CameraInputs(own or self.image_inputs(camera, shot), pose)
+
+    def ego_pose(self, stamp: int) -> NDArray[np.float64]:
+        """Where the ego was in the fixed frame, [4, 4]; errors as `fixed_from_ego`."""
+        settings = self._settings
+        return fixed_from_ego(self._buffer, settings.base_frame, settings.fixed_frame, stamp)
 
     def _pose(
         self, camera: str, shot: Shot, stamp: int, *, fixed_frame: str

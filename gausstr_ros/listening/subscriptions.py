@@ -23,8 +23,9 @@ from gausstr_ros.listening.awaited import AwaitedTopics
 from gausstr_ros.listening.connections import LATCHED, is_latched, unheard_publishers
 from gausstr_ros.listening.depth_pairing import UNPAIRED, DepthPairing, Shot, drops_by_camera
 from gausstr_ros.listening.rig_source import CameraInputs, ImageInputs, RigSource
-from gausstr_ros.listening.transform_buffer import TransformBuffer
+from gausstr_ros.listening.transform_buffer import AFRESH, TransformBuffer
 from gausstr_ros.sets.arrivals import Arrivals
+from gausstr_ros.sets.clock_jumps import JUMPED
 from gausstr_ros.sets.image_sets import ImageSet
 from gausstr_ros.sets.synchroniser import Synchroniser
 from gausstr_ros.settings.settings import CameraSettings, Settings
@@ -45,16 +46,24 @@ class Subscriptions:
         settings: of the node.
         health: told of everything.
         buffer: gets the transforms; what was static in it before still is.
+        forget: called with a reason, and from which stamp on, where nothing of what was mapped
+            before can be carried over.
     """
 
     def __init__(
-        self, node: Node, settings: Settings, health: Health, buffer: TransformBuffer
+        self,
+        node: Node,
+        settings: Settings,
+        health: Health,
+        buffer: TransformBuffer,
+        forget: Callable[[str, int], None],
     ) -> None:
         self._node = node
         self._settings = settings
         self._health = health
         self._synchroniser: Synchroniser[Shot] = Synchroniser(settings.grouping)
-        self._jumps_back = 0
+        self._jumps = self._jumps_back = 0
+        self._forget = forget
         self._pairing = {name: DepthPairing() for name in settings.names}
         self._faults = FaultLog(_LOGGER)
         self._transforms_forgotten = 0
@@ -62,6 +71,7 @@ class Subscriptions:
         self._buffer.clear()
         self._set_stamp = 0  # of the last set, nanoseconds
         self._rigs = RigSource(settings, buffer)
+        self.ego_pose = self._rigs.ego_pose
         self.arrivals: Arrivals[Shot, ImageInputs, CameraInputs, Any] = Arrivals(
             self._rigs.image_inputs,
             self._rigs.camera_inputs,
@@ -227,6 +237,9 @@ class Subscriptions:
     def _add(self, camera: str, shot: Shot) -> None:
         stamp = nanoseconds(shot.image.header.stamp)
         self._forward(self._synchroniser.add(camera, stamp, shot))
+        if self._synchroniser.jumps > self._jumps:
+            self._jumps = self._synchroniser.jumps
+            self._forget(JUMPED, stamp)
         if self._synchroniser.jumps_back > self._jumps_back:
             self._jumps_back = self._synchroniser.jumps_back
             self._forget_transforms('the stamps of the images jumped back', stamp)
@@ -242,7 +255,7 @@ class Subscriptions:
         for key, count in (
             ('clock jumps', self._synchroniser.jumps),
             ('clock jumps back', self._synchroniser.jumps_back),
-            ('transforms started afresh', self._transforms_forgotten),
+            (AFRESH, self._transforms_forgotten),
             ('queue: images', len(self._synchroniser)),
             ('queue: sets', len(self.arrivals)),
         ):
@@ -261,6 +274,7 @@ class Subscriptions:
         self._buffer.start_afresh(stamp)
         self._rigs.clouds.start_afresh(stamp)
         self._rigs.outrun.start_afresh()
+        self._forget(AFRESH, 0)
 
     def _lacking(self, cameras: Iterable[str], lacks: Mapping[str, str]) -> None:
         """Tell why a set is dropped, camera by camera."""

@@ -16,6 +16,7 @@ from gausstr_core.stamps import SECOND, nanoseconds
 AHEAD = 2 * SECOND
 REMEMBERED = 10.0  # seconds, as tf2 itself
 MOST = 4096  # transforms that are remembered
+AFRESH = 'transforms started afresh'  # why a memory starts afresh as well
 
 
 class TransformBuffer(tf2_ros.Buffer):

@@ -17,6 +17,7 @@ from gausstr_core.stamps import nanoseconds
 from gausstr_ros.sets.waiting import NotReady
 
 NO_TRANSFORM = 'no transform'
+FARTHEST = 1e8  # metres from the origin of the fixed frame; cells are counted from there
 
 
 class Outrun:
@@ -115,6 +116,35 @@ def ego_from_cloud(
     camera, topic = names
     what = ('lidar', camera, f'cloud on {topic}: ')
     return _ego_from(buffer, base_frame, fixed_frame, stamp, what, cloud)
+
+
+def fixed_from_ego(
+    buffer: tf2_ros.Buffer, base_frame: str, fixed_frame: str, stamp: int
+) -> NDArray[np.float64]:
+    """Look up where the ego was; never waits.
+
+    Returns:
+        The transform base_frame -> fixed_frame [4, 4] in metres at `stamp`, in nanoseconds.
+
+    Raises:
+        NotReady: the look-up failed.
+        ValueError: the frames have names that none can have, or what TF says is no place.
+    """
+    try:
+        found = buffer.lookup_transform(fixed_frame, base_frame, _time(stamp))
+    except tf2_ros.InvalidArgumentException as error:
+        raise ValueError(f'no transform from {base_frame}: {error}') from error
+    except tf2_ros.TransformException as error:
+        raise NotReady(
+            NO_TRANSFORM, f'no transform from {base_frame} to {fixed_frame}: {error}'
+        ) from error
+    matrix = _matrix(found)
+    if not np.isfinite(matrix).all() or np.abs(matrix[:3, 3]).max() > FARTHEST:
+        raise ValueError(
+            f'the transform from {base_frame} to {fixed_frame} must be finite and within '
+            f'{FARTHEST:g} m, got {matrix[:3, 3].tolist()}'
+        )
+    return matrix
 
 
 def _ego_from(

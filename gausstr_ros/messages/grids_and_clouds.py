@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import PointCloud2, PointField
 from sensor_msgs_py.point_cloud2 import create_cloud, dtype_from_fields
 from std_msgs.msg import Header
+from torch import Tensor
 
 from gausstr_core.contracts import Occupancy
 from gausstr_core.vocabulary.vocabulary import Category
@@ -30,6 +31,8 @@ VOXEL_FIELDS = [
         ('confidence', 20, PointField.FLOAT32),
     )
 ]
+# With a memory: seconds since the voxel was seen, 0 where it is now.
+AGE_FIELD = PointField(name='age', offset=24, datatype=PointField.FLOAT32, count=1)
 
 
 def occupancy_grid(
@@ -98,17 +101,30 @@ def occupied_voxels(occupancy: Occupancy) -> tuple[NDArray[np.intp], NDArray[np.
 
 
 def voxel_cloud(
-    occupancy: Occupancy, categories: tuple[Category, ...], header: Header
+    occupancy: Occupancy,
+    categories: tuple[Category, ...],
+    header: Header,
+    age: Tensor | None = None,
 ) -> PointCloud2:
-    """The centres of the occupied voxels with x, y, z, rgb, label and confidence."""
+    """The centres of the occupied voxels with x, y, z, rgb, label and confidence.
+
+    Args:
+        occupancy: the labelled voxels.
+        categories: what the labels mean.
+        header: stamp and frame.
+        age: [X, Y, Z] seconds since they were seen, one more field; None: there is none.
+    """
     index, labels = occupied_voxels(occupancy)
-    points = np.zeros(len(index), dtype_from_fields(VOXEL_FIELDS))
+    fields = VOXEL_FIELDS if age is None else [*VOXEL_FIELDS, AGE_FIELD]
+    points = np.zeros(len(index), dtype_from_fields(fields))
     centers = (index + 0.5) * occupancy.grid.resolution + np.asarray(occupancy.grid.lower)
     points['x'], points['y'], points['z'] = centers.astype(np.float32).T
     points['rgb'] = packed_rgb(color_table(categories)).view(np.float32)[labels]
     points['label'] = labels
     points['confidence'] = occupancy.confidence.cpu().numpy()[tuple(index.T)]
-    message = create_cloud(header, VOXEL_FIELDS, points)
+    if age is not None:
+        points['age'] = age.cpu().numpy()[tuple(index.T)]
+    message = create_cloud(header, fields, points)
     message.is_dense = True  # no NaN
     return message
 

@@ -16,6 +16,7 @@ import numpy as np
 from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
 from numpy.typing import NDArray
 from std_msgs.msg import ColorRGBA, Header
+from torch import Tensor
 from visualization_msgs.msg import Marker, MarkerArray
 
 from gausstr_core.contracts import Gaussians, Occupancy
@@ -25,6 +26,8 @@ from gausstr_ros.messages.serialised import serialised
 
 # Numbers that are looked for in the bytes; they hold 0xff, which no text in UTF-8 does.
 _BLANK, _BLANK_ID = -sys.float_info.max, 2**31 - 1
+_REMEMBERED = 256  # is added to a label, which fits into a byte
+_PALE = 0.35  # alpha of what is remembered
 
 
 def gaussian_markers(
@@ -103,15 +106,29 @@ def _blank_ellipsoid(header: Header, number: int) -> Marker:
 
 
 def voxel_markers(
-    occupancy: Occupancy, categories: tuple[Category, ...], header: Header, limit: int
+    occupancy: Occupancy,
+    categories: tuple[Category, ...],
+    header: Header,
+    limit: int,
+    age: Tensor | None = None,
 ) -> tuple[bytes, int]:
     """One CUBE_LIST per category that occurs, at most `limit` cubes in all.
+
+    Args:
+        occupancy: the labelled voxels.
+        categories: what the labels mean.
+        header: stamp and frame.
+        limit: most cubes to draw.
+        age: [X, Y, Z] seconds since they were seen; what is remembered has lists of its own,
+            which one can look through. None: all is seen.
 
     Returns:
         A serialised MarkerArray, the first marker of which removes the old ones, and how many
         cubes were left out: those farthest from the origin.
     """
     index, labels = occupied_voxels(occupancy)
+    if age is not None:
+        labels = labels + _REMEMBERED * (age.cpu().numpy()[tuple(index.T)] > 0)
     centers = (index + 0.5) * occupancy.grid.resolution + np.asarray(occupancy.grid.lower)
     left_out = max(0, len(index) - limit)
     if left_out:
@@ -119,7 +136,7 @@ def voxel_markers(
         centers, labels = centers[near], labels[near]
     occurring = np.unique(labels).tolist()
     edge = float(occupancy.grid.resolution)
-    blanks = [_blank_cubes(header, categories[number], number, edge) for number in occurring]
+    blanks = [_blank_cubes(header, categories, number, edge) for number in occurring]
     raw = serialised(MarkerArray(markers=[_remove_all(header), *blanks]))
     *parts, end = raw.split(struct.pack('=3d', *[_BLANK] * 3))
     assert len(parts) == len(occurring)
@@ -131,16 +148,20 @@ def voxel_markers(
     return b''.join([*message, end]), left_out
 
 
-def _blank_cubes(header: Header, category: Category, number: int, edge: float) -> Marker:
+def _blank_cubes(
+    header: Header, categories: tuple[Category, ...], number: int, edge: float
+) -> Marker:
+    remembered, label = divmod(number, _REMEMBERED)
+    category = categories[label]
     red, green, blue = (channel / 255 for channel in category.color)
     return Marker(
         header=header,
-        ns=category.name,
+        ns=f'{category.name} (remembered)' if remembered else category.name,
         id=number,
         type=Marker.CUBE_LIST,
         pose=Pose(orientation=Quaternion(w=1.0)),
         scale=Vector3(x=edge, y=edge, z=edge),
-        color=ColorRGBA(r=red, g=green, b=blue, a=1.0),
+        color=ColorRGBA(r=red, g=green, b=blue, a=_PALE if remembered else 1.0),
         points=[Point(x=_BLANK, y=_BLANK, z=_BLANK)],
     )
 

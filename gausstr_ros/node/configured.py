@@ -12,7 +12,14 @@ from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.process.compilation import COMPILING, watched_compilation
 from gausstr_core.process.memory import peak_memory
 from gausstr_core.vocabulary.vocabulary import Vocabulary
-from gausstr_ros.cycle.build import build_pipeline, rule_in_force, warm_up
+from gausstr_ros.cycle.build import (
+    build_pipeline,
+    remembering_in_force,
+    rule_in_force,
+    warm_memory,
+    warm_up,
+)
+from gausstr_ros.cycle.past import Past
 from gausstr_ros.listening.transform_buffer import TransformBuffer
 from gausstr_ros.messages.grids_and_clouds import band_slice
 from gausstr_ros.node.worker import Plan
@@ -49,6 +56,7 @@ class Configured:
     plan: Plan
     # static transforms are kept while the node is inactive: who sent them may not do so again
     transforms: TransformBuffer = field(default_factory=TransformBuffer)
+    past: Past = field(default_factory=Past)
 
     def check(self, settings: Settings) -> None:
         """Raise ValueError unless these settings can take the place of those in force."""
@@ -72,7 +80,7 @@ def load(settings: Settings, tell: Callable[[str], None] = _nobody) -> Loaded:
         tell: called with what is being done, for who waits; the log has it too.
 
     Raises:
-        ValueError: as `build_pipeline`, `rule_in_force`, or the vocabulary file is wrong.
+        ValueError: as `build_pipeline` and `plan`, or the vocabulary file is wrong.
     """
     tell(f'loading {settings.preset}')
     _LOGGER.info('loading %s on %s', settings.preset, settings.device)
@@ -93,7 +101,8 @@ def load(settings: Settings, tell: Callable[[str], None] = _nobody) -> Loaded:
     # nothing is left out of what nobody sees, so that no warning is spent on it
     unlimited = Outputs(replace(settings, max_gaussians=10**6, max_cubes=10**7))
     with watched_compilation(compiling):
-        for _ in unlimited.make(list(unlimited.types), warm_up(pipeline, settings, vocabulary)):
+        once = warm_up(pipeline, settings, vocabulary)
+        for _ in unlimited.make(list(unlimited.types), warm_memory(chosen.memory, once)):
             pass
     _LOGGER.info(
         '%s on %s is ready, first run took %.1f s, %d kernels compiled, peak memory %s',
@@ -107,6 +116,8 @@ def plan(pipeline: OccupancyPipeline, settings: Settings) -> Plan:
     """How sets are mapped by these settings.
 
     Raises:
-        ValueError: as `rule_in_force`.
+        ValueError: as `rule_in_force` and `remembering_in_force`.
     """
-    return Plan(rule_in_force(pipeline, settings), Outputs(settings), settings.min_cameras)
+    rule = rule_in_force(pipeline, settings)
+    memory = remembering_in_force(pipeline, settings, rule)
+    return Plan(rule, Outputs(settings), settings.min_cameras, memory)

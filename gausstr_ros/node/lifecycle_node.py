@@ -20,10 +20,12 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 
 from gausstr_core.device_memory import DeviceMemory
 from gausstr_core.process.memory import return_freed_memory
+from gausstr_ros.cycle.past import Past
 from gausstr_ros.health.diagnostics import Health
 from gausstr_ros.health.stage_times import StuckError
 from gausstr_ros.listening.subscriptions import Subscriptions
 from gausstr_ros.messages.grids_and_clouds import band_slice
+from gausstr_ros.node.clear_memory import ClearMemory
 from gausstr_ros.node.configured import Configured, load
 from gausstr_ros.node.live_parameters import LiveParameters
 from gausstr_ros.node.transition_requests import TransitionRequests
@@ -31,13 +33,14 @@ from gausstr_ros.node.worker import Worker
 from gausstr_ros.publishing.output_topics import NO_EVENTS, OutputTopics
 from gausstr_ros.settings.declaration import declare_parameters, parameter_values
 from gausstr_ros.settings.settings import Settings, read_settings
-from gausstr_ros.vocabulary.services import VocabularyServices
+from gausstr_ros.vocabulary.services import NOT_CONFIGURED, VocabularyServices
 
 _LOGGER = logging.getLogger(__name__)
 
 REPORT_EVERY = 1.0  # seconds, until the node is configured and while a transition runs
 CHECK_EVERY = 0.5  # seconds between two looks at who connects to us and does not fit
 OUT_OF_MEMORY = 'out of device memory'
+DEACTIVATED = 'deactivated'  # why the memory starts afresh
 
 
 class GaussTRNode(LifecycleNode):
@@ -60,6 +63,7 @@ class GaussTRNode(LifecycleNode):
         self._halt_reason = ''
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._vocabulary_services = VocabularyServices(self, self.health)
+        ClearMemory(self, self._clear_past)
         self._diagnostics = self.create_publisher(
             DiagnosticArray, '/diagnostics', 10, event_callbacks=NO_EVENTS
         )
@@ -141,7 +145,10 @@ class GaussTRNode(LifecycleNode):
         with contextlib.ExitStack() as undo:
             topics = OutputTopics(self, loaded.plan.outputs.types, self.health)
             undo.callback(topics.close)
-            vocabulary = self._vocabulary_services.open(loaded.pipeline, loaded.vocabulary)
+            past = Past()
+            vocabulary = self._vocabulary_services.open(
+                loaded.pipeline, loaded.vocabulary, past.relabel
+            )
             undo.pop_all()
         self._configured = Configured(
             settings,
@@ -150,6 +157,7 @@ class GaussTRNode(LifecycleNode):
             vocabulary,
             topics,
             loaded.plan,
+            past=past,
         )
         self._reporting.timer_period_ns = round(settings.diagnostics_period * 1e9)
         self._live = LiveParameters(self, self._configured.check, self._use)
@@ -172,7 +180,9 @@ class GaussTRNode(LifecycleNode):
         assert parts is not None
         parts.memory.enter()
         LifecycleNode.on_activate(self, state)
-        subscriptions = Subscriptions(self, parts.settings, self.health, parts.transforms)
+        subscriptions = Subscriptions(
+            self, parts.settings, self.health, parts.transforms, parts.past.forget
+        )
         worker = Worker(
             subscriptions.arrivals,
             parts.pipeline,
@@ -184,6 +194,8 @@ class GaussTRNode(LifecycleNode):
             broken=self._broken,
             health=self.health,
             measured_depth=parts.settings.measured_depth,
+            past=parts.past,
+            ego_pose=subscriptions.ego_pose,
         )
         self._running = (subscriptions, worker)
         worker.start()
@@ -192,9 +204,22 @@ class GaussTRNode(LifecycleNode):
     def _deactivate(self, state: LifecycleState) -> None:
         self._stop()
         assert self._configured is not None
+        self._clear_past(DEACTIVATED)
         self._configured.memory.leave()
         LifecycleNode.on_deactivate(self, state)
         self.health.state('inactive')
+
+    def _clear_past(self, reason: str) -> str:
+        """Forget what is remembered; why that cannot be, or ''."""
+        parts = self._configured
+        if parts is None:
+            return NOT_CONFIGURED
+        if parts.plan.memory is None:
+            return 'memory.seconds is 0: nothing is remembered'
+        parts.past.clear(reason)
+        for key, value in parts.past.values().items():
+            self.health.note(key, value)
+        return ''
 
     def _stop(self) -> None:
         if self._running is not None:

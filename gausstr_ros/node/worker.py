@@ -17,11 +17,14 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.process.parallel import follow_torch_threads
 from gausstr_core.voxels.rules import Rule
+from gausstr_ros.cycle.past import Past, Remembering
 from gausstr_ros.cycle.steps import (
     EncodedImage,
     EncodedSet,
@@ -39,7 +42,7 @@ from gausstr_ros.listening.rig_source import CameraInputs, ImageInputs
 from gausstr_ros.publishing.outputs import Outputs
 from gausstr_ros.sets.arrivals import Arrivals
 from gausstr_ros.sets.image_sets import ImageSet
-from gausstr_ros.sets.waiting import BAD_INPUT, Arrived, TakenSet, too_few
+from gausstr_ros.sets.waiting import BAD_INPUT, Arrived, NotReady, TakenSet, too_few
 from gausstr_ros.vocabulary.in_force import VocabularyInForce
 
 _LOGGER = logging.getLogger(__name__)
@@ -58,6 +61,7 @@ class Plan:
     rule: Rule
     outputs: Outputs
     min_cameras: int  # fewest that make a set
+    memory: Remembering | None = None  # by what is remembered; None: nothing is
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ class _Task:
     encoded: EncodedSet | None  # None where nobody listens
     missing: tuple[str, ...]  # cameras that the map is made without
     handed: float
+    pose: NDArray[np.float64] | None  # [4, 4] fixed_from_ego; None: not known, or not wanted
 
 
 class Worker:
@@ -91,6 +96,8 @@ class Worker:
         broken: called when a thread has come to an unforeseen end; the other one ends as well.
         health: told of everything.
         measured_depth: whether depth is measured.
+        past: what is remembered.
+        ego_pose: gives fixed_from_ego [4, 4] at a stamp, or raises NotReady or ValueError.
     """
 
     def __init__(
@@ -106,6 +113,8 @@ class Worker:
         broken: Callable[[Exception], None],
         health: Health,
         measured_depth: bool,
+        past: Past,
+        ego_pose: Callable[[int], NDArray[np.float64]],
     ) -> None:
         self._arrivals = arrivals
         self._pipeline = pipeline
@@ -118,6 +127,7 @@ class Worker:
         self._log = FaultLog(_LOGGER)
         self._health = health
         self._measured_depth = measured_depth
+        self._past, self._ego_pose = past, ego_pose
         self._frozen = FrozenPictures()
         self._handed: SimpleQueue[_Task | None] = SimpleQueue()
         # one set at most lies between the threads, or those that wait there would be stale
@@ -205,6 +215,8 @@ class Worker:
         self._health.prepared(taken.images.payloads, taken.faults)
         self._doubt({camera: needs.image.doubt for camera, needs in taken.inputs.items()})
         wanted = bool(self._wanted())
+        # now: transforms may start afresh before the set is mapped
+        pose = self._pose(taken.images.stamp) if wanted and self._plan.memory else None
         if wanted:
             parts = encode_set(
                 self._pipeline,
@@ -228,8 +240,16 @@ class Worker:
             raise ValueError(too_few(len(taken.inputs), least, faults))
         missing = (*taken.images.missing, *faults)
         self._handed.put(
-            _Task(taken.arrival, started, taken.images, encoded, missing, time.monotonic())
+            _Task(taken.arrival, started, taken.images, encoded, missing, time.monotonic(), pose)
         )
+
+    def _pose(self, stamp: int) -> NDArray[np.float64] | None:
+        try:
+            return self._ego_pose(stamp)
+        except (NotReady, ValueError) as error:
+            text = f'set at {stamp / 1e9:.3f} s mapped without the memory: {error}'
+            self._log.note(text, level=logging.WARNING)
+            return None
 
     def _tell_read(
         self, taken: TakenSet[Shot, CameraInputs, Part], faults: Mapping[str, str]
@@ -264,7 +284,10 @@ class Worker:
                 return
             with self._health.stage('mapping'):
                 mapped = map_set(self._pipeline, task.encoded, period.vocabulary, plan.rule)
+                mapped = self._past.remember(mapped, plan.memory, task.pose)
             self._vocabulary.used(period, task.images.stamp)
+        for key, value in self._past.values().items():
+            self._health.note(key, value)
         done = time.monotonic()
         with self._health.stage('publishing'):
             for name, message in plan.outputs.make(names, mapped):

@@ -75,7 +75,7 @@ class Outputs:
 
     def _voxels(self, mapped: MappedSet, header: Any) -> PointCloud2:
         return grids_and_clouds.voxel_cloud(
-            mapped.result.occupancy, mapped.vocabulary.categories, header
+            mapped.result.occupancy, mapped.vocabulary.categories, header, mapped.age
         )
 
     def _gaussians(self, mapped: MappedSet, header: Any) -> bytes:
@@ -90,7 +90,7 @@ class Outputs:
     def _voxel_markers(self, mapped: MappedSet, header: Any) -> bytes:
         limit = self._settings.max_cubes
         message, left_out = voxel_markers(
-            mapped.result.occupancy, mapped.vocabulary.categories, header, limit
+            mapped.result.occupancy, mapped.vocabulary.categories, header, limit, mapped.age
         )
         self._report('voxel_markers', 'publish.max_cubes', left_out, limit)
         return message

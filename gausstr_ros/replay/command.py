@@ -108,9 +108,9 @@ def replay(
         journal = Journal(target, fingerprint(source, settings, [*names, *remaps]))
         # the lock first: who is refused must leave every journal alone
         with writer.locked(), journal, writer:
+            run = Replay(settings, transforms, names, journal)
             if len(journal):
                 _LOGGER.warning('going on: %d sets are mapped already', len(journal))
-            run = Replay(settings, transforms, names, journal)
             with announced_compilation(partial(tqdm.write, file=sys.stderr)):
                 _write_all(bag, run, writer)
             if not run.mapped:

@@ -3,24 +3,35 @@
 An sqlite3 database beside the target. A set is in it with all its messages or not at all, whenever
 the process ends. It belongs to one bag and one choice of parameters, which its name tells, so that
 a mistyped command leaves the journal of the right one alone.
+
+With a memory over time a map depends on those before it. So now and then what is remembered is
+written down too, as plain arrays; a run that goes on maps the sets since then again.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
 import sqlite3
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 import gausstr_core
 from gausstr_ros.settings.settings import Settings
 
 _TABLES = """
-create table if not exists sets (number integer primary key, stamp integer, facts text);
+create table if not exists sets
+    (number integer primary key, stamp integer, facts text, place integer);
+create table if not exists memory (only integer primary key, place integer, arrays blob);
 create table if not exists messages (number integer, place integer, name text, data blob);
 create index if not exists of_set on messages (number, place);
 """
@@ -35,6 +46,7 @@ class StoredSet:
     faults: dict[str, str] = field(default_factory=dict)  # per camera that could not be used
     # per camera why its measured depth can hardly be right, else ''
     doubts: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)  # on the memory, for the diagnostics
 
 
 class Journal:
@@ -92,18 +104,62 @@ class Journal:
         messages = self._database.execute(
             'select name, data from messages where number = ? order by place', (number,)
         )
-        seconds, faults, doubts = json.loads(row[0])
-        return StoredSet(seconds, messages.fetchall(), faults, doubts)
+        seconds, faults, doubts, notes = json.loads(row[0])
+        return StoredSet(seconds, messages.fetchall(), faults, doubts, notes)
 
     def add(self, number: int, stamp: int, result: StoredSet) -> None:
-        """Keep the result of a set."""
-        facts = json.dumps([result.seconds, result.faults, result.doubts])
+        """Keep the result of a set, after those that were mapped before it."""
+        facts = json.dumps([result.seconds, result.faults, result.doubts, result.notes])
         with self._database:
-            self._database.execute('insert into sets values (?, ?, ?)', (number, stamp, facts))
+            self._database.execute(
+                'insert into sets values (?, ?, ?, (select count(*) from sets))',
+                (number, stamp, facts),
+            )
             self._database.executemany(
                 'insert into messages values (?, ?, ?, ?)',
                 [(number, place, *message) for place, message in enumerate(result.messages)],
             )
+
+    def keep_memory(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Keep what is remembered after the set that was added last."""
+        packed = io.BytesIO()
+        np.savez(packed, **arrays)
+        with self._database:
+            self._database.execute(
+                'insert or replace into memory values (0, (select count(*) from sets), ?)',
+                (packed.getvalue(),),
+            )
+
+    def memory(self) -> dict[str, NDArray[Any]]:
+        """What was remembered when it was kept last; sets after that are mapped again.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        row = self._database.execute('select place, arrays from memory').fetchone()
+        self._drop_from(0 if row is None else row[0])
+        if row is None:
+            return {}
+        try:
+            with np.load(io.BytesIO(row[1]), allow_pickle=False) as arrays:
+                return dict(arrays)
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise ValueError(f'{self._path}: damaged memory: {error}') from error
+
+    def begin_anew(self) -> None:
+        """Forget everything."""
+        self._drop_from(0)
+        with self._database:
+            self._database.execute('delete from memory')
+
+    def _drop_from(self, place: int) -> None:
+        """Forget the sets from one on, in the order in which they were mapped."""
+        with self._database:
+            self._database.execute(
+                'delete from messages where number in (select number from sets where place >= ?)',
+                (place,),
+            )
+            self._database.execute('delete from sets where place >= ?', (place,))
 
     def _open(self) -> None:
         self._database = sqlite3.connect(self._path, timeout=0)

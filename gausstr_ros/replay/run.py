@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
+import numpy as np
 import tf2_ros
 from diagnostic_msgs.msg import DiagnosticArray
+from numpy.typing import NDArray
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 from gausstr_core.stamps import nanoseconds
-from gausstr_ros.cycle.build import build_pipeline, rule_in_force
+from gausstr_ros.cycle.build import build_pipeline, remembering_in_force, rule_in_force
+from gausstr_ros.cycle.past import Past
 from gausstr_ros.cycle.steps import encode_set, join_set, map_set
 from gausstr_ros.health.diagnostics import REPLAY, Health
 from gausstr_ros.health.fault_log import FaultLog
@@ -23,12 +27,16 @@ from gausstr_ros.listening.rig_source import CameraInputs, RigSource
 from gausstr_ros.messages.serialised import serialised
 from gausstr_ros.publishing.outputs import Outputs
 from gausstr_ros.replay.journal import Journal, StoredSet
+from gausstr_ros.sets.clock_jumps import JUMPED
 from gausstr_ros.sets.image_sets import ImageSet
 from gausstr_ros.sets.synchroniser import Synchroniser
 from gausstr_ros.sets.waiting import BAD_INPUT, NotReady, WaitingSet
 from gausstr_ros.settings.settings import Settings
 
 _LOGGER = logging.getLogger(__name__)
+
+# Seconds of work after which what is remembered is written down: up to 30 MB, a third of a second.
+KEEP_EVERY = 10.0
 
 
 class Replay:
@@ -50,6 +58,12 @@ class Replay:
         self._journal = journal
         self._pipeline = build_pipeline(settings)
         self._rule = rule_in_force(self._pipeline, settings)
+        self._memory = remembering_in_force(self._pipeline, settings, self._rule)
+        self._past = Past()
+        if self._memory is not None:
+            self._take_up_memory()
+        self._kept = time.monotonic()  # when what is remembered was written down
+        self._jumps = 0
         self.vocabulary = self._pipeline.load_vocabulary(settings.vocabulary_file or None)
         self._now = 0  # of the bag, nanoseconds
         # what differs from run to run would make a bag of each run another one
@@ -136,6 +150,9 @@ class Replay:
         if shot is not None:
             stamp = nanoseconds(shot.image.header.stamp)
             self._queue(self._synchroniser.add(camera, stamp, shot))
+            if self._synchroniser.jumps > self._jumps:
+                self._jumps = self._synchroniser.jumps
+                self._past.forget(JUMPED, stamp)
 
     def _queue(self, sets: list[ImageSet[Shot]]) -> None:
         for images in sets:
@@ -179,8 +196,12 @@ class Replay:
         if result is None:
             result = self._map(entry)
             self._journal.add(number, stamp, result)
+            self._keep_memory()
         else:
             self.health.read(entry.inputs, result.faults, {})
+            self._past.skip(stamp)
+        for key, value in result.notes.items():
+            self.health.note(key, value)
         self.health.depth_doubted(result.doubts)
         self._warn(result.doubts)
         return result
@@ -200,11 +221,39 @@ class Replay:
         self.health.read(entry.inputs, images.faults, {})
         encoded = join_set(images, self.settings.min_cameras)
         mapped = map_set(self._pipeline, encoded, self.vocabulary, self._rule)
+        mapped = self._past.remember(mapped, self._memory, self._pose(encoded.stamp))
         messages = [
             (name, message if isinstance(message, bytes) else serialised(message))
             for name, message in self._outputs.make(self._names, mapped)
         ]
-        return StoredSet(mapped.seconds, messages, images.faults, images.doubts)
+        notes = self._past.values()
+        return StoredSet(mapped.seconds, messages, images.faults, images.doubts, notes)
+
+    def _pose(self, stamp: int) -> NDArray[np.float64] | None:
+        """fixed_from_ego [4, 4]; None where it is not known, or not wanted."""
+        if self._memory is None:
+            return None
+        try:
+            return self._rigs.ego_pose(stamp)
+        except (NotReady, ValueError) as error:
+            text = f'set at {stamp / 1e9:.3f} s mapped without the memory: {error}'
+            self._log.note(text, level=logging.WARNING)
+            return None
+
+    def _take_up_memory(self) -> None:
+        """Go on with what an earlier run remembered, or map everything again."""
+        assert self._memory is not None
+        try:
+            if arrays := self._journal.memory():
+                self._past.restore(arrays, self._memory, self._pipeline.grid)
+        except ValueError as error:
+            _LOGGER.warning('%s: all sets are mapped again', error)
+            self._journal.begin_anew()
+
+    def _keep_memory(self) -> None:
+        if self._memory is not None and time.monotonic() - self._kept >= KEEP_EVERY:
+            self._journal.keep_memory(self._past.state())
+            self._kept = time.monotonic()
 
     def _drop(self, images: ImageSet[Shot], reason: str, error: Exception) -> None:
         self._log.note(f'set at {images.stamp / 1e9:.3f} s not mapped: {error}')

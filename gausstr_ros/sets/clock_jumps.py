@@ -9,6 +9,7 @@ from gausstr_ros.sets.image_sets import Payload, Stamped
 
 # Stamps further apart than this, in nanoseconds, are of different clocks, not of a late message.
 CLOCK_JUMP = 2_000_000_000
+JUMPED = 'clock jumped'  # why a memory starts afresh
 
 
 @dataclass(frozen=True)

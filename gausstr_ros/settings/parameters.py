@@ -10,10 +10,12 @@ from gausstr_core.contracts import VoxelGrid
 from gausstr_core.foundation.released import DEPTH_NETWORKS, ENGINES
 from gausstr_core.nuscenes import NUSCENES_CAMERAS
 from gausstr_core.presets import PRESETS, RULES
+from gausstr_core.remembering import MemorySettings
 from gausstr_core.surface_preset import WORDS
 from gausstr_core.transformer.surface_gaussians import DENSE
 
 _GRID = VoxelGrid()
+_MEMORY = MemorySettings()
 
 
 @dataclass(frozen=True)
@@ -191,6 +193,42 @@ PARAMETERS = (
         "Of the classes in a voxel's confidence, with the calibrated rule; 0: the value in the "
         "weights' card.",
         (0.0, 1e3),
+        live=True,
+    ),
+    Parameter(
+        'memory.seconds',
+        0.0,
+        'Seconds for which is remembered what was seen and is not seen now; 0: nothing is.',
+        (0.0, 3600.0),
+        live=True,
+    ),
+    Parameter(
+        'memory.half_life',
+        _MEMORY.half_life,
+        'Seconds after which what was seen counts half.',
+        (0.01, 3600.0),
+        live=True,
+    ),
+    Parameter(
+        'memory.movable_seconds',
+        _MEMORY.movable_seconds,
+        'As memory.seconds, of categories that can drive or walk away.',
+        (0.01, 3600.0),
+        live=True,
+    ),
+    Parameter(
+        'memory.max_speed',
+        _MEMORY.max_speed,
+        'Metres a second; where fixed_frame says that the ego was faster, it has jumped, and all '
+        'is forgotten.',
+        (0.01, 1000.0),
+        live=True,
+    ),
+    Parameter(
+        'memory.max_turn',
+        _MEMORY.max_turn,
+        'Radians a second, as memory.max_speed.',
+        (0.01, 100.0),
         live=True,
     ),
     Parameter(

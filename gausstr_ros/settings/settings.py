@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from rclpy.exceptions import InvalidTopicNameException
 from rclpy.validate_topic_name import validate_topic_name
 
 from gausstr_core.contracts import VoxelGrid
+from gausstr_core.remembering import MemorySettings
 from gausstr_core.surface_preset import NetworkOptions
 from gausstr_core.transformer.reference_points import QueryGrid
 from gausstr_ros.messages.grids_and_clouds import band_slice
@@ -70,6 +71,7 @@ class Settings:
     occupied_threshold: float
     rule: str
     class_temperature: float
+    memory: MemorySettings | None  # None: nothing is remembered
     max_gaussians: int
     max_cubes: int
     image_scale: float
@@ -177,6 +179,7 @@ def _assemble(chosen: Mapping[str, Any]) -> Settings:
         occupied_threshold=chosen['map.occupied_threshold'],
         rule=chosen['map.rule'],
         class_temperature=chosen['map.class_temperature'],
+        memory=_memory(chosen),
         max_gaussians=chosen['publish.max_gaussians'],
         max_cubes=chosen['publish.max_cubes'],
         image_scale=chosen['publish.image_scale'],
@@ -242,6 +245,13 @@ def _lidar_topics(chosen: Mapping[str, Any]) -> tuple[str, ...]:
     return topics
 
 
+def _memory(chosen: Mapping[str, Any]) -> MemorySettings | None:
+    if not chosen['memory.seconds']:
+        return None
+    names = [field.name for field in fields(MemorySettings)]
+    return MemorySettings(**{name: chosen[f'memory.{name}'] for name in names})
+
+
 def says_compressed(topic: str) -> bool:
     """Whether a topic's last name says that CompressedImage comes on it.
 
@@ -296,6 +306,12 @@ def _check_together(settings: Settings) -> None:
         raise ValueError(
             f'base_frame and fixed_frame are both {settings.base_frame!r}: the ego frame moves; '
             'leave fixed_frame empty for static calibration only'
+        )
+    if settings.memory is not None and not settings.fixed_frame:
+        raise ValueError(
+            f'memory.seconds is {settings.memory.seconds:g}, but fixed_frame is empty: what is '
+            'remembered needs a frame that does not move with the ego, such as odom; set '
+            'memory.seconds to 0 without one'
         )
     topics: dict[str, str] = {}
     for camera in settings.cameras:

@@ -22,7 +22,8 @@ def category_from_message(message: CategoryMessage) -> Category:
     """Check one category.
 
     Raises:
-        ValueError: name, prompts, colour or role are not possible; the category is named.
+        ValueError: name, prompts, colour, role, or movable and fixed are not possible; the
+            category is named.
     """
     if message.role not in _ROLES:
         raise ValueError(
@@ -35,7 +36,13 @@ def category_from_message(message: CategoryMessage) -> Category:
     color = None
     if any((*shade, message.color.a)):
         color = tuple(round(255 * part) for part in shade)
-    return Category(message.name, tuple(message.prompts), color, _ROLES[message.role])
+    if message.movable and message.fixed:
+        raise ValueError(
+            f'category {message.name[:40]!r}: movable and fixed are both true; set one, or none '
+            'to have the node decide by the words'
+        )
+    movable = message.movable if message.movable or message.fixed else None
+    return Category(message.name, tuple(message.prompts), color, _ROLES[message.role], movable)
 
 
 def category_message(category: Category) -> CategoryMessage:
@@ -47,6 +54,8 @@ def category_message(category: Category) -> CategoryMessage:
         prompts=list(category.prompts),
         color=ColorRGBA(r=r, g=g, b=b, a=1.0),
         role=numbers[category.role],
+        movable=bool(category.movable),
+        fixed=not category.movable,
     )
 
 

@@ -9,6 +9,7 @@ wait for the set of the one before it.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import ExitStack
@@ -46,6 +47,7 @@ class _Open:
     """What exists between configure and cleanup."""
 
     pipeline: OccupancyPipeline
+    relabel: Callable[[Vocabulary], None]
     in_force: VocabularyInForce
     publisher: Any
     encoding: ThreadPoolExecutor
@@ -66,6 +68,7 @@ class VocabularyServices:
         self._node = node
         self._health = health
         self._open: _Open | None = None
+        self._asked = 0  # requests whose words were or will be encoded
         # reentrant: a callback that awaits its reply must not keep the next request waiting
         node.create_service(
             SetCategories,
@@ -75,8 +78,20 @@ class VocabularyServices:
         )
         node.create_service(GetCategories, '~/get_categories', self._get_categories)
 
-    def open(self, pipeline: OccupancyPipeline, vocabulary: Vocabulary) -> VocabularyInForce:
-        """Put the first vocabulary in force and take requests."""
+    def open(
+        self,
+        pipeline: OccupancyPipeline,
+        vocabulary: Vocabulary,
+        relabel: Callable[[Vocabulary], None],
+    ) -> VocabularyInForce:
+        """Put the first vocabulary in force and take requests.
+
+        Args:
+            pipeline: encodes the words.
+            vocabulary: the first.
+            relabel: called in the text thread with a new one before it is in force, unless
+                another request follows already.
+        """
         publisher = self._node.create_publisher(
             Categories, '~/categories', LATCHED, event_callbacks=NO_EVENTS
         )
@@ -93,6 +108,7 @@ class VocabularyServices:
             undo.pop_all()
         self._open = _Open(
             pipeline,
+            relabel,
             in_force,
             publisher,
             ThreadPoolExecutor(1, 'gausstr text'),
@@ -142,12 +158,14 @@ class VocabularyServices:
                 'next one after a reply',
             )
         done = Future(executor=self._node.executor)
-        parts.encoding.submit(self._encode, parts, request, response, done)
+        self._asked += 1
+        parts.encoding.submit(self._encode, parts, self._asked, request, response, done)
         return await done
 
     def _encode(
         self,
         parts: _Open,
+        number: int,
         request: SetCategories.Request,
         response: SetCategories.Response,
         done: Future,
@@ -161,6 +179,8 @@ class VocabularyServices:
                 vocabulary = parts.pipeline.build_vocabulary(
                     wanted, lambda: not parts.closed.is_set()
                 )
+                if number == self._asked:  # else these words are replaced at once
+                    parts.relabel(vocabulary)
             period = parts.in_force.replace(vocabulary)
         except UnwantedError:  # closed while it encoded
             self._refuse(response, NOT_CONFIGURED)

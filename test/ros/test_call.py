@@ -15,6 +15,7 @@ pytest.importorskip('rclpy')
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from nav_msgs.msg import OccupancyGrid
 from node_graph import eventually
+from rclpy.parameter import Parameter
 
 from gausstr_ros.call.command import main
 from gausstr_ros.call.map_files import write_map
@@ -52,6 +53,16 @@ def test_words_are_set_and_read_back(start_node, capsys):
     assert capsys.readouterr().out.startswith(head)  # what was refused changed nothing
 
 
+def test_the_memory_is_cleared(start_node, capsys):
+    node = start_node(activate=False)
+    assert 'not configured' in refusal('clear-memory')
+    node.trigger_configure()
+    assert 'memory.seconds is 0' in refusal('clear-memory')
+    node.set_parameters([Parameter('memory.seconds', value=5.0)])
+    main(['clear-memory'])
+    assert capsys.readouterr().out == 'the memory is empty\n'
+
+
 def test_words_come_from_a_vocabulary_file(start_node, tmp_path, capsys):
     """field_reports N2."""
     start_node(activate=False).trigger_configure()
@@ -84,7 +95,9 @@ def test_what_cannot_be_is_refused_before_anybody_is_asked(ros, arguments, parts
     assert all(part in text for part in ('gausstr-call: ', *parts)), text
 
 
-@pytest.mark.parametrize('verb', [['get'], ['set', 'car'], ['diagnostics'], ['save-map', 'maps']])
+@pytest.mark.parametrize(
+    'verb', [['get'], ['set', 'car'], ['diagnostics'], ['clear-memory'], ['save-map', 'maps']]
+)
 def test_nobody_there(ros, verb, tmp_path, monkeypatch):
     """field_reports N2: which node, how long it was waited for, which domain."""
     monkeypatch.chdir(tmp_path)

@@ -141,6 +141,19 @@ def test_the_cloud_holds_the_occupied_voxels():
     assert packed.tolist() == [200 << 16 | 100 << 8 | 50, 10 << 16 | 20 << 8 | 30]
 
 
+def test_with_a_memory_the_cloud_says_how_old_each_voxel_is():
+    world = occupancy({(0, 0, 1): 1, (7, 3, 3): 0})
+    age = torch.full(world.labels.shape, torch.inf)
+    age[0, 0, 1], age[7, 3, 3] = 0.0, 2.5
+    message = grids_and_clouds.voxel_cloud(world, WORDS, Header(), age)
+    points = read_points(message)
+    assert message.point_step == 28 and message.fields[-1].name == 'age'
+    assert message.fields[-1].datatype == PointField.FLOAT32
+    assert points['age'].tolist() == [0.0, 2.5]
+    without = read_points(grids_and_clouds.voxel_cloud(world, WORDS, Header()))
+    assert np.array_equal(points[list(without.dtype.names)], without)
+
+
 def test_an_empty_map_is_a_message_too():
     message = grids_and_clouds.voxel_cloud(occupancy(), WORDS, Header())
     assert (message.width, message.height, message.row_step, len(message.data)) == (0, 1, 0, 0)

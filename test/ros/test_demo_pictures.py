@@ -7,7 +7,7 @@ import pytest
 
 from gausstr_core.drawing.encoding import jpeg
 from gausstr_core.drawing.maps import BACKGROUND, top_view
-from gausstr_ros.demo.pictures import camera_card, color_depth, grid_view
+from gausstr_ros.demo.pictures import camera_card, color_depth, grid_view, paled
 from gausstr_ros.demo.voxel_view import Viewpoint, draw_voxels
 
 COLORS = np.array([(250, 40, 30), (30, 60, 240)], np.uint8)
@@ -38,6 +38,19 @@ def test_the_grid_is_drawn_as_the_map_is():
     cells[15, 17] = 100  # rows of an OccupancyGrid run along y
     rows, columns = np.nonzero(redness(grid_view(cells, 0.4)) > 60)
     assert rows.mean() < 20 and 10 < columns.mean() < 30
+
+
+def test_what_is_remembered_is_paler():
+    labels = np.full((20, 20, 4), -1, np.int16)
+    labels[2:9, 2:9, 0], labels[12:18, 2:9, 0] = 0, 0
+    ages = np.zeros(labels.shape, np.float32)
+    assert np.array_equal(paled(labels, None, COLORS)[0], labels)
+    ages[12:18] = 2.0
+    picture = top_view(*paled(labels, ages, COLORS), 0.4)
+    ahead, behind = picture[:40], picture[40:]  # the far half is remembered
+    assert 20 < redness(ahead).max() < redness(behind).max() - 60
+    pale = paled(labels, ages, COLORS)[1][len(COLORS) :]
+    assert (pale.sum(-1) > COLORS.sum(-1) + 100).all()
 
 
 def test_near_is_red_far_is_blue_unknown_is_neither():

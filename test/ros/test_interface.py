@@ -24,10 +24,10 @@ from gausstr_ros.replay.command import NODE as REPLAYED_AS
 
 # REP-2011 hashes: two machines understand each other only where these agree.
 HASHES = {
-    'msg/Categories': 'RIHS01_985abfc7b49e403cd663b6496e61e5c534b3885f1a91ccc3327035d50b6222b1',
-    'msg/Category': 'RIHS01_bf73dd492bf9a460485c4811823b9786d4437c652a7eda5aa985657ac8fc72c5',
-    'srv/GetCategories': 'RIHS01_d6ddaff75126c84e2635f9106eda872417cb817f31e8770335a6bf190ffc9815',
-    'srv/SetCategories': 'RIHS01_e9b6fa885019babb2c6ff8b4efe68228bbfe9cf46546841eba17a707d786f73b',
+    'msg/Categories': 'RIHS01_09729c55a299b2e93689775b7b8b776940baea970ee42ae36fed9dabd2d62db8',
+    'msg/Category': 'RIHS01_bf50aae2153507d24b0642a7b848f55a652843a5c676fdf4305ed02d8bdbe5e9',
+    'srv/GetCategories': 'RIHS01_6b620606df290c645e5e41307c8c62c65aa61a8d30b222b82519ceee098baa0f',
+    'srv/SetCategories': 'RIHS01_5d0eb4d8da6b4bf1b78c01196ff9132bb98c0fc951194985cbc4108b1e412f11',
 }
 RELIABLE, LATCHED, BEST_EFFORT = 'reliable', 'reliable, latched', 'best effort'
 IMAGE, MARKERS = 'sensor_msgs/msg/Image', 'visualization_msgs/msg/MarkerArray'
@@ -54,6 +54,7 @@ HEARD = {
     '/tf_static': ('tf2_msgs/msg/TFMessage', LATCHED),
 }
 SERVED = {
+    '/gausstr/clear_memory': 'std_srvs/srv/Trigger',
     '/gausstr/get_categories': 'gausstr_msgs/srv/GetCategories',
     '/gausstr/set_categories': 'gausstr_msgs/srv/SetCategories',
 }

@@ -131,6 +131,17 @@ def test_rviz_shows_images_voxels_gaussians_map_and_frames():
     assert fitted(view, settings, '/gausstr') == view
 
 
+def test_rviz_shows_cubes_where_something_is_remembered():
+    """Points have one alpha; the cubes of what is remembered are paler."""
+    view = yaml.safe_load((ROOT / 'rviz' / 'gausstr.rviz').read_text())
+    on = {}
+    for seconds in (0.0, 5.0):
+        made = fitted(view, read_settings({'memory.seconds': seconds}), '/gausstr')
+        displays = made['Visualization Manager']['Displays']
+        on[seconds] = {d['Name'] for d in displays if d['Enabled'] and 'Voxels' in d['Name']}
+    assert on == {0.0: {'Voxels'}, 5.0: {'Voxels by category'}}
+
+
 def test_rviz_is_fitted_to_the_rig_and_the_namespace():
     view = yaml.safe_load((ROOT / 'rviz' / 'gausstr.rviz').read_text())
     settings = read_settings(

@@ -106,6 +106,21 @@ def test_marker_bytes_read_like_markers_made_one_by_one(frame):
     assert car.points[1:] == [Point(x=-1.75, y=-0.25, z=0.25), Point(x=-0.25, y=-0.25, z=0.25)]
 
 
+def test_what_is_remembered_is_paler_than_what_is_seen():
+    world = occupancy({(4, 2, 0): 1, (7, 3, 3): 1, (3, 1, 0): 0})
+    age = torch.zeros(GRID.shape)
+    message, _ = markers.voxel_markers(world, WORDS, Header(), 9, age)
+    assert message == markers.voxel_markers(world, WORDS, Header(), 9)[0]
+    age[7, 3, 3] = age[3, 1, 0] = 1.5
+    message, left_out = markers.voxel_markers(world, WORDS, Header(), 9, age)
+    seen, road, car = parsed(message)[1:]
+    assert [m.ns for m in (seen, road, car)] == ['car', 'road (remembered)', 'car (remembered)']
+    assert [len(m.points) for m in (seen, road, car)] == [1, 1, 1] and not left_out
+    assert car.color.a == road.color.a < 0.5 < seen.color.a == 1.0
+    assert (car.color.r, car.color.g) == (seen.color.r, seen.color.g)
+    assert len({(m.ns, m.id) for m in (seen, road, car)}) == 3
+
+
 def test_cubes_are_grouped_by_category_and_the_nearest_are_kept():
     """rviz 790, 631: RViz lags on large CUBE_LISTs."""
     world = occupancy({(4, 2, 0): 0, (7, 3, 3): 0, (3, 1, 0): 1})

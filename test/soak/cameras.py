@@ -65,6 +65,7 @@ class Cameras:
         self.cycle = 0
         self.index_of: dict[int, int] = {}  # newest stamp of a cycle -> its number
         self.transforms = True
+        self._ego = np.eye(4)  # odom_from_base
         self._start = time.monotonic()
         self._epoch = time.time_ns()
         self._node = node
@@ -94,6 +95,10 @@ class Cameras:
         """Let the stamps jump back, as a bag does that starts again."""
         self._shift -= round(seconds * 1e9)
 
+    def carry(self, metres: float) -> None:
+        """Let the odometry jump, as where it finds its place again."""
+        self._ego[0, 3] += metres
+
     def latch(self, camera: str) -> None:
         """Send a camera's CameraInfo once, and none with its images any more."""
         made = self._node.create_publisher(CameraInfo, f'/{camera}/camera_info', LATCHED)
@@ -114,7 +119,7 @@ class Cameras:
         if self.transforms:
             for stamp in (base - 50_000_000, base + 50_000_000):
                 self._tf.publish(
-                    TFMessage(transforms=[_link('odom', 'base_link', stamp, np.eye(4))])
+                    TFMessage(transforms=[_link('odom', 'base_link', stamp, self._ego)])
                 )
         for after, cloud in self.lidar.scans(base) if self.lidar else ():
             heapq.heappush(self._due, (due + after / 1e9, next(self._order), cloud))

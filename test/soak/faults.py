@@ -118,6 +118,7 @@ def faults(still: bytes, large: bytes, *, lidar: bool = False) -> list[Fault]:
         Fault('latched CameraInfo', (Sign('pipeline', 'inactive'),)),
         Fault('TF gap', (Sign('pipeline', 'no transform'),)),
         Fault('node restart', (Sign('pipeline', 'inactive'),)),
+        Fault('odometry jump', (Sign('pipeline', counter='memory: reset, pose jumped'),), 1),
         Fault('bag loop', (Sign('pipeline', counter='clock jumps back'),), 1),
         Fault('5 vocabularies/s', (Sign('pipeline', counter='vocabulary'),), 30),
     ]

@@ -20,6 +20,7 @@ PARAMETERS = (
     'sync.tolerance:=0.03',
     'sync.timeout:=0.2',
     'grid.range:=[-20.0, -20.0, -1.0, 20.0, 20.0, 5.4]',
+    'memory.seconds:=3.0',
 )
 
 

@@ -16,6 +16,7 @@ from watcher import Watcher
 PATIENCE = 100  # cycles after which what is waited for counts as never come
 CALM = 8  # cycles without a fault between two
 LOOP = 5.0  # seconds that the bag jumps back
+CARRIED = 20.0  # metres that the odometry jumps
 RESTART = ('deactivate', 'cleanup', 'configure', 'activate')
 IMPOSSIBLE = (1, 2, 3, 5, 6, 0, 10, 99, 255)  # numbers of transitions, while it is active
 # One after the other; the first makes every picture's map what it was.
@@ -129,6 +130,8 @@ class Soak:
             self._set_lidar_fault(fault.name)
         elif fault.name == 'bag loop':
             self._cameras.loop_back(LOOP)
+        elif fault.name == 'odometry jump':
+            self._cameras.carry(CARRIED)
         elif fault.name == 'node restart':
             self._transition(RESTART[0])
         elif fault.name == 'latched CameraInfo':

@@ -11,8 +11,10 @@ from cameras import PICTURES, Cameras
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from faults import Sign
 from lifecycle_msgs.srv import ChangeState
-from nav_msgs.msg import OccupancyGrid
+from numpy.typing import NDArray
 from rclpy.node import Node
+from sensor_msgs.msg import PointCloud2
+from sensor_msgs_py.point_cloud2 import read_points
 
 from gausstr_core.stamps import nanoseconds
 from gausstr_msgs.msg import Category
@@ -20,6 +22,8 @@ from gausstr_msgs.srv import SetCategories
 
 # Cells of a map that may differ from that of the same pictures: rounding at the threshold.
 SAME = 0.002
+# Of the node's grid: metres, columns along each side, and the heights of its 2D map.
+EDGE, COLUMNS, BAND = 0.4, 100, (0.2, 2.2)
 
 
 class Watcher:
@@ -33,7 +37,7 @@ class Watcher:
         self.correct: dict[int, float] = {}  # cycle -> when its correct map came
         self.maps = 0
         node.create_subscription(DiagnosticArray, '/diagnostics', self._on_report, 50)
-        node.create_subscription(OccupancyGrid, '/gausstr/occupancy_grid', self._on_map, 10)
+        node.create_subscription(PointCloud2, '/gausstr/voxels', self._on_map, 10)
         self._state = node.create_client(ChangeState, '/gausstr/change_state')
         self._words = node.create_client(SetCategories, '/gausstr/set_categories')
 
@@ -97,16 +101,28 @@ class Watcher:
         with self._lock:
             self._reports = [*self._reports[-199:], (time.monotonic(), found)]
 
-    def _on_map(self, message: OccupancyGrid) -> None:
+    def _on_map(self, message: PointCloud2) -> None:
         cycle = self._cameras.index_of.get(nanoseconds(message.header.stamp))
         if cycle is None:
             return
-        cells = np.asarray(message.data, np.int8)
+        cells = seen_from_above(message)
         with self._lock:
             self.maps += 1
             wanted = self.wanted.setdefault(cycle % PICTURES, cells)
             if np.mean(cells != wanted) <= SAME:
                 self.correct.setdefault(cycle, time.monotonic())
+
+
+def seen_from_above(cloud: PointCloud2) -> NDArray[np.bool_]:
+    """Whether a column of the map holds an obstacle that is seen now; what is remembered of the
+    cycles before must not change that."""
+    points = read_points(cloud)
+    low, high = BAND
+    now = (points['age'] == 0) & (points['z'] > low) & (points['z'] < high)
+    cells = np.zeros((COLUMNS, COLUMNS), np.bool_)
+    place = [np.floor(points[axis][now] / EDGE).astype(int) + COLUMNS // 2 for axis in 'xy']
+    cells[tuple(place)] = True
+    return cells
 
 
 def _value(found: dict[str, DiagnosticStatus], sign: Sign, camera: str) -> str:
