@@ -174,8 +174,8 @@ def read_street(folder: Path | str, resolution: float | None = None) -> Street:
     bag = folder / 'bag'
     if not (bag / DESCRIPTION).is_file():
         raise ValueError(f'{bag / DESCRIPTION} is missing')
-    street = Street(folder, settings, version_of(bag), resolution)
-    if resolution is not None and resolution not in street.resolutions:
+    street = Street(folder, settings, version_of(bag), resolution if settings.voxels else None)
+    if resolution is not None and settings.voxels and resolution not in street.resolutions:
         raise ValueError(
             f'{folder} has no voxel truth at {resolution:g} m, only: '
             f'{listed(street.resolutions)}; gausstr-synthesize --resolution makes it'

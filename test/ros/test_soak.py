@@ -15,7 +15,12 @@ pytestmark = [pytest.mark.ros, pytest.mark.slow]
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize('options', [[], ['--lidar']], ids=['cameras', 'lidar'])
+# With a lidar a minute has few restarts, of which four bring the heap to its size: 924 to 1030
+# MiB, flat for the next nine. With plain malloc it is flat from the first on: nothing leaks.
+OPTIONS = {'cameras': [], 'lidar': ['--lidar', '--growth', '15']}
+
+
+@pytest.mark.parametrize('options', OPTIONS.values(), ids=OPTIONS)
 def test_every_fault_shows_within_a_second_and_is_recovered_from(options):
     paths = [str(REPOSITORY), os.environ.get('PYTHONPATH', '')]
     done = subprocess.run(

@@ -9,7 +9,6 @@ import numpy as np
 from soak import Outcome, Soak
 
 VISIBLE_WITHIN = 1.0  # seconds
-GROWTH = 0.02
 # While these last no complete set exists: a map that passes for one would show a blind check.
 BLINDING = ('freeze (silent)', 'zero-byte image', 'truncated image', 'NaN intrinsics')
 _MIB = 2**20
@@ -52,8 +51,15 @@ def table(soak: Soak, seconds: float, maps: int, cycles: int) -> str:
     return '\n'.join(lines)
 
 
-def judge(soak: Soak, exceptions: int, status: int, cycles: int) -> list[str]:
-    """What is not as it must be; `cycles` is after how many the output must be right."""
+def judge(soak: Soak, exceptions: int, status: int, cycles: int, limit: float) -> list[str]:
+    """What is not as it must be.
+
+    Args:
+        soak: the run.
+        exceptions, status: of the node's process.
+        cycles: after how many the output must be right.
+        limit: share by which its memory may grow.
+    """
     wrong = []
     if exceptions or status:
         wrong.append(f'{exceptions} exceptions out of the node, exit status {status}')
@@ -69,7 +75,7 @@ def judge(soak: Soak, exceptions: int, status: int, cycles: int) -> list[str]:
             wrong.append(f'{where}: {o.mapped} right maps in {o.fault.cycles} cycles')
     if len(soak.outcomes) < soak.count:
         wrong.append(f'{len(soak.outcomes)} of {soak.count} faults were injected: the node ended')
-    if (rise := growth(soak)[2]) > GROWTH:
+    if (rise := growth(soak)[2]) > limit:
         wrong.append(f'resident memory grew by {100 * rise:.2f} %')
     return wrong
 

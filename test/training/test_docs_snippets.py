@@ -6,6 +6,9 @@ import pytest
 from bag_files import write_bag_of_drive
 from docs_snippets import blocks, run
 
+from gausstr_training.streets.drive import write_drive
+from gausstr_training.streets.drive_settings import DriveSettings
+
 PAGES = ('bags.md', 'targets.md')
 
 
@@ -28,6 +31,14 @@ def test_python_on_a_page_runs(page, tmp_path):
     assert page != 'bags.md' or said.count('torch.Size([6, 432, 768, 3])') == 6
 
 
+def test_the_memory_of_a_drive_runs_as_printed(tmp_path):
+    settings = DriveSettings(seed=40000, frames=2, width=160, height=90, voxels=False)
+    write_drive(tmp_path / 'drives' / 'street_040000', settings)
+    (script,) = blocks('memory.md', 'python')
+    first, second = ran(script, tmp_path).splitlines()
+    assert first == '0 voxels are remembered' != second
+
+
 def test_no_page_prints_python_that_is_not_run():
     """field_reports N7: nuscenes.md is run by test_nuscenes_bags.py, robot.md by
     test/ros/test_robot_page.py.
@@ -35,4 +46,4 @@ def test_no_page_prints_python_that_is_not_run():
     from docs_snippets import ROOT
 
     printed = {page.name for page in (ROOT / 'docs').glob('*.md') if blocks(page.name, 'python')}
-    assert printed == {*PAGES, 'nuscenes.md', 'robot.md'}
+    assert printed == {*PAGES, 'memory.md', 'nuscenes.md', 'robot.md'}
