@@ -305,8 +305,10 @@ def test_the_player_names_who_listens_with_another_type(tester, tmp_path: Path) 
         node = rclpy.create_node('player', context=context)
         player = BagPlayer(node, opened)
         said = r'/said \(std_msgs/msg/String in the bag, heard by .* as std_msgs/msg/Int32'
+        # who listens is known a while after the publisher is made
+        tester.wait(lambda: node.get_subscriptions_info_by_topic('/said'), what='listener')
         with pytest.raises(ValueError, match=said):
-            player.wait_matched(1.0)
+            player.wait_matched(0.1)
         node.destroy_node()
         rclpy.shutdown(context=context)
 
