@@ -21,7 +21,7 @@ setup(
     package_data={
         'gausstr_core': ['config/*', 'drawing/*.css', 'weights/*'],
         'gausstr_ros': ['demo/templates/*'],
-        'gausstr_training': ['recipes/*.yaml', 'evaluation/templates/*'],
+        'gausstr_training': ['recipes/*.yaml', 'evaluation/reports/templates/*'],
     },
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{package_name}']),

@@ -24,9 +24,9 @@ from gausstr_training.processes.workers import Check, run_jobs
 from gausstr_training.streets.drive import write_drive
 from gausstr_training.streets.drive_settings import USUAL_RATE, DriveSettings
 from gausstr_training.streets.grids import RESOLUTION, truth_grid
-from gausstr_training.streets.raycast import check_caster
 from gausstr_training.streets.reader import check_street
-from gausstr_training.streets.styles import STYLES
+from gausstr_training.streets.rendering.raycast import check_caster
+from gausstr_training.streets.scene.styles import STYLES
 
 FINEST, COARSEST = 0.05, 3.2  # metres of a voxel
 

@@ -77,7 +77,7 @@ def test_what_holds_back_is_said():
 @pytest.fixture
 def no_caster(monkeypatch):
     """The raycast module of a machine without Embree."""
-    from gausstr_training.streets import raycast
+    from gausstr_training.streets.rendering import raycast
 
     monkeypatch.setattr(raycast, 'EmbreeScene', None)
 

@@ -30,7 +30,7 @@ from gausstr_core.process.parallel import follow_torch_threads, keep_torch_threa
 from gausstr_core.process.reasons import told
 from gausstr_core.vocabulary.vocabulary import Vocabulary
 from gausstr_training.benchmarks.fast_paths import device_name
-from gausstr_training.evaluation.report import write_json
+from gausstr_training.evaluation.reports.report import write_json
 from gausstr_training.streets.drive_settings import DriveSettings
 from gausstr_training.streets.reader import StreetFrame, read_street
 

@@ -23,11 +23,11 @@ from gausstr_core.process.parallel import keep_torch_threads
 from gausstr_core.transformer.build import COMPACT_PRESETS, build
 from gausstr_core.weights import read_card, shipped_weights
 from gausstr_training.evaluation.methods import Contest
-from gausstr_training.evaluation.report import document, write_json
+from gausstr_training.evaluation.reports.report import document, write_json
+from gausstr_training.evaluation.reports.table import Table, shown_number
 from gausstr_training.evaluation.road import most_voxels
 from gausstr_training.evaluation.scoring import StreetSet, tally
 from gausstr_training.evaluation.sensing import DEPTHS, LABELS, Sensing
-from gausstr_training.evaluation.table import Table, shown_number
 from gausstr_training.evaluation.thresholds import (
     CANDIDATES,
     calibrated,

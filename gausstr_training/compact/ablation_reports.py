@@ -23,11 +23,11 @@ from gausstr_core.voxels.rules import CalibratedRule
 from gausstr_core.weights import read_card
 from gausstr_training.compact.variants import Variant
 from gausstr_training.evaluation.methods import Contest
-from gausstr_training.evaluation.report import UNTRAINED_IOU, UNTRAINED_MIOU, document
-from gausstr_training.evaluation.reporting import STREETS, Report
-from gausstr_training.evaluation.runs import Run
+from gausstr_training.evaluation.reports.report import UNTRAINED_IOU, UNTRAINED_MIOU, document
+from gausstr_training.evaluation.reports.reporting import STREETS, Report
+from gausstr_training.evaluation.reports.runs import Run
+from gausstr_training.evaluation.reports.table import Table, shown_number
 from gausstr_training.evaluation.scoring import StreetSet, tally
-from gausstr_training.evaluation.table import Table, shown_number
 from gausstr_training.evaluation.thresholds import (
     CANDIDATES,
     chosen,

@@ -34,8 +34,8 @@ from gausstr_training.compact.stages import TransformerStage
 from gausstr_training.compact.teacher import RendererTeacher
 from gausstr_training.compact.variants import VARIANTS, Variant
 from gausstr_training.engine.stepping import Stepper
-from gausstr_training.evaluation.reporting import STREETS, compare
-from gausstr_training.evaluation.runs import FILE, read_run
+from gausstr_training.evaluation.reports.reporting import STREETS, compare
+from gausstr_training.evaluation.reports.runs import FILE, read_run
 from gausstr_training.evaluation.scoring import StreetSet
 from gausstr_training.processes import ranks
 from gausstr_training.recipes import CompactRecipe, read_recipe

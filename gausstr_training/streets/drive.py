@@ -15,12 +15,12 @@ from gausstr_training.streets.bag import DriveWriter
 from gausstr_training.streets.classes import CLASSES
 from gausstr_training.streets.drive_settings import FORMAT, USUAL_RATE, DriveSettings
 from gausstr_training.streets.grids import RESOLUTION
-from gausstr_training.streets.layout import sample_world
-from gausstr_training.streets.render import Stage, View, render_view
+from gausstr_training.streets.rendering.render import Stage, View, render_view
 from gausstr_training.streets.rig import StreetRig, sample_rig
-from gausstr_training.streets.styles import STYLES
+from gausstr_training.streets.scene.layout import sample_world
+from gausstr_training.streets.scene.styles import STYLES
+from gausstr_training.streets.scene.variation import varied_rig, varied_world
 from gausstr_training.streets.truth import voxel_truth
-from gausstr_training.streets.variation import varied_rig, varied_world
 
 EPOCH = 1_700_000_000_000_000_000  # ns, when the first cycle of every drive starts
 VARIATION = 1  # keeps the draws of the variation apart from those of the street

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gausstr_training.streets.shapes import rotation
+from gausstr_training.streets.scene.shapes import rotation
 
 # In the order of NUSCENES_CAMERAS: x, y, z in metres (base_link: on the ground under the rear
 # axle), yaw in degrees, focal length in pixels of a 1600 pixel wide image, and when it fires after

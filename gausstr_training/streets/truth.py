@@ -19,11 +19,11 @@ from gausstr_core.contracts import VoxelGrid
 from gausstr_core.nuscenes import NUSCENES_CAMERAS
 from gausstr_core.process.parallel import kernel
 from gausstr_core.voxels.visibility import observed_voxels
-from gausstr_training.streets import shapes
 from gausstr_training.streets.classes import BUILDING, CLASSES, FREE, VEGETATION
-from gausstr_training.streets.geometry import Geometry
 from gausstr_training.streets.grids import RESOLUTION, moving_name, truth_grid, truth_names
-from gausstr_training.streets.render import Stage
+from gausstr_training.streets.rendering.geometry import Geometry
+from gausstr_training.streets.rendering.render import Stage
+from gausstr_training.streets.scene import shapes
 
 SPACING = 0.13 / RESOLUTION  # voxels between samples of a surface
 LEAST_VOTES = 2.0  # a voxel that a surface only grazes stays free

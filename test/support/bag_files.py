@@ -13,7 +13,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from gausstr_training.streets.bag import DriveWriter
 from gausstr_training.streets.rig import StreetRig, sample_rig
-from gausstr_training.streets.shapes import rotation
+from gausstr_training.streets.scene.shapes import rotation
 
 STORE = get_typestore(Stores.ROS2_JAZZY)
 T = STORE.types

@@ -11,7 +11,7 @@ from gausstr_core.contracts import VoxelGrid
 from gausstr_core.transformer.build import build
 from gausstr_core.weights import save_weights
 from gausstr_training import synthesize
-from gausstr_training.evaluation.occ3d import FREE
+from gausstr_training.evaluation.occ3d.label_files import FREE
 
 THRESHOLDS = {'gaussians': 0.3, 'untrained': 0.35, 'lift': 0.5, 'lift_strong': 1.5}
 

@@ -10,12 +10,12 @@ import numpy as np
 from nuscenes_tree import BoxTruth, Drive, Shot
 
 from gausstr_core.nuscenes import NUSCENES_CAMERAS
-from gausstr_training.evaluation import occ3d
+from gausstr_training.evaluation.occ3d import label_files as occ3d
 from gausstr_training.streets.bag import encode_jpeg
 from gausstr_training.streets.classes import CLASSES, FREE
-from gausstr_training.streets.layout import sample_world
-from gausstr_training.streets.render import Stage, View, render_view
+from gausstr_training.streets.rendering.render import Stage, View, render_view
 from gausstr_training.streets.rig import StreetRig, sample_rig
+from gausstr_training.streets.scene.layout import sample_world
 from gausstr_training.streets.truth import voxel_truth
 
 START = 1_532_402_927_000_000  # us

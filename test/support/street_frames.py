@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gausstr_core.nuscenes import NUSCENES_CAMERAS
-from gausstr_training.streets.layout import sample_world
-from gausstr_training.streets.render import Stage, View, render_view
+from gausstr_training.streets.rendering.render import Stage, View, render_view
 from gausstr_training.streets.rig import StreetRig, sample_rig
-from gausstr_training.streets.world import World
+from gausstr_training.streets.scene.layout import sample_world
+from gausstr_training.streets.scene.world import World
 
 START = 1_700_000_000_000_000_000
 

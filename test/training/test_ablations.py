@@ -13,7 +13,7 @@ from report_page import ReportPage
 from gausstr_core.weights import shipped_weights
 from gausstr_training import evaluate, synthesize
 from gausstr_training.compact import ablations
-from gausstr_training.evaluation.runs import read_run
+from gausstr_training.evaluation.reports.runs import read_run
 
 VARIANTS = ['temporal', 'gaussians-140']
 

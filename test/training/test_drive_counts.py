@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gausstr_core.contracts import VoxelGrid
-from gausstr_training.evaluation.drive_counts import (
+from gausstr_training.evaluation.drives.counts import (
     Carrier,
     DriveCounts,
     DriveScorer,

@@ -14,8 +14,8 @@ from evaluations import write_weights
 from gausstr_core.contracts import VoxelGrid
 from gausstr_core.remembering.evidence import BINS, plain_table
 from gausstr_training import evaluate, synthesize
-from gausstr_training.evaluation.drive_counts import Carrier
-from gausstr_training.evaluation.drives import true_frame
+from gausstr_training.evaluation.drives.counts import Carrier
+from gausstr_training.evaluation.drives.scores import true_frame
 from gausstr_training.streets.classes import FREE
 from gausstr_training.streets.reader import Street, check_street, read_street
 

@@ -24,11 +24,11 @@ from report_page import ReportPage
 
 from gausstr_core.weights import shipped_weights
 from gausstr_training import evaluate
-from gausstr_training.evaluation import page as page_module
-from gausstr_training.evaluation.frame_log import FrameLog, Labels
 from gausstr_training.evaluation.methods import Contest
-from gausstr_training.evaluation.mistakes import COLORS, FREE_COLOR, error_map, mistakes
-from gausstr_training.evaluation.runs import read_run
+from gausstr_training.evaluation.reports import page as page_module
+from gausstr_training.evaluation.reports.frame_log import FrameLog, Labels
+from gausstr_training.evaluation.reports.mistakes import COLORS, FREE_COLOR, error_map, mistakes
+from gausstr_training.evaluation.reports.runs import read_run
 from gausstr_training.evaluation.tally import SCORED, confusion_of
 
 FRAMES = ['street_000500/000000', 'street_000501/000000']

@@ -12,7 +12,7 @@ import torch
 from gausstr_core.camera.rig import CameraRig
 from gausstr_core.contracts import VoxelGrid
 from gausstr_training.evaluation.lifting import lift, pixel_labels, upsample_inverse_depth
-from gausstr_training.evaluation.report import write_json
+from gausstr_training.evaluation.reports.report import write_json
 from gausstr_training.evaluation.tally import COUNT, SCORED, Guess, Scores, Tally
 from gausstr_training.evaluation.thresholds import (
     METHODS,

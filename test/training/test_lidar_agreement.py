@@ -23,9 +23,9 @@ from gausstr_core.transformer.build import GaussTR
 from gausstr_core.vocabulary.vocabulary import Vocabulary
 from gausstr_core.voxels.rules import LIDAR
 from gausstr_training.evaluation.lidar_agreement import Box, agreement, passed_voxels
-from gausstr_training.evaluation.occ3d import CLASSES as OCC3D_CLASSES
-from gausstr_training.evaluation.occ3d import FREE
-from gausstr_training.evaluation.predicting import occ3d_labels
+from gausstr_training.evaluation.occ3d.label_files import CLASSES as OCC3D_CLASSES
+from gausstr_training.evaluation.occ3d.label_files import FREE
+from gausstr_training.evaluation.occ3d.predicting import occ3d_labels
 from gausstr_training.evaluation.tally import Scores, confusion_of
 
 GRID = VoxelGrid((0, 0, 0), (10, 4, 4), 1.0)

@@ -22,7 +22,7 @@ from gausstr_core.contracts import VoxelGrid
 from gausstr_core.nuscenes import NUSCENES_CAMERAS
 from gausstr_training.bags.dataset import BagDataset
 from gausstr_training.bags.sets import BagSettings
-from gausstr_training.evaluation import occ3d
+from gausstr_training.evaluation.occ3d import label_files as occ3d
 from gausstr_training.nuscenes.convert import write_bag
 from gausstr_training.nuscenes.tables import read_scenes
 from gausstr_training.nuscenes_to_rosbag import main

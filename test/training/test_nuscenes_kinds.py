@@ -183,7 +183,7 @@ def test_keyframes_without_poses_or_that_the_bag_does_not_name_are_missing_too(
     tree: Path, tmp_path: Path
 ) -> None:
     """field_reports D4: before the first pose, and labelled but in no bag."""
-    from gausstr_training.evaluation.predicting import Keyframes
+    from gausstr_training.evaluation.occ3d.predicting import Keyframes
 
     bag = convert(tree)
     keyframes = Keyframes([bag])

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from gausstr_core.contracts import VoxelGrid
 from gausstr_training import evaluate
-from gausstr_training.evaluation.occ3d import (
+from gausstr_training.evaluation.occ3d.label_files import (
     CLASSES,
     FREE,
     Occ3DTally,
@@ -27,7 +27,7 @@ from gausstr_training.evaluation.occ3d import (
     VoxelTally,
     score_folders,
 )
-from gausstr_training.evaluation.raycast import first_hits, lidar_directions
+from gausstr_training.evaluation.occ3d.raycast import first_hits, lidar_directions
 
 GRID = VoxelGrid((0.0, 0.0, 0.0), (10.0, 10.0, 5.0), 0.5)
 CAR, BUS = CLASSES.index('car'), CLASSES.index('bus')

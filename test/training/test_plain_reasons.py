@@ -17,7 +17,7 @@ from evaluations import write_weights
 from gausstr_core.process.reasons import reason, told
 from gausstr_core.weights import catalogue, read_card
 from gausstr_training import evaluate, make_targets, nuscenes_to_rosbag, synthesize, train
-from gausstr_training.evaluation.runs import read_run
+from gausstr_training.evaluation.reports.runs import read_run
 from gausstr_training.processes import ranks
 from gausstr_training.processes.workers import run_jobs
 from gausstr_training.streets.reader import read_street

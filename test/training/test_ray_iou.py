@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gausstr_core.contracts import VoxelGrid
-from gausstr_training.evaluation.occ3d import (
+from gausstr_training.evaluation.occ3d.label_files import (
     CLASSES,
     DEPTH_ERRORS,
     FREE,
@@ -18,7 +18,7 @@ from gausstr_training.evaluation.occ3d import (
     Occ3DTally,
     Truth,
 )
-from gausstr_training.evaluation.raycast import first_hits, lidar_directions
+from gausstr_training.evaluation.occ3d.raycast import first_hits, lidar_directions
 
 GRID = VoxelGrid()
 LOWER, RES = np.array(GRID.lower), GRID.resolution

@@ -15,11 +15,11 @@ from gausstr_training.streets.bag import quaternion_xyzw
 from gausstr_training.streets.classes import BUILDING, CAR, CLASSES, FREE, ROAD, SIDEWALK, SKY
 from gausstr_training.streets.drive import write_drive
 from gausstr_training.streets.drive_settings import DriveSettings
-from gausstr_training.streets.geometry import Geometry
-from gausstr_training.streets.raycast import LayeredScene, RayScene
 from gausstr_training.streets.reader import StreetFrame, read_street
-from gausstr_training.streets.road import Road
-from gausstr_training.streets.shapes import (
+from gausstr_training.streets.rendering.geometry import Geometry
+from gausstr_training.streets.rendering.raycast import LayeredScene, RayScene
+from gausstr_training.streets.scene.road import Road
+from gausstr_training.streets.scene.shapes import (
     BOX,
     CONE,
     CYLINDER,

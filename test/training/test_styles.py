@@ -12,7 +12,7 @@ import pytest
 from gausstr_training.streets.drive import write_drive
 from gausstr_training.streets.drive_settings import DriveSettings
 from gausstr_training.streets.reader import StreetFrame, check_street, read_street
-from gausstr_training.streets.styles import STYLES, ZOOM
+from gausstr_training.streets.scene.styles import STYLES, ZOOM
 from gausstr_training.synthesize import main
 
 PLAIN = DriveSettings(21, 1, 96, 54)

@@ -14,14 +14,14 @@ from gausstr_core.contracts import VoxelGrid
 from gausstr_training.streets.classes import CAR, ROAD
 from gausstr_training.streets.drive import write_drive
 from gausstr_training.streets.drive_settings import DriveSettings
-from gausstr_training.streets.layout import sample_world
 from gausstr_training.streets.reader import StreetFrame, check_street, read_street
-from gausstr_training.streets.render import Stage, render_view
+from gausstr_training.streets.rendering.render import Stage, render_view
 from gausstr_training.streets.rig import StreetRig, sample_rig
+from gausstr_training.streets.scene.layout import sample_world
+from gausstr_training.streets.scene.variation import varied_rig, varied_world
+from gausstr_training.streets.scene.weather import WEATHERS
+from gausstr_training.streets.scene.world import World
 from gausstr_training.streets.truth import label_voxels
-from gausstr_training.streets.variation import varied_rig, varied_world
-from gausstr_training.streets.weather import WEATHERS
-from gausstr_training.streets.world import World
 from gausstr_training.synthesize import main
 
 SMALL = DriveSettings(21, 1, 96, 54, voxels=False)

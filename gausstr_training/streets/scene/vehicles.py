@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gausstr_training.streets.classes import BUS, CAR, CONSTRUCTION_VEHICLE, TRAILER, TRUCK
-from gausstr_training.streets.shapes import (
+from gausstr_training.streets.scene.shapes import (
     BOX,
     CYLINDER,
     GLASS,

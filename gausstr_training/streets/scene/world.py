@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from gausstr_training.streets.classes import BUILDING, PEDESTRIAN, POLE, VEGETATION
-from gausstr_training.streets.road import Road
-from gausstr_training.streets.shapes import PLAIN_FINISH, Color, Mottle, Part, rotation
+from gausstr_training.streets.scene.road import Road
+from gausstr_training.streets.scene.shapes import PLAIN_FINISH, Color, Mottle, Part, rotation
 
 UPRIGHT = (BUILDING, POLE, VEGETATION, PEDESTRIAN)
 GROUND_COLORS = ((0.085, 0.085, 0.09), (0.3, 0.29, 0.27), (0.13, 0.19, 0.05))

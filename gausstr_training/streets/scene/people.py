@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gausstr_training.streets.classes import BICYCLE, MOTORCYCLE, PEDESTRIAN
-from gausstr_training.streets.shapes import (
+from gausstr_training.streets.scene.shapes import (
     BOX,
     CYLINDER,
     ELLIPSOID,
@@ -15,7 +15,15 @@ from gausstr_training.streets.shapes import (
     Part,
     part,
 )
-from gausstr_training.streets.vehicles import BLACK, CAR_COLORS, LAMP, TAIL, Random, jitter, pick
+from gausstr_training.streets.scene.vehicles import (
+    BLACK,
+    CAR_COLORS,
+    LAMP,
+    TAIL,
+    Random,
+    jitter,
+    pick,
+)
 
 SKIN: tuple[Color, ...] = ((0.55, 0.33, 0.22), (0.32, 0.17, 0.1), (0.14, 0.07, 0.04))
 CLOTHES: tuple[Color, ...] = (

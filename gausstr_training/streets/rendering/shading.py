@@ -10,10 +10,8 @@ import math
 import numpy as np
 
 from gausstr_core.process.parallel import kernel
-from gausstr_training.streets import shapes
-from gausstr_training.streets.geometry import Geometry
-from gausstr_training.streets.road import Road
-from gausstr_training.streets.surfaces import (
+from gausstr_training.streets.rendering.geometry import Geometry
+from gausstr_training.streets.rendering.surfaces import (
     facade,
     ground,
     mottled,
@@ -22,7 +20,9 @@ from gausstr_training.streets.surfaces import (
     sky,
     soaked,
 )
-from gausstr_training.streets.world import Light, World
+from gausstr_training.streets.scene import shapes
+from gausstr_training.streets.scene.road import Road
+from gausstr_training.streets.scene.world import Light, World
 
 ASPHALT, PAVING, GRASS, FACADE = shapes.ASPHALT, shapes.PAVING, shapes.GRASS, shapes.FACADE
 GLASS, FOLIAGE, PAINT = shapes.GLASS, shapes.FOLIAGE, shapes.PAINT

@@ -7,8 +7,15 @@ import math
 import numpy as np
 
 from gausstr_core.process.parallel import kernel
-from gausstr_training.streets import shapes
-from gausstr_training.streets.textures import band, grain, hashed, markings, noise, stripe
+from gausstr_training.streets.rendering.textures import (
+    band,
+    grain,
+    hashed,
+    markings,
+    noise,
+    stripe,
+)
+from gausstr_training.streets.scene import shapes
 
 Numbers = tuple[float, ...]
 ASPHALT, PAVING = shapes.ASPHALT, shapes.PAVING

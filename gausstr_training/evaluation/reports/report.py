@@ -9,8 +9,8 @@ from typing import Any
 
 from gausstr_core.drawing.page import write_files
 from gausstr_training.evaluation.methods import HELDOUT, METHODS, threshold_of
+from gausstr_training.evaluation.reports.table import Table
 from gausstr_training.evaluation.scoring import Tallies
-from gausstr_training.evaluation.table import Table
 from gausstr_training.evaluation.tally import SCORED, Scores
 
 UNTRAINED_IOU, UNTRAINED_MIOU = 'IoU before training', 'mIoU before training'

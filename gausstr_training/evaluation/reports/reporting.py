@@ -15,11 +15,20 @@ from gausstr_core.drawing.page import write_files
 from gausstr_core.vocabulary.vocabulary import SHIPPED_VOCABULARY, read_categories, stable_color
 from gausstr_core.voxels.released_labels import RELEASED_VOCABULARY
 from gausstr_training.engine.provenance import versions
-from gausstr_training.evaluation import drives, occ3d, report
-from gausstr_training.evaluation.frame_log import FrameLog, Labels, digest
-from gausstr_training.evaluation.page import Subject, page
-from gausstr_training.evaluation.runs import FILE, FORMAT, ClassScore, Frame, Run, read_runs
-from gausstr_training.evaluation.table import Table
+from gausstr_training.evaluation.drives import scores as drives
+from gausstr_training.evaluation.occ3d import label_files as occ3d
+from gausstr_training.evaluation.reports import report
+from gausstr_training.evaluation.reports.frame_log import FrameLog, Labels, digest
+from gausstr_training.evaluation.reports.page import Subject, page
+from gausstr_training.evaluation.reports.runs import (
+    FILE,
+    FORMAT,
+    ClassScore,
+    Frame,
+    Run,
+    read_runs,
+)
+from gausstr_training.evaluation.reports.table import Table
 from gausstr_training.evaluation.tally import COUNT, SCORED, Guess, Scores
 from gausstr_training.streets.classes import FREE
 from gausstr_training.streets.reader import StreetFrame

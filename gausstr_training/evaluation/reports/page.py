@@ -12,10 +12,10 @@ import numpy as np
 from gausstr_core.drawing.encoding import data_uri, jpeg, png
 from gausstr_core.drawing.maps import Image
 from gausstr_core.drawing.page import around, render
-from gausstr_training.evaluation.frame_log import FrameLog, WorstFrame
-from gausstr_training.evaluation.mistakes import COLORS, error_map, label_maps, mistakes
-from gausstr_training.evaluation.runs import Frame, Run
-from gausstr_training.evaluation.table import Table, shown_number
+from gausstr_training.evaluation.reports.frame_log import FrameLog, WorstFrame
+from gausstr_training.evaluation.reports.mistakes import COLORS, error_map, label_maps, mistakes
+from gausstr_training.evaluation.reports.runs import Frame, Run
+from gausstr_training.evaluation.reports.table import Table, shown_number
 
 TEMPLATE = Path(__file__).parent / 'templates' / 'report.html'
 # of the runs, in their order; the first six are told apart also by who sees no red or no green

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from gausstr_training.streets import furniture, people, vehicles
-from gausstr_training.streets.road import Road, ground_mesh, sample_road
-from gausstr_training.streets.road import hilly as with_hills
-from gausstr_training.streets.roadside import buildings, sidewalks
-from gausstr_training.streets.shapes import Part
-from gausstr_training.streets.world import Body, Light, World
+from gausstr_training.streets.scene import furniture, people, vehicles
+from gausstr_training.streets.scene.road import Road, ground_mesh, sample_road
+from gausstr_training.streets.scene.road import hilly as with_hills
+from gausstr_training.streets.scene.roadside import buildings, sidewalks
+from gausstr_training.streets.scene.shapes import Part
+from gausstr_training.streets.scene.world import Body, Light, World
 
 Random = np.random.Generator
 BEHIND, AHEAD = 85.0, 105.0  # how far the street goes on behind the start and after the end

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from gausstr_training.streets import furniture, people
-from gausstr_training.streets.road import KERB, TERRAIN_HEIGHT, Road
-from gausstr_training.streets.world import Body
+from gausstr_training.streets.scene import furniture, people
+from gausstr_training.streets.scene.road import KERB, TERRAIN_HEIGHT, Road
+from gausstr_training.streets.scene.world import Body
 
 Random = np.random.Generator
 

@@ -11,7 +11,7 @@ from gausstr_training.streets.classes import (
     TRAFFIC_CONE,
     VEGETATION,
 )
-from gausstr_training.streets.shapes import (
+from gausstr_training.streets.scene.shapes import (
     BARK,
     BOX,
     CONCRETE,
@@ -29,7 +29,7 @@ from gausstr_training.streets.shapes import (
     Part,
     part,
 )
-from gausstr_training.streets.vehicles import Random, jitter, pick
+from gausstr_training.streets.scene.vehicles import Random, jitter, pick
 
 LEAVES: tuple[Color, ...] = (
     (0.08, 0.19, 0.03),

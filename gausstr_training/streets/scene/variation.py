@@ -22,7 +22,7 @@ from gausstr_training.streets.classes import (
     VEGETATION,
 )
 from gausstr_training.streets.rig import StreetRig
-from gausstr_training.streets.shapes import (
+from gausstr_training.streets.scene.shapes import (
     BOX,
     CONE,
     ELLIPSOID,
@@ -32,8 +32,8 @@ from gausstr_training.streets.shapes import (
     part,
     rotation,
 )
-from gausstr_training.streets.weather import varied_light
-from gausstr_training.streets.world import Body, World
+from gausstr_training.streets.scene.weather import varied_light
+from gausstr_training.streets.scene.world import Body, World
 
 Random = np.random.Generator
 VEHICLES = (CAR, TRUCK, BUS, TRAILER, CONSTRUCTION_VEHICLE)

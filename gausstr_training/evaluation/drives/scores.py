@@ -13,16 +13,16 @@ from tqdm import tqdm
 from gausstr_core.pipeline import OccupancyPipeline
 from gausstr_core.remembering import Memory, MemorySettings
 from gausstr_core.vocabulary.vocabulary import Vocabulary
-from gausstr_training.evaluation.drive_counts import (
+from gausstr_training.evaluation.drives.counts import (
     LATER,
     MASKS,
     DriveCounts,
     DriveScorer,
     TrueFrame,
 )
+from gausstr_training.evaluation.reports.table import Table
 from gausstr_training.evaluation.scoring import frame_name
 from gausstr_training.evaluation.sensing import Sensing
-from gausstr_training.evaluation.table import Table
 from gausstr_training.streets.reader import Street, StreetFrame, find_streets, read_street
 
 WAYS = ('single', 'memory')

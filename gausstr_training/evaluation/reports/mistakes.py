@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from gausstr_core.drawing.maps import BACKGROUND, Image, finished_map, top_view
-from gausstr_training.evaluation.frame_log import Labels
+from gausstr_training.evaluation.reports.frame_log import Labels
 
 # Of a column's voxels that are occupied in the truth or in the prediction, colours RGB.
 WRONG, MISSED, INVENTED, RIGHT = 'wrong class', 'missed', 'invented', 'right'

@@ -20,8 +20,8 @@ from gausstr_core.vocabulary.vocabulary import Vocabulary
 from gausstr_training.bags.dataset import BagDataset
 from gausstr_training.bags.frame import BagFrame
 from gausstr_training.bags.sets import BagSettings
-from gausstr_training.evaluation.occ3d import CLASSES, FILE, FREE, frame_name
-from gausstr_training.evaluation.report import write_json
+from gausstr_training.evaluation.occ3d.label_files import CLASSES, FILE, FREE, frame_name
+from gausstr_training.evaluation.reports.report import write_json
 
 PREDICTOR = 'predictor.json'  # in a folder of predictions: the model that made them
 

@@ -29,8 +29,8 @@ from gausstr_training.streets.classes import (
     VEGETATION,
 )
 from gausstr_training.streets.rig import StreetRig
-from gausstr_training.streets.shapes import Color, Mottle, Part
-from gausstr_training.streets.world import Body, World
+from gausstr_training.streets.scene.shapes import Color, Mottle, Part
+from gausstr_training.streets.scene.world import Body, World
 
 Random = np.random.Generator
 

@@ -8,12 +8,12 @@ from functools import cached_property
 import numpy as np
 
 from gausstr_training.streets.classes import SKY
-from gausstr_training.streets.geometry import Geometry, body_poses, build_geometry
-from gausstr_training.streets.raycast import LayeredScene, RayScene
+from gausstr_training.streets.rendering.geometry import Geometry, body_poses, build_geometry
+from gausstr_training.streets.rendering.raycast import LayeredScene, RayScene
+from gausstr_training.streets.rendering.shading import develop, shade
 from gausstr_training.streets.rig import StreetRig
-from gausstr_training.streets.shading import develop, shade
-from gausstr_training.streets.shapes import SURFACE
-from gausstr_training.streets.world import World
+from gausstr_training.streets.scene.shapes import SURFACE
+from gausstr_training.streets.scene.world import World
 
 
 @dataclass(frozen=True)

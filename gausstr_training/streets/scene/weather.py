@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from gausstr_core.nuscenes import NUSCENES_CAMERAS
-from gausstr_training.streets.world import Light
+from gausstr_training.streets.scene.world import Light
 
 Random = np.random.Generator
 

@@ -21,8 +21,8 @@ from tqdm import tqdm
 
 from gausstr_core.contracts import VoxelGrid
 from gausstr_core.process.reasons import reason
-from gausstr_training.evaluation.raycast import first_hits, lidar_directions
-from gausstr_training.evaluation.table import Table
+from gausstr_training.evaluation.occ3d.raycast import first_hits, lidar_directions
+from gausstr_training.evaluation.reports.table import Table
 from gausstr_training.evaluation.tally import Scores, confusion_of
 
 CLASSES = (

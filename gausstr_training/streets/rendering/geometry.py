@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gausstr_training.streets.shapes import ASPHALT, GRASS, PAVING, SURFACE, unit_mesh
-from gausstr_training.streets.world import World
+from gausstr_training.streets.scene.shapes import ASPHALT, GRASS, PAVING, SURFACE, unit_mesh
+from gausstr_training.streets.scene.world import World
 
 GROUND_MATERIALS = (ASPHALT, PAVING, GRASS)  # of road, sidewalk, terrain: parts 0, 1, 2
 

@@ -1,0 +1,1 @@
+"""Drives mapped frame by frame, alone and with a memory."""

@@ -1,0 +1,1 @@
+"""Label files in the layout of Occ3D-nuScenes, and their scores."""

@@ -1,0 +1,1 @@
+"""Tables and pages that say how good a model is."""

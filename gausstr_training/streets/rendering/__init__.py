@@ -1,0 +1,1 @@
+"""A street as cameras see it."""
