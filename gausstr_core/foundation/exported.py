@@ -98,7 +98,8 @@ def write_exported(
     size = (facts.height, facts.width)
     path = exported_path(facts.network, size, folder)
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix('.partial')
+    aside, stored = path.with_suffix('.partial'), check_path(path)
+    stored_aside = stored.with_suffix('.partial')
     planes = sample_planes(size)
     try:
         with torch.no_grad():
@@ -107,13 +108,13 @@ def write_exported(
         difference = _difference(OnnxGraph(aside)(planes), expected, path)
         metadata = {'format': FORMAT, 'facts': json.dumps(asdict(facts))}
         metadata['sha256'] = pooch.file_hash(str(aside))
-        stored = check_path(path)
-        save_file({'expected': expected.contiguous()}, f'{stored}.partial', metadata=metadata)
+        save_file({'expected': expected.contiguous()}, stored_aside, metadata=metadata)
         # the graph last: what lies under its name has been compared
-        os.replace(f'{stored}.partial', stored)
+        os.replace(stored_aside, stored)
         os.replace(aside, path)
     finally:
-        aside.unlink(missing_ok=True)
+        for left in (aside, stored_aside):
+            left.unlink(missing_ok=True)
     return path, difference
 
 
